@@ -1,0 +1,26 @@
+"""Where every byte of a training step goes, before and after it runs.
+
+>>> import memprop as mp
+>>> model = mp.MLP([64, 256, 10])
+>>> mp.simulate(model, batch=256).peak
+825916
+"""
+
+from memprop.capacity import max_batch as max_batch
+from memprop.capacity import peak_bytes as peak_bytes
+from memprop.engine.step import Step as Step
+from memprop.engine.step import simulate as simulate
+from memprop.engine.step import trace as trace
+from memprop.errors import MempropError as MempropError
+from memprop.graph.graph import Graph as Graph
+from memprop.graph.optimizers import SGD as SGD
+from memprop.graph.optimizers import Adam as Adam
+from memprop.graph.optimizers import AdamW as AdamW
+from memprop.graph.optimizers import Momentum as Momentum
+from memprop.models.mlp import MLP as MLP
+from memprop.schedules.actions import Schedule as Schedule
+from memprop.traces.trace import Trace as Trace
+from memprop.units import format_bytes as format_bytes
+from memprop.units import parse_bytes as parse_bytes
+
+__version__ = "0.1.0"

@@ -1,0 +1,78 @@
+"""From what a user names (a model, a schedule, an optimizer) to a schedule that can be run."""
+
+import operator
+from collections.abc import Mapping
+from typing import Literal, Protocol, SupportsIndex
+
+import numpy as np
+
+from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.graph.graph import Graph
+from memprop.graph.optimizers import Optimizer, optimizer_named
+from memprop.schedules.actions import Schedule
+from memprop.schedules.check import check
+from memprop.schedules.names import strategy_named
+from memprop.schedules.store import inference
+from memprop.terms import MODES
+
+Mode = Literal["train", "inference"]
+
+
+class Model(Protocol):
+    """What the engine needs of a model; :class:`memprop.MLP` is one, yours may be another."""
+
+    def graph(self, mode: Mode = "train") -> Graph:
+        """The forward pass, to the objective ("train") or to the output ("inference")."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, np.ndarray]:
+        """The parameters by the names that the graph gives them; training updates them in place."""
+        ...
+
+
+def schedule_for(
+    model: Model,
+    schedule: str | Schedule = "lean",
+    mode: str = "train",
+    optimizer: str | Optimizer | None = None,
+) -> Schedule:
+    """The schedule of one step of ``model``.
+
+    Args:
+        model: what is trained.
+        schedule: a name, such as "lean", or a schedule of your own, which is checked. Inference
+            has its own schedule whatever is named here.
+        mode: "train" or "inference".
+        optimizer: updates the parameters at the end of a training step.
+
+    Raises:
+        UnknownNameError: no schedule, mode or optimizer has that name.
+        ScheduleError: your schedule cannot be run.
+    """
+    if mode not in MODES:
+        raise unknown_name("mode", mode, MODES)
+    chosen = optimizer_named(optimizer)
+    if isinstance(schedule, Schedule):
+        check(schedule)
+        return schedule
+    strategy = strategy_named(schedule)
+    if mode == "inference":
+        return inference(model.graph("inference"))
+    return strategy(model.graph("train"), chosen)
+
+
+def batch_size(batch: SupportsIndex) -> int:
+    """``batch`` as an integer.
+
+    Raises:
+        InvalidTypeError: not an integer.
+        InvalidValueError: not positive.
+    """
+    try:
+        size = operator.index(batch)
+    except TypeError:
+        raise InvalidTypeError(f"batch must be a positive integer, got {batch!r}") from None
+    if isinstance(batch, bool) or size < 1:
+        raise InvalidValueError(f"batch must be a positive integer, got {batch!r}")
+    return size

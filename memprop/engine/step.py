@@ -1,0 +1,227 @@
+"""One training step, prepared once and run as often as you like."""
+
+import copy
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from memprop.engine.arrays import Arena, Arrays, Heap
+from memprop.engine.inputs import check_inputs
+from memprop.engine.prepare import Model, batch_size, schedule_for
+from memprop.engine.program import Program, compile_schedule
+from memprop.engine.run import Row, run
+from memprop.engine.shapes import Shapes
+from memprop.errors import InvalidValueError, unknown_name
+from memprop.graph.graph import Variable
+from memprop.graph.optimizers import Optimizer
+from memprop.schedules.actions import Schedule
+from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.trace import Trace
+
+ALLOCATORS: Final[Mapping[str, type[Arrays]]] = MappingProxyType({"heap": Heap, "arena": Arena})
+
+# NumPy hands ufuncs buffers of this many elements wherever it broadcasts or casts. Its default,
+# 8192, shows up as up to 64 KiB that no variable accounts for; a small one stays in the cache and
+# runs faster: adding a bias to 512 x 1024 float32 takes 59 us instead of 101 us.
+_BUFFER_ELEMENTS: Final = 512
+
+
+class Step:
+    """A training or inference step of a model for one batch size.
+
+    Args:
+        model: what is trained. Its parameters are used as they are, not copied, and an optimizer
+            updates them.
+        batch: samples per step.
+        schedule: what is kept, freed and recomputed: a name such as "lean", or a Schedule.
+        mode: "train" or "inference".
+        optimizer: a name such as "adam", or ``mp.Adam(1e-3)``; its state belongs to this step.
+        allocator: "arena" for one buffer planned beforehand, "heap" for a buffer per variable.
+        record: whether each run leaves a trace.
+
+    Raises:
+        MempropError: an argument is wrong; the message says which and what was expected.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        batch: SupportsIndex,
+        schedule: str | Schedule = "lean",
+        mode: str = "train",
+        optimizer: str | Optimizer | None = None,
+        allocator: str = "arena",
+        record: bool = True,
+    ) -> None:
+        if allocator not in ALLOCATORS:
+            raise unknown_name("allocator", allocator, ALLOCATORS)
+        self.mode = mode
+        self.allocator = allocator
+        self.schedule = schedule_for(model, schedule, mode, optimizer)
+        self._program = compile_schedule(self.schedule)
+        self._persistent = _persistent_arrays(self.schedule, model)
+        self._record = record
+        graph = self.schedule.graph
+        self._outputs = {
+            v.name: place for place, v in enumerate(graph.variables) if v.name in graph.outputs
+        }
+        self._begin(batch_size(batch))
+
+    def _begin(self, batch: int) -> None:
+        self.batch = batch
+        self._arrays = ALLOCATORS[self.allocator](self._program, batch, self._persistent)
+        self._events: list[Row] = []
+        self._results: dict[str, np.ndarray] = {}
+
+    def with_batch(self, batch: SupportsIndex) -> "Step":
+        """This step for another batch size, on the same parameters and optimizer state."""
+        other = copy.copy(self)
+        other._begin(batch_size(batch))
+        return other
+
+    def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Any:
+        """Run the step on ``x`` (batch, inputs) and, in training, the labels or targets ``y``.
+
+        Returns:
+            The loss L as a float; in inference the output o, an array (batch, outputs).
+
+        Raises:
+            MempropError: ``x`` or ``y`` has a wrong shape, type or value.
+        """
+        inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
+        self._results = {}  # an earlier step's results are let go before this one begins
+        self._events = []
+        self._arrays.begin(inputs)
+        with np.errstate(all="ignore"):
+            np.setbufsize(_BUFFER_ELEMENTS)  # ends with the context, as the error state does
+            run(self._program, self._arrays, self._events.append if self._record else None)
+        self._results = self._arrays.take(self._outputs)
+        if self.mode == "inference":
+            return self._results[self.schedule.graph.outputs[0]]
+        return float(self._results["L"])
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """The gradient of each parameter in the last run, by the parameter's name.
+
+        With the arena they are valid until the next run.
+        """
+        names = (p.name for p in self.schedule.graph.parameters)
+        return {name: self._results[f"d{name}"] for name in names if f"d{name}" in self._results}
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What the last run put out: loss, penalty and objective as floats, the gradients."""
+        if self.mode == "inference":
+            return {"prediction": self._results[self.schedule.graph.outputs[0]]}
+        scalars = {"loss": "L", "penalty": "s", "objective": "J"}
+        found = {k: float(self._results[v]) for k, v in scalars.items() if v in self._results}
+        return {"objective": found["loss"], **found, "gradients": self.gradients}
+
+    @property
+    def trace(self) -> Trace:
+        """The trace of the last run.
+
+        Raises:
+            InvalidValueError: nothing was run yet, or the step was made with ``record=False``.
+        """
+        if not self._record:
+            raise InvalidValueError("this step leaves no trace: make it with record=True")
+        if not self._results:
+            raise InvalidValueError("this step has not run yet: call it with x and y first")
+        about = {"simulated": False, "allocator": self.allocator}
+        return _trace(self._program, self.batch, self.mode, self._events, about, self.outputs)
+
+
+def trace(
+    model: Model,
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    schedule: str | Schedule = "lean",
+    mode: str = "train",
+    optimizer: str | Optimizer | None = None,
+    allocator: str = "heap",
+) -> Trace:
+    """Run one real step of ``model`` on all of ``x`` and ``y`` and say where every byte went.
+
+    With an optimizer the model's parameters are updated, as in any real step. The arguments are
+    those of :class:`Step`.
+    """
+    rows = np.shape(x)[:1]
+    if not rows or rows[0] == 0:
+        raise InvalidValueError(f"x must have the shape (batch, inputs), got {np.shape(x)}")
+    step = Step(model, rows[0], schedule, mode, optimizer, allocator)
+    step(x, y)
+    return step.trace
+
+
+def simulate(
+    model: Model,
+    batch: SupportsIndex,
+    *,
+    schedule: str | Schedule = "lean",
+    mode: str = "train",
+    optimizer: str | Optimizer | None = None,
+) -> Trace:
+    """The trace that a step would leave, without allocating or computing anything.
+
+    It equals that of a real step but for the times and the outputs. The arguments are those of
+    :class:`Step`.
+    """
+    size = batch_size(batch)
+    program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
+    events: list[Row] = []
+    run(program, Shapes(program, size), events.append)
+    return _trace(program, size, mode, events, {"simulated": True}, None)
+
+
+def _trace(
+    program: Program,
+    batch: int,
+    mode: str,
+    events: list[Row],
+    about: Mapping[str, Any],
+    outputs: Mapping[str, Any] | None,
+) -> Trace:
+    schedule = program.schedule
+    operators = (TracedOperator(op.name, op.phase, op.layer) for op in schedule.graph.operators)
+    described = {
+        "mode": mode,
+        "schedule": schedule.name,
+        "batch": batch,
+        "flops": schedule.flops.at(batch),
+        "recomputed_flops": schedule.recomputed_flops.at(batch),
+        **about,
+    }
+    return Trace(
+        events=Events.from_rows(events),
+        variables=tuple(_traced(v, batch) for v in schedule.graph.variables),
+        operators=tuple(operators),
+        about=MappingProxyType(described),
+        outputs=outputs,
+    )
+
+
+def _traced(variable: Variable, batch: int) -> TracedVariable:
+    return TracedVariable(
+        name=variable.name,
+        category=variable.category,
+        layer=variable.layer,
+        shape=variable.shape_at(batch),
+        dtype=variable.dtype,
+        bytes=variable.nbytes.at(batch),
+    )
+
+
+def _persistent_arrays(schedule: Schedule, model: Model) -> dict[str, np.ndarray]:
+    """The model's parameters, and zeros for the state of the optimizer."""
+    state = {
+        v.name: np.zeros(v.shape_at(1), dtype=v.dtype)
+        for v in schedule.graph.sources
+        if v.category == "optimizer_state"
+    }
+    return {**model.parameters, **state}

@@ -1,0 +1,92 @@
+"""Every error that memprop raises on purpose.
+
+::
+
+    MempropError
+    ├── InvalidValueError (ValueError)     an argument of the right type with an impossible value
+    │   ├── UnknownNameError               a name that is not in a known list; suggests the nearest
+    │   ├── DataError                      a data file or array that cannot be learned from
+    │   └── SpecError                      a sweep specification that cannot be run
+    ├── InvalidTypeError (TypeError)       an argument of the wrong type
+    ├── GraphError (ValueError)            a graph that is not well formed
+    ├── ScheduleError (ValueError)         a schedule that cannot be run on its graph
+    │   ├── DeadReadError                  reads a variable that is not live
+    │   ├── DoubleFreeError                frees a variable that is not live
+    │   └── LeakError                      leaves a variable alive at the end of the step
+    ├── TraceFormatError (ValueError)      a file that is no trace, or a damaged one
+    ├── MissingExtraError (ImportError)    an optional package that is not installed
+    └── OutputError (OSError)              a place that cannot be written
+
+A message names the offending value, what was expected, and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class MempropError(Exception):
+    """The root of all errors of memprop: catch this one to catch them all."""
+
+
+class InvalidValueError(MempropError, ValueError):
+    """An argument of the right type with an impossible value."""
+
+
+class UnknownNameError(InvalidValueError):
+    """A name that is not in a known list."""
+
+
+class DataError(InvalidValueError):
+    """A data file or array that cannot be learned from."""
+
+
+class SpecError(InvalidValueError):
+    """A sweep specification that cannot be run."""
+
+
+class InvalidTypeError(MempropError, TypeError):
+    """An argument of the wrong type."""
+
+
+class GraphError(MempropError, ValueError):
+    """A graph that is not well formed."""
+
+
+class ScheduleError(MempropError, ValueError):
+    """A schedule that cannot be run on its graph."""
+
+
+class DeadReadError(ScheduleError):
+    """An operator reads a variable that is not live."""
+
+
+class DoubleFreeError(ScheduleError):
+    """A variable is freed that is not live."""
+
+
+class LeakError(ScheduleError):
+    """A variable is still alive at the end of the step though nobody asked for it."""
+
+
+class TraceFormatError(MempropError, ValueError):
+    """A file that is no trace, or a damaged one."""
+
+
+class MissingExtraError(MempropError, ImportError):
+    """An optional package that is not installed."""
+
+
+class OutputError(MempropError, OSError):
+    """A place that cannot be written."""
+
+
+def unknown_name(what: str, given: object, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is not in a list: names the nearest and lists all.
+
+    >>> str(unknown_name("activation", "rleu", ["relu", "tanh"]))
+    "unknown activation 'rleu': did you mean 'relu'? Known: relu, tanh"
+    """
+    names = list(known)
+    nearest = difflib.get_close_matches(str(given), names, n=1)
+    hint = f": did you mean '{nearest[0]}'? " if nearest else ". "
+    return UnknownNameError(f"unknown {what} {given!r}{hint}Known: {', '.join(names)}")

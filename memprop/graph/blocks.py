@@ -1,0 +1,24 @@
+"""Passing over a parameter in blocks, so that the scratch of a kernel stays in the cache."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from memprop.graph.affine import elements
+from memprop.graph.rules import ArraySpec
+
+BLOCK_ELEMENTS: Final = 4096
+
+
+def block_of(parameter: ArraySpec) -> ArraySpec:
+    """The scratch of a kernel that passes over ``parameter``, whose shape has no batch."""
+    return ArraySpec((min(elements(parameter.shape).constant, BLOCK_ELEMENTS),), parameter.dtype)
+
+
+def blocks(scratch: np.ndarray, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """The matching flat parts of ``scratch`` and of contiguous ``arrays``, block by block."""
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, scratch.size):
+        parts = [array[start : start + scratch.size] for array in flat]
+        yield (scratch[: parts[0].size], *parts)

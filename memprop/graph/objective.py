@@ -1,0 +1,97 @@
+"""The objective J = L + s, with the penalty s = lambda / 2 * sum of ||W||_F^2 over the weights."""
+
+import numpy as np
+
+from memprop.graph.affine import Affine, elements
+from memprop.graph.blocks import block_of, blocks
+from memprop.graph.rules import (
+    ArraySpec,
+    Gradient,
+    Rule,
+    flops_per_element,
+    no_flops,
+    register,
+)
+
+Array = np.ndarray
+
+
+def _penalty(*arrays: Array, strength: float) -> None:
+    *weights, s = arrays
+    norms = sum(float(np.dot(W.reshape(-1), W.reshape(-1))) for W in weights)
+    s[...] = 0.5 * strength * norms
+
+
+def _penalty_flops(*weights: ArraySpec, **_: float) -> Affine:
+    return Affine(sum(2 * elements(W.shape).constant for W in weights), 0)
+
+
+def _penalty_backward(
+    dW: Array, ds: Array, W: Array, total: Array, block: Array, *, strength: float
+) -> None:
+    """dJ/dW = dL/dW + dJ/ds * lambda * W, where ``total`` lies over ``dW``."""
+    scale = ds * strength
+    for scaled, gradient, weights in blocks(block, total, W):
+        np.multiply(weights, scale, out=scaled)
+        np.add(gradient, scaled, out=gradient)
+
+
+def _add(a: Array, b: Array, total: Array) -> None:
+    np.add(a, b, out=total)
+
+
+def _one(dJ: Array, **_: str) -> None:
+    dJ[...] = 1
+
+
+register(
+    Rule(
+        name="penalty",
+        reads=("*W",),
+        writes=("s",),
+        infer=lambda W, *_, **__: (ArraySpec((), W.dtype),),
+        kernel=_penalty,
+        flops=_penalty_flops,
+        gradients=(Gradient(of="W", rule="penalty_backward", reads=("ds", "W"), accumulates=True),),
+    ),
+    Rule(
+        name="penalty_backward",
+        reads=("dW", "ds", "W"),
+        writes=("total",),
+        scratch=("block",),
+        infer=lambda dW, *_, **__: (dW,),
+        infer_scratch=lambda dW, *_, **__: (block_of(dW),),
+        kernel=_penalty_backward,
+        flops=flops_per_element(2),
+        updates=(("total", "dW"),),
+    ),
+    Rule(
+        name="objective",
+        reads=("L", "s"),
+        writes=("J",),
+        infer=lambda L, _: (L,),
+        kernel=_add,
+        flops=flops_per_element(1),
+        gradients=(
+            Gradient(of="L", rule=None, reads=("dJ",)),
+            Gradient(of="s", rule=None, reads=("dJ",)),
+        ),
+    ),
+    Rule(
+        name="one",
+        reads=(),
+        writes=("dJ",),
+        infer=lambda *, dtype: (ArraySpec((), dtype),),
+        kernel=_one,
+        flops=no_flops,
+    ),
+    Rule(
+        name="add",
+        reads=("a", "b"),
+        writes=("sum",),
+        infer=lambda a, _: (a,),
+        kernel=_add,
+        flops=flops_per_element(1),
+        in_place=(("sum", "a"),),
+    ),
+)

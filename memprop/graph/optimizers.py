@@ -1,0 +1,272 @@
+"""Optimizers as update operators at the end of a step, with their state as variables.
+
+A parameter W and its state are updated in place: the operator writes W', which lies over W. The
+gradient is read only, so that whoever ran the step can still look at it.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+import numpy as np
+
+from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.graph.blocks import block_of, blocks
+from memprop.graph.graph import Graph, Operator, Variable, apply_rule, extend
+from memprop.graph.rules import ArraySpec, Rule, flops_per_element, no_flops, register
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A way to update parameters; its fields are the constants of the update.
+
+    Attributes:
+        learning_rate: positive.
+    """
+
+    learning_rate: float = 0.01
+
+    rule: ClassVar[str]
+    state: ClassVar[tuple[str, ...]] = ()
+    """Names of the state kept for each parameter, each shaped like the parameter."""
+    counts_steps: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_constant(type(self).__name__, field.name, getattr(self, field.name))
+
+
+def _check_constant(optimizer: str, name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
+        raise InvalidTypeError(f"{optimizer}: {name} must be a number, got {value!r}")
+    below_one = name in {"beta1", "beta2", "momentum"}
+    least = "at least 0" if name != "learning_rate" else "positive"
+    valid = value > 0 if name == "learning_rate" else value >= 0
+    if not (valid and math.isfinite(value) and (value < 1 or not below_one)):
+        bound = " and below 1" if below_one else ""
+        raise InvalidValueError(f"{optimizer}: {name} must be {least}{bound}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """W' = W - learning_rate * dW."""
+
+    learning_rate: float = 0.01
+    rule: ClassVar[str] = "sgd"
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """v' = momentum * v + dW, W' = W - learning_rate * v' (Polyak 1964, as PyTorch writes it)."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    rule: ClassVar[str] = "momentum"
+    state: ClassVar[tuple[str, ...]] = ("v",)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015, algorithm 1): moments m and v with bias correction."""
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    rule: ClassVar[str] = "adam"
+    state: ClassVar[tuple[str, ...]] = ("m", "v")
+    counts_steps: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    W is first shrunk by learning_rate * weight_decay.
+    """
+
+    weight_decay: float = 0.01
+    rule: ClassVar[str] = "adamw"
+
+
+OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
+    {kind.rule: kind for kind in (SGD, Momentum, Adam, AdamW)}
+)
+
+
+def optimizer_named(given: str | Optimizer | None) -> Optimizer | None:
+    """The optimizer that a user means: one of its own, a name with the usual constants, or none.
+
+    Raises:
+        UnknownNameError: no optimizer has that name.
+        InvalidTypeError: neither a name nor an optimizer.
+    """
+    if given is None or isinstance(given, Optimizer):
+        return given
+    if not isinstance(given, str):
+        raise InvalidTypeError(
+            f"optimizer must be a name, such as 'adam', or mp.Adam(...), got {given!r}"
+        )
+    if given == "none":
+        return None
+    if given not in OPTIMIZERS:
+        raise unknown_name("optimizer", given, ["none", *OPTIMIZERS])
+    return OPTIMIZERS[given]()
+
+
+def with_updates(graph: Graph, optimizer: Optimizer | None) -> Graph:
+    """``graph``, which has gradients, followed by the update of every parameter."""
+    if optimizer is None:
+        return graph
+    variables: list[Variable] = []
+    operators: list[Operator] = []
+    count = ()
+    if optimizer.counts_steps:
+        before = Variable(name="t", shape=(), dtype="int64", category="optimizer_state")
+        tick, made = apply_rule(
+            "count",
+            operator="count.t",
+            inputs=[before],
+            outputs=[("t'", "optimizer_state")],
+            phase="update",
+        )
+        variables += [before, *made]
+        operators.append(tick)
+        count = made
+    for parameter in graph.parameters:
+        state, operator, made = _update(graph, optimizer, parameter, count)
+        variables += [*state, *made]
+        operators.append(operator)
+    return extend(graph, variables, operators)
+
+
+def _update(
+    graph: Graph, optimizer: Optimizer, parameter: Variable, count: tuple[Variable, ...]
+) -> tuple[list[Variable], Operator, tuple[Variable, ...]]:
+    state = [
+        Variable(
+            name=f"{name}_{parameter.name}",
+            shape=parameter.shape,
+            dtype=parameter.dtype,
+            category="optimizer_state",
+            layer=parameter.layer,
+        )
+        for name in optimizer.state
+    ]
+    operator, made = apply_rule(
+        optimizer.rule,
+        operator=f"{optimizer.rule}.{parameter.name}",
+        inputs=[parameter, graph.by_name[f"d{parameter.name}"], *state, *count],
+        outputs=[(f"{v.name}'", v.category) for v in (parameter, *state)],
+        phase="update",
+        layer=parameter.layer,
+        **{name: float(value) for name, value in asdict(optimizer).items()},
+    )
+    return state, operator, made
+
+
+def _sgd(W: Array, dW: Array, W_next: Array, block: Array, *, learning_rate: float) -> None:
+    for scaled, weights, gradient in blocks(block, W_next, dW):
+        np.multiply(gradient, learning_rate, out=scaled)
+        np.subtract(weights, scaled, out=weights)
+
+
+def _momentum(
+    W: Array,
+    dW: Array,
+    v: Array,
+    W_next: Array,
+    v_next: Array,
+    block: Array,
+    *,
+    learning_rate: float,
+    momentum: float,
+) -> None:
+    for scaled, weights, gradient, velocity in blocks(block, W_next, dW, v_next):
+        np.multiply(velocity, momentum, out=velocity)
+        np.add(velocity, gradient, out=velocity)
+        np.multiply(velocity, learning_rate, out=scaled)
+        np.subtract(weights, scaled, out=weights)
+
+
+def _adam(
+    W: Array,
+    dW: Array,
+    m: Array,
+    v: Array,
+    t: Array,
+    W_next: Array,
+    m_next: Array,
+    v_next: Array,
+    block: Array,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float = 0.0,
+) -> None:
+    step = int(t)
+    step_size = learning_rate / (1 - beta1**step)
+    correction = math.sqrt(1 - beta2**step)
+    for part, weights, gradient, mean, square in blocks(block, W_next, dW, m_next, v_next):
+        if weight_decay:
+            np.multiply(weights, 1 - learning_rate * weight_decay, out=weights)
+        np.multiply(gradient, 1 - beta1, out=part)
+        np.multiply(mean, beta1, out=mean)
+        np.add(mean, part, out=mean)
+        np.multiply(gradient, gradient, out=part)
+        np.multiply(part, 1 - beta2, out=part)
+        np.multiply(square, beta2, out=square)
+        np.add(square, part, out=square)
+        np.sqrt(square, out=part)
+        np.divide(part, correction, out=part)
+        np.add(part, epsilon, out=part)
+        np.divide(mean, part, out=part)
+        np.multiply(part, step_size, out=part)
+        np.subtract(weights, part, out=weights)
+
+
+def _count(t: Array, t_next: Array) -> None:
+    np.add(t_next, 1, out=t_next)
+
+
+def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
+    names = ("W", *optimizer.state)
+    count = ("t",) if optimizer.counts_steps else ()
+
+    def infer(W: ArraySpec, *_: ArraySpec, **__: float) -> tuple[ArraySpec, ...]:
+        return (W,) * len(names)
+
+    return Rule(
+        name=optimizer.rule,
+        reads=("W", "dW", *optimizer.state, *count),
+        writes=tuple(f"{name}'" for name in names),
+        scratch=("block",),
+        infer=infer,
+        infer_scratch=lambda W, *_, **__: (block_of(W),),
+        kernel=kernel,
+        flops=flops_per_element(flops),
+        updates=tuple((f"{name}'", name) for name in names),
+    )
+
+
+register(
+    _update_rule(SGD, _sgd, 2),
+    _update_rule(Momentum, _momentum, 4),
+    _update_rule(Adam, _adam, 13),
+    _update_rule(AdamW, _adam, 14),
+    Rule(
+        name="count",
+        reads=("t",),
+        writes=("t'",),
+        infer=lambda t: (t,),
+        kernel=_count,
+        flops=no_flops,
+        updates=(("t'", "t"),),
+    ),
+)

@@ -1,0 +1,1 @@
+"""What a user writes down: models that build their own graph."""

@@ -1,0 +1,212 @@
+"""The multilayer perceptron that a user writes down."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from memprop.engine.prepare import Mode
+from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.graph.graph import Graph
+from memprop.graph.optimizers import Optimizer
+from memprop.models import training
+from memprop.models.build import forward_graph
+from memprop.schedules.actions import Schedule
+from memprop.terms import MODES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACTIVATIONS: Final = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
+LOSSES: Final = ("cross_entropy", "mse")
+DTYPES: Final = ("float32", "float64")
+
+
+class MLP:
+    """A multilayer perceptron: h_l = phi(W_l h_(l-1) + b_l), and a linear output layer.
+
+    Args:
+        widths: input, hidden..., output; at least two positive integers.
+        activation: of the hidden layers: relu tanh sigmoid gelu silu identity.
+        bias: whether each layer adds one.
+        loss: "cross_entropy" (softmax, integer labels, mean over the batch) or "mse" (mean over
+            samples and outputs).
+        l2: lambda of the penalty s = lambda / 2 * sum of ||W||_F^2, which biases have no part in.
+        dtype: "float32" or "float64".
+        seed: of the initial weights.
+
+    Raises:
+        InvalidValueError, InvalidTypeError: an argument is wrong; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        *,
+        activation: str = "relu",
+        bias: bool = True,
+        loss: str = "cross_entropy",
+        l2: float = 0.0,
+        dtype: str = "float32",
+        seed: int = 0,
+    ) -> None:
+        self.widths = _check_widths(widths)
+        self.activation = _known("activation", activation, ACTIVATIONS)
+        self.bias = _check_flag("bias", bias)
+        self.loss = _known("loss", loss, LOSSES)
+        self.l2 = _check_l2(l2)
+        self.dtype = _known("dtype", _dtype_name(dtype), DTYPES)
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        options = {
+            n: getattr(self, n) for n in ("activation", "bias", "loss", "l2", "dtype", "seed")
+        }
+        return f"MLP({list(self.widths)}, {', '.join(f'{k}={v!r}' for k, v in options.items())})"
+
+    def graph(self, mode: Mode = "train") -> Graph:
+        """The forward pass, to the objective ("train") or to the output ("inference")."""
+        return self._graphs[_known("mode", mode, MODES)]
+
+    @cached_property
+    def _graphs(self) -> Mapping[str, Graph]:
+        return {
+            mode: forward_graph(
+                self.widths,
+                activation=self.activation,
+                bias=self.bias,
+                loss=self.loss,
+                l2=self.l2,
+                dtype=self.dtype,
+                mode=mode,
+            )
+            for mode in MODES
+        }
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """``{"W1": (out, in), "b1": (out,), ...}``, made when first asked for.
+
+        Weights are normal with variance 2 / in for relu and its kin (He et al. 2015) and 1 / in
+        otherwise (LeCun et al. 1998); biases are zero. Training updates the arrays in place.
+        """
+        return self._parameters
+
+    @cached_property
+    def _parameters(self) -> dict[str, np.ndarray]:
+        generator = np.random.default_rng(self.seed)
+        gain = 2.0 if self.activation in ("relu", "gelu", "silu") else 1.0
+        made = {}
+        for variable in self.graph().parameters:
+            shape = variable.shape_at(1)
+            made[variable.name] = np.zeros(shape, dtype=np.dtype(self.dtype))
+            if len(shape) == 2:
+                generator.standard_normal(dtype=np.dtype(self.dtype).type, out=made[variable.name])
+                made[variable.name] *= (gain / shape[1]) ** 0.5
+        return made
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 5,
+        batch: SupportsIndex = 64,
+        optimizer: str | Optimizer = "adam",
+        schedule: str | Schedule = "lean",
+        validation: tuple[ArrayLike, ArrayLike] | None = None,
+        seed: int = 0,
+        progress: bool | None = None,
+    ) -> "pd.DataFrame":
+        """Train on ``x`` (samples, inputs) and ``y`` and return the history, a row per epoch.
+
+        Args:
+            x: samples.
+            y: labels (samples,) for cross_entropy, targets (samples, outputs) for mse.
+            epochs: passes over the data.
+            batch: samples per step; the last step of an epoch takes what is left.
+            optimizer: a name, or ``mp.Adam(1e-3)``.
+            schedule: how each step keeps and recomputes.
+            validation: samples and labels to score after every epoch.
+            seed: of the order of the samples.
+            progress: whether to show a bar; ``None`` shows it if stderr is a terminal.
+
+        Returns:
+            Columns ``epoch``, ``loss`` (mean of L over the samples, while training), ``objective``
+            (of J), ``seconds``, and ``validation_score`` where there is validation data.
+
+        Raises:
+            MempropError: data or an argument is wrong, or the loss is no longer a number.
+        """
+        return training.fit(
+            self,
+            x,
+            y,
+            epochs=epochs,
+            batch=batch,
+            optimizer=optimizer,
+            schedule=schedule,
+            validation=validation,
+            seed=seed,
+            progress=progress,
+        )
+
+    def predict(self, x: ArrayLike, *, batch: SupportsIndex = 1024) -> np.ndarray:
+        """The label with the largest output (samples,); with mse the outputs themselves."""
+        outputs = training.outputs(self, x, batch=batch)
+        return outputs.argmax(axis=1) if self.loss == "cross_entropy" else outputs
+
+    def score(self, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 1024) -> float:
+        """The fraction of labels that are predicted right; with mse the mean squared error."""
+        return training.score(self, x, y, batch=batch)
+
+
+def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:
+    try:
+        given = tuple(widths)
+    except TypeError:
+        raise InvalidTypeError(
+            f"widths must be a list such as [64, 256, 10], got {widths!r}"
+        ) from None
+    if len(given) < 2:
+        raise InvalidValueError(f"widths needs an input and an output at least, got {list(given)}")
+    for place, width in enumerate(given):
+        if isinstance(width, bool) or not isinstance(width, int | np.integer):
+            raise InvalidTypeError(f"widths[{place}] must be a positive integer, got {width!r}")
+        if width < 1:
+            raise InvalidValueError(f"widths[{place}] must be a positive integer, got {width!r}")
+    return tuple(int(width) for width in given)
+
+
+def _known(what: str, given: object, known: Sequence[str]) -> str:
+    if not isinstance(given, str):
+        raise InvalidTypeError(f"{what} must be one of {', '.join(known)}, got {given!r}")
+    if given not in known:
+        raise unknown_name(what, given, known)
+    return given
+
+
+def _dtype_name(dtype: object) -> object:
+    """``np.float32`` and ``np.dtype("float32")`` are as good as their name."""
+    if isinstance(dtype, type | np.dtype):
+        try:
+            return np.dtype(dtype).name
+        except TypeError:
+            return dtype
+    return dtype
+
+
+def _check_flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
+def _check_l2(l2: float) -> float:
+    if isinstance(l2, bool) or not isinstance(l2, int | float | np.number):
+        raise InvalidTypeError(f"l2 must be a number, got {l2!r}")
+    if not (np.isfinite(l2) and l2 >= 0):
+        raise InvalidValueError(f"l2 must be finite and not negative, got {l2!r}")
+    return float(l2)

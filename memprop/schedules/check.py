@@ -1,0 +1,83 @@
+"""The reference machine: it walks a schedule and says whether it can be run.
+
+It shares nothing with the engine but the schedule itself, so that each can witness the other.
+"""
+
+from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleError
+from memprop.graph.graph import Graph, Operator
+from memprop.schedules.actions import Compute, Free, Schedule
+from memprop.terms import PERSISTENT
+
+
+def check(schedule: Schedule) -> None:
+    """Raise unless ``schedule`` is legal: every read live, every variable freed once, none leaked.
+
+    Raises:
+        DeadReadError: an operator reads a variable that is not live.
+        DoubleFreeError: a variable is freed that is not live.
+        LeakError: a variable nobody asked for is alive at the end.
+        ScheduleError: anything else that cannot be done; the message names operator and variable.
+    """
+    graph = schedule.graph
+    live = {variable.name for variable in graph.sources}
+    for action in schedule.actions:
+        if isinstance(action, Compute):
+            _compute(graph, action, live)
+        else:
+            _free(graph, action, live)
+    _check_end(graph, live)
+
+
+def _compute(graph: Graph, action: Compute, live: set[str]) -> None:
+    operator = graph.operators_by_name.get(action.operator)
+    if operator is None:
+        raise ScheduleError(f"the graph has no operator {action.operator!r}")
+    for name in operator.inputs:
+        if name not in live:
+            raise DeadReadError(f"{operator.name} reads {name}, which is not live")
+    for name in operator.outputs:
+        if name in live:
+            raise ScheduleError(f"{operator.name} computes {name}, which is still live")
+    _check_into(graph, operator, action)
+    live.difference_update(operand for _, operand in action.into)
+    live.update(operator.outputs)
+
+
+def _check_into(graph: Graph, operator: Operator, action: Compute) -> None:
+    definition = operator.definition
+    always = operator.pairs(definition.updates)
+    allowed = {*always, *operator.pairs(definition.in_place)}
+    for pair in always:
+        if pair not in action.into:
+            raise ScheduleError(f"{operator.name} must write {pair[0]} over {pair[1]}")
+    for target, operand in action.into:
+        if (target, operand) not in allowed:
+            raise ScheduleError(f"{operator.name} cannot write {target} over {operand}")
+        if graph.by_name[target].spec != graph.by_name[operand].spec:
+            raise ScheduleError(f"{target} does not fit into the buffer of {operand}")
+        if (target, operand) not in always and graph.survives(operand):
+            raise ScheduleError(f"{operator.name} overwrites {operand}, which outlives the step")
+    if len({operand for _, operand in action.into}) < len(action.into):
+        raise ScheduleError(f"{operator.name} writes two variables over one")
+
+
+def _free(graph: Graph, action: Free, live: set[str]) -> None:
+    variable = graph.by_name.get(action.variable)
+    if variable is None:
+        raise ScheduleError(f"the graph has no variable {action.variable!r}")
+    if action.variable not in live:
+        raise DoubleFreeError(f"{action.variable} is freed, but it is not live")
+    if variable.category in PERSISTENT:
+        raise ScheduleError(f"{action.variable} outlives the step and cannot be freed")
+    live.remove(action.variable)
+
+
+def _check_end(graph: Graph, live: set[str]) -> None:
+    for name in graph.outputs:
+        if name not in live:
+            raise ScheduleError(f"the output {name} is not live at the end of the step")
+    producers = {name: op.name for op in graph.operators for name in op.outputs}
+    for name in sorted(live):
+        if not graph.survives(name):
+            origin = producers.get(name, "the caller")
+            raise LeakError(f"{name}, made by {origin}, is still live at the end of the step")

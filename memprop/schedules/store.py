@@ -1,0 +1,94 @@
+"""The three ways to store: everything, what backward reads, nothing.
+
+Each is a function from the forward graph of a model to a schedule.
+"""
+
+from collections.abc import Iterator
+
+from memprop.errors import ScheduleError
+from memprop.graph.autodiff import differentiate
+from memprop.graph.graph import Graph, Operator
+from memprop.graph.optimizers import Optimizer, with_updates
+from memprop.schedules.actions import Action, Compute, Free, Schedule
+
+
+def textbook(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
+    """Keep every intermediate variable and every partial derivative until the step ends.
+
+    As Dive into Deep Learning 5.3 has it: each result in a buffer of its own, phi' from z. Only
+    what is an update of a buffer by its very meaning (a gradient that is added to, a parameter)
+    shares it.
+    """
+    graph = with_updates(differentiate(forward, "textbook"), optimizer)
+    return Schedule(name="textbook", graph=graph, actions=tuple(_keep_all(graph)))
+
+
+def lean(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
+    """Keep only what backward reads, in the form that needs least.
+
+    Derivatives of relu, tanh and sigmoid come from their output; a result is written over an
+    operand that dies; everything is freed at its last use. Nothing is computed twice.
+    """
+    graph = with_updates(differentiate(forward, "lean"), optimizer)
+    return Schedule(name="lean", graph=graph, actions=tuple(_free_at_last_use(graph)))
+
+
+def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
+    """Keep nothing: the forward pass alone, each variable freed at its last use.
+
+    Raises:
+        ScheduleError: the graph has an objective or an optimizer, that is, it is to be trained.
+    """
+    if forward.objective is not None or optimizer is not None:
+        raise ScheduleError(
+            "the schedule 'inference' keeps nothing for backward: ask for mode='inference'"
+        )
+    actions = tuple(_free_at_last_use(forward))
+    return Schedule(name="inference", graph=forward, actions=actions)
+
+
+def _keep_all(graph: Graph) -> Iterator[Action]:
+    consumed: set[str] = set()
+    for operator in graph.operators:
+        into = operator.pairs(operator.definition.updates)
+        consumed.update(operand for _, operand in into)
+        yield Compute(operator=operator.name, into=into)
+    made = [name for operator in graph.operators for name in operator.outputs]
+    for name in (*(variable.name for variable in graph.sources), *made):
+        if name not in consumed and not graph.survives(name):
+            yield Free(variable=name)
+
+
+def _free_at_last_use(graph: Graph) -> Iterator[Action]:
+    last_use = _last_uses(graph)
+    for operator in graph.operators:
+        dying = {
+            name: None  # a dict, for it keeps the order
+            for name in (*operator.inputs, *operator.outputs)
+            if last_use[name] == operator.name and not graph.survives(name)
+        }
+        into = _overwrites(graph, operator, dying)
+        yield Compute(operator=operator.name, into=into)
+        taken = {operand for _, operand in into}
+        yield from (Free(variable=name) for name in dying if name not in taken)
+
+
+def _last_uses(graph: Graph) -> dict[str, str]:
+    """The last operator that reads each variable, or that writes it if none reads it."""
+    return {
+        name: operator.name
+        for operator in graph.operators
+        for name in (*operator.inputs, *operator.outputs)
+    }
+
+
+def _overwrites(
+    graph: Graph, operator: Operator, dying: dict[str, None]
+) -> tuple[tuple[str, str], ...]:
+    """The pairs in which a target takes over the buffer of an operand that dies here."""
+    chosen = dict(operator.pairs(operator.definition.updates))
+    for target, operand in operator.pairs(operator.definition.in_place):
+        fits = graph.by_name[target].spec == graph.by_name[operand].spec
+        if operand in dying and fits and target not in chosen and operand not in chosen.values():
+            chosen[target] = operand
+    return tuple(chosen.items())

@@ -1,0 +1,25 @@
+"""The words that every part of memprop shares: categories of bytes, phases of a step."""
+
+from typing import Final
+
+CATEGORIES: Final = (
+    "input",
+    "parameter",
+    "activation",
+    "activation_gradient",
+    "parameter_gradient",
+    "optimizer_state",
+    "workspace",
+)
+"""What a byte is for. ``activation`` is every variable of the forward pass, ``workspace`` the
+scratch of a kernel."""
+
+PERSISTENT: Final = frozenset({"parameter", "optimizer_state"})
+"""Categories that outlive the step."""
+
+PHASES: Final = ("setup", "forward", "loss", "backward", "update", "end")
+"""Parts of a step in order. ``setup`` is what is there before the first operator runs, ``loss``
+computes L, s and J from the output, ``end`` frees what the schedule kept to the last."""
+
+MODES: Final = ("train", "inference")
+"""``train`` runs the whole step, ``inference`` the forward pass to the output alone."""

@@ -1,0 +1,56 @@
+"""Whether a trace is one: every index in range, every buffer followed from birth to death."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memprop.errors import TraceFormatError
+from memprop.terms import CATEGORIES, PHASES
+from memprop.traces.events import ALLOCATE, FREE, KINDS, Events
+
+if TYPE_CHECKING:
+    from memprop.traces.trace import Trace
+
+
+def check(trace: "Trace") -> None:
+    """Raise TraceFormatError unless ``trace`` is consistent; the message names the event."""
+    for variable in trace.variables:
+        if variable.category not in CATEGORIES:
+            raise TraceFormatError(
+                f"{variable.name} has the unknown category {variable.category!r}"
+            )
+    for operator in trace.operators:
+        if operator.phase not in PHASES:
+            raise TraceFormatError(f"{operator.name} has the unknown phase {operator.phase!r}")
+    events = trace.events
+    _check_range("kind", events.kind, 0, len(KINDS))
+    _check_range("phase", events.phase, 0, len(PHASES))
+    _check_range("operator", events.operator, -1, len(trace.operators))
+    _check_range("variable", events.variable, 0, len(trace.variables))
+    _check_range("bytes", events.bytes, 0, None)
+    _check_lives(events)
+
+
+def _check_range(name: str, column: np.ndarray, low: int, high: int | None) -> None:
+    wrong = column < low if high is None else (column < low) | (column >= high)
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise TraceFormatError(f"event {event} has the impossible {name} {column[event]}")
+
+
+def _check_lives(events: Events) -> None:
+    home: dict[int, int] = {}
+    columns = (events.kind, events.variable, events.storage)
+    for event, (kind, variable, storage) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        if kind == ALLOCATE and variable in home:
+            raise TraceFormatError(f"event {event} allocates a variable that is alive already")
+        if kind != ALLOCATE and home.get(variable) != storage:
+            raise TraceFormatError(
+                f"event {event} {KINDS[kind]}s a variable that is not alive there"
+            )
+        if kind == ALLOCATE:
+            home[variable] = storage
+        elif kind == FREE:
+            del home[variable]

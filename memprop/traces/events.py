@@ -1,0 +1,91 @@
+"""The raw columns of a trace: what was allocated, read and freed, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Final, NamedTuple
+
+import numpy as np
+
+KINDS: Final = ("allocate", "read", "free")
+ALLOCATE: Final = 0
+READ: Final = 1
+FREE: Final = 2
+
+
+class Event(NamedTuple):
+    """One event as the engine records it: integers only, so that recording costs little.
+
+    Attributes:
+        kind: ALLOCATE, READ or FREE.
+        phase: index in :data:`memprop.terms.PHASES`.
+        operator: index in the trace's operators; -1 before the first and after the last one.
+        variable: index in the trace's variables.
+        storage: number of the buffer. Variables of one storage share their bytes.
+        bytes: the size of the buffer.
+        nanoseconds: since the step began; -1 where nothing was run.
+    """
+
+    kind: int
+    phase: int
+    operator: int
+    variable: int
+    storage: int
+    bytes: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The events of a step, a NumPy array of integers for each field of :class:`Event`.
+
+    ``kind allocate`` says that a variable comes to life: in a new storage, or in one that another
+    variable lives in still (a view, a result written over its operand). A storage is released
+    when the last variable in it is freed.
+    """
+
+    kind: np.ndarray
+    phase: np.ndarray
+    operator: np.ndarray
+    variable: np.ndarray
+    storage: np.ndarray
+    bytes: np.ndarray
+    nanoseconds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same happened; times do not count."""
+        if not isinstance(other, Events):
+            return NotImplemented
+        names = (field.name for field in fields(self) if field.name != "nanoseconds")
+        return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[tuple[int, ...]]) -> "Events":
+        """Columns from a list of events."""
+        table = np.array(rows, dtype=np.int64).reshape(len(rows), len(Event._fields))
+        return cls(*(np.ascontiguousarray(column) for column in table.T))
+
+
+@dataclass(frozen=True, slots=True)
+class TracedVariable:
+    """A variable that was seen: name, category, layer, shape as it was, dtype and size in bytes."""
+
+    name: str
+    category: str
+    layer: int | None
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TracedOperator:
+    """An operator that ran: its name, phase and layer."""
+
+    name: str
+    phase: str
+    layer: int | None

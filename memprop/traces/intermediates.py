@@ -1,0 +1,131 @@
+"""The cached intermediates of a step: who made them, who reuses them, how long they live."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from memprop.terms import PERSISTENT, PHASES
+from memprop.traces.events import ALLOCATE, FREE, READ
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from memprop.traces.trace import Trace
+
+COLUMNS = (
+    "variable",
+    "category",
+    "layer",
+    "shape",
+    "dtype",
+    "bytes",
+    "saved_by",
+    "reused_by",
+    "reuses",
+    "born",
+    "last_read",
+    "freed",
+    "recomputed",
+)
+
+_FORWARD, _LOSS, _BACKWARD = (PHASES.index(name) for name in ("forward", "loss", "backward"))
+
+
+@dataclass
+class Life:
+    """A variable from birth to death, in event numbers.
+
+    Attributes:
+        variable: its index in the trace.
+        maker: the operator that computed it; -1 for what the step was given.
+        born: the event of its allocation.
+        reads: event, operator and phase of every read.
+        freed: the event of its death; ``None`` if it outlives the step.
+    """
+
+    variable: int
+    maker: int
+    born: int
+    born_phase: int
+    reads: list[tuple[int, int, int]] = field(default_factory=list)
+    freed: int | None = None
+
+    @property
+    def reused_by(self) -> list[int]:
+        """The backward operators that read it, in order."""
+        return [operator for _, operator, phase in self.reads if phase == _BACKWARD]
+
+    @property
+    def read_in_forward(self) -> bool:
+        """Whether the forward pass itself reads it."""
+        return any(phase == _FORWARD for _, _, phase in self.reads)
+
+
+def lives(trace: "Trace") -> list[Life]:
+    """Every life of every variable, in the order of birth; one that is computed again has more."""
+    events = trace.events
+    columns = (events.kind, events.phase, events.operator, events.variable)
+    found: list[Life] = []
+    current: dict[int, Life] = {}
+    for event, (kind, phase, operator, variable) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        if kind == ALLOCATE:
+            current[variable] = Life(variable, operator, event, phase)
+            found.append(current[variable])
+        elif kind == READ:
+            current[variable].reads.append((event, operator, phase))
+        elif kind == FREE:
+            current[variable].freed = event
+    return found
+
+
+def intermediates(trace: "Trace") -> "pd.DataFrame":
+    """A row for each forward variable that a backward operator reads.
+
+    An input counts if the forward pass itself reads it: the samples do, the labels, which only
+    the loss reads, do not. Parameters are there anyway and do not count.
+
+    ``born``, ``last_read`` and ``freed`` are event numbers, as in the timeline (``freed`` is
+    missing where the variable outlives the step); ``reused_by`` names the backward operators;
+    ``recomputed`` says that backward reads a value that was computed a second time.
+    """
+    import pandas as pd
+
+    by_variable: defaultdict[int, list[Life]] = defaultdict(list)
+    for life in lives(trace):
+        by_variable[life.variable].append(life)
+    rows = [row for many in by_variable.values() for row in _rows(trace, many)]
+    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    types = {"layer": "Int64", "last_read": "Int64", "freed": "Int64", "bytes": "int64"}
+    return frame.astype(types)
+
+
+def _rows(trace: "Trace", many: list[Life]) -> Iterator[tuple]:
+    first, variable = many[0], trace.variables[many[0].variable]
+    reused = [operator for life in many for operator in life.reused_by]
+    if not reused or variable.category in PERSISTENT or not _is_forward(variable.category, first):
+        return
+    names = tuple(trace.operators[operator].name for operator in reused)
+    yield (
+        variable.name,
+        variable.category,
+        variable.layer,
+        variable.shape,
+        variable.dtype,
+        variable.bytes,
+        "input" if first.maker < 0 else trace.operators[first.maker].name,
+        names,
+        len(names),
+        first.born,
+        many[-1].reads[-1][0],
+        many[-1].freed,
+        any(life.reused_by for life in many[1:]),
+    )
+
+
+def _is_forward(category: str, life: Life) -> bool:
+    if category == "input":
+        return life.read_in_forward
+    return life.born_phase in (_FORWARD, _LOSS)

@@ -1,0 +1,96 @@
+"""Traces as files: JSON, compressed with gzip; never pickle."""
+
+import gzip
+import json
+import os
+import zlib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memprop.errors import OutputError, TraceFormatError
+from memprop.traces.events import Events, TracedOperator, TracedVariable
+
+if TYPE_CHECKING:
+    from memprop.traces.trace import Trace
+
+FORMAT = "memprop trace"
+SCHEMA = 1
+"""Raised when a file of an older version can no longer be read as it is."""
+
+
+def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
+    """Write ``trace`` to ``path``; arrays that the step put out are not part of it.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    document = {
+        "format": FORMAT,
+        "schema": SCHEMA,
+        "about": dict(trace.about),
+        "variables": [asdict(variable) for variable in trace.variables],
+        "operators": [asdict(operator) for operator in trace.operators],
+        "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
+    }
+    # mtime=0: the same trace is the same file, byte for byte.
+    data = gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
+    try:
+        Path(path).write_bytes(data)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write the trace to {os.fspath(path)!r}: {error.strerror}"
+        ) from None
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The parts of the trace in ``path``, by the names of Trace's fields.
+
+    Raises:
+        TraceFormatError: the file is missing, damaged, or no trace.
+    """
+    document = _document(path)
+    try:
+        return {
+            "about": {str(key): value for key, value in document["about"].items()},
+            "variables": tuple(_variable(entry) for entry in document["variables"]),
+            "operators": tuple(TracedOperator(**entry) for entry in document["operators"]),
+            "events": _events(document["events"]),
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise TraceFormatError(f"{os.fspath(path)!r} is a damaged trace: {error}") from None
+
+
+def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
+    name = os.fspath(path)
+    try:
+        text = gzip.decompress(Path(path).read_bytes())
+        document = json.loads(text)
+    except OSError as error:
+        reason = error.strerror or "it is not compressed with gzip"
+        raise TraceFormatError(f"cannot read a trace from {name!r}: {reason}") from None
+    except (EOFError, zlib.error, ValueError, RecursionError):
+        raise TraceFormatError(f"{name!r} is damaged: it ends early or is no JSON") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise TraceFormatError(f"{name!r} is not a trace that memprop wrote")
+    if document.get("schema") != SCHEMA:
+        raise TraceFormatError(
+            f"{name!r} has the trace schema {document.get('schema')!r}, but this memprop reads "
+            f"{SCHEMA}: update memprop, or write the trace again"
+        )
+    return document
+
+
+def _variable(entry: dict[str, Any]) -> TracedVariable:
+    return TracedVariable(**{**entry, "shape": tuple(int(dim) for dim in entry["shape"])})
+
+
+def _events(columns: dict[str, list[int]]) -> Events:
+    arrays = {f.name: np.array(columns[f.name], dtype=np.int64) for f in fields(Events)}
+    if any(array.ndim != 1 for array in arrays.values()):
+        raise ValueError("a column of events is not a list of integers")
+    if len({len(array) for array in arrays.values()}) != 1:
+        raise ValueError("the columns of events differ in length")
+    return Events(**arrays)

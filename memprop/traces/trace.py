@@ -1,0 +1,134 @@
+"""What happened in one training step: the events, in columns, and everything they answer.
+
+A trace knows no graph and no array. Simulation, the engine, and the adapters to other frameworks
+all make this one type; every table and figure is a view of it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memprop.terms import CATEGORIES, PERSISTENT
+from memprop.traces import check, compare, intermediates, io, live, timeline
+from memprop.traces.events import Events, TracedOperator, TracedVariable
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """The events of one step.
+
+    Attributes:
+        events: the raw columns.
+        variables: what the events' ``variable`` counts.
+        operators: what the events' ``operator`` counts.
+        about: what was run, as ``{"schedule": "lean", "batch": 256, "flops": ...}``; values are
+            strings and numbers.
+        outputs: ``{"loss": ..., "gradients": {name: array}}`` of a real step, and "prediction" of
+            an inference; ``None`` if the step was simulated, or loaded from a file.
+
+    Raises:
+        TraceFormatError: the events contradict each other.
+    """
+
+    events: Events
+    variables: tuple[TracedVariable, ...]
+    operators: tuple[TracedOperator, ...]
+    about: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    outputs: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        check.check(self)
+
+    def __repr__(self) -> str:
+        what = " ".join(f"{key}={value}" for key, value in self.about.items())
+        return f"<Trace {len(self.events)} events, peak {self.peak} bytes; {what}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same happened to the same variables; times and outputs do not count."""
+        if not isinstance(other, Trace):
+            return NotImplemented
+        return (self.events, self.variables, self.operators) == (
+            other.events,
+            other.variables,
+            other.operators,
+        )
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
+
+    @cached_property
+    def live(self) -> live.LiveBytes:
+        """Live bytes after each event."""
+        category_of = [CATEGORIES.index(variable.category) for variable in self.variables]
+        return live.live_bytes(self.events, np.array(category_of, dtype=np.int64))
+
+    @cached_property
+    def peak_event(self) -> int:
+        """The number of the first event at which live bytes are largest."""
+        return int(np.argmax(self.live.total))
+
+    @property
+    def peak(self) -> int:
+        """The largest live bytes."""
+        return int(self.live.total[self.peak_event])
+
+    def peak_by_category(self) -> dict[str, int]:
+        """Live bytes of every category at the peak; they sum to the peak."""
+        at_peak = self.live.by_category[self.peak_event].tolist()
+        return dict(zip(CATEGORIES, at_peak, strict=True))
+
+    @property
+    def peak_operator(self) -> str:
+        """The operator that runs at the peak; "setup" if none has run by then."""
+        operator = int(self.events.operator[self.peak_event])
+        return self.operators[operator].name if operator >= 0 else "setup"
+
+    @property
+    def persistent_bytes(self) -> int:
+        """Bytes of parameters and optimizer state, which are there before the step and after."""
+        first = (self.events.phase == 0) & (self.events.kind == 0)
+        persistent = np.array([v.category in PERSISTENT for v in self.variables], dtype=bool)
+        return int(self.events.bytes[first & persistent[self.events.variable]].sum())
+
+    def intermediates(self) -> "pd.DataFrame":
+        """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""
+        return intermediates.intermediates(self)
+
+    def timeline(self) -> "pd.DataFrame":
+        """A row for each event: see :func:`memprop.traces.timeline.timeline`."""
+        return timeline.timeline(self)
+
+    def compare(self, other: "Trace") -> "pd.DataFrame":
+        """This step against another: see :func:`memprop.traces.compare.compare`."""
+        return compare.compare(self, other)
+
+    def plot(self, ax: "matplotlib.axes.Axes | None" = None) -> "matplotlib.axes.Axes":
+        """Live bytes by category over the step, stacked; into ``ax`` or a new figure."""
+        from memprop.traces import figures
+
+        return figures.plot_timeline(self, ax)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the trace as gzipped JSON. Outputs are not saved.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        io.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Trace":
+        """The trace that :meth:`save` wrote.
+
+        Raises:
+            TraceFormatError: the file is missing, damaged, or no trace.
+        """
+        return cls(**io.read(path))
