@@ -34,7 +34,7 @@ class Arrays(ABC):
         self._values: list[np.ndarray | None] = [None] * len(variables)
         self._persistent = persistent
         self._inputs: Mapping[str, np.ndarray] = {}
-        self._sources = frozenset(birth.variable for birth in program.sources)
+        self._sources = frozenset(birth.variable for birth in program.instructions[0].births)
         self._begin = 0
 
     def begin(self, inputs: Mapping[str, np.ndarray]) -> None:

@@ -88,8 +88,6 @@ def _lifetimes(program: Program, sizes: Sequence[int]) -> list[_Lifetime]:
             nbytes = -(-sizes[variable] // ALIGNMENT) * ALIGNMENT
             found[storage] = _Lifetime(variable, storage, now, forever, nbytes)
 
-    for birth in program.sources:
-        begin(*birth, now=-1)
     for now, instruction in enumerate(program.instructions):
         for birth in instruction.births:
             begin(*birth, now=now)

@@ -5,8 +5,7 @@ for every backend.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from memprop.graph.graph import Operator
@@ -50,7 +49,7 @@ class Instruction:
     births: tuple[Birth, ...] = ()
     kernel: Kernel | None = None
     arguments: tuple[int, ...] = ()
-    attributes: Mapping[str, Any] = MappingProxyType({})
+    attributes: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[Use, ...] = ()
     deaths: tuple[Use, ...] = ()
 
@@ -61,12 +60,11 @@ class Program:
 
     Attributes:
         schedule: what it was made from.
-        sources: the storage of every variable that is there before the first operator.
-        instructions: what to do, in order.
+        instructions: what to do, in order. The first brings to life all that is there before the
+            first operator: inputs, parameters, optimizer state.
     """
 
     schedule: Schedule
-    sources: tuple[Birth, ...]
     instructions: tuple[Instruction, ...]
 
 
@@ -85,8 +83,11 @@ class _Compiler:
         self.storages = 0
 
     def program(self) -> Program:
-        sources = tuple(self._birth(v.name) for v in self.schedule.graph.sources)
-        return Program(self.schedule, sources, tuple(self._instructions()))
+        return Program(self.schedule, (self._setup(), *self._instructions()))
+
+    def _setup(self) -> Instruction:
+        births = tuple(self._birth(v.name) for v in self.schedule.graph.sources)
+        return Instruction(PHASES.index("setup"), -1, births=births)
 
     def _instructions(self) -> Iterator[Instruction]:
         actions = self.schedule.actions

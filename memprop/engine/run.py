@@ -1,18 +1,9 @@
-"""The one loop that runs a program, on arrays or on shapes alone, and records what happens."""
+"""The one loop that runs a program, on arrays or on shapes alone, and logs what happens."""
 
-from collections.abc import Callable
 from typing import Protocol
 
+from memprop.engine.log import Log
 from memprop.engine.program import Instruction, Program
-from memprop.terms import PHASES
-from memprop.traces.events import ALLOCATE, FREE, READ
-
-Row = tuple[int, int, int, int, int, int, int]
-"""The fields of a :class:`memprop.traces.events.Event`, as a plain tuple because that is faster."""
-
-Recorder = Callable[[Row], object]
-
-_SETUP = PHASES.index("setup")
 
 
 class Backend(Protocol):
@@ -35,19 +26,18 @@ class Backend(Protocol):
         ...
 
 
-def run(program: Program, backend: Backend, record: Recorder | None = None) -> None:
-    """Do everything that ``program`` says, in order, and hand each event to ``record``.
+def run(program: Program, backend: Backend, log: Log | None = None) -> None:
+    """Do everything that ``program`` says, in order, and note it in ``log``.
 
     The results are in ``backend`` afterwards.
     """
-    setup = Instruction(_SETUP, -1, births=program.sources)
-    if record is None:
-        for instruction in (setup, *program.instructions):
+    if log is None:
+        for instruction in program.instructions:
             _do(instruction, backend)
     else:
-        sizes: dict[int, int] = {}
-        for instruction in (setup, *program.instructions):
-            _do_and_record(instruction, backend, record, sizes)
+        births = 0
+        for place, instruction in enumerate(program.instructions):
+            births = _do_and_log(instruction, backend, log, place, births)
 
 
 def _do(instruction: Instruction, backend: Backend) -> None:
@@ -59,19 +49,17 @@ def _do(instruction: Instruction, backend: Backend) -> None:
         backend.free(death.variable)
 
 
-def _do_and_record(
-    instruction: Instruction, backend: Backend, record: Recorder, sizes: dict[int, int]
-) -> None:
-    phase, operator = instruction.phase, instruction.operator
-    begin = backend.clock()
-    for variable, storage, over in instruction.births:
-        sizes[storage] = size = backend.allocate(variable, storage, over)
-        record((ALLOCATE, phase, operator, variable, storage, size, begin))
+def _do_and_log(
+    instruction: Instruction, backend: Backend, log: Log, place: int, births: int
+) -> int:
+    """Do one instruction; returns how many variables were born so far."""
+    log.begins[place] = backend.clock()
+    for birth in instruction.births:
+        log.sizes[births] = backend.allocate(*birth)
+        births += 1
     if instruction.kernel is not None:
         backend.compute(instruction)
-    end = backend.clock()
-    for variable, storage in instruction.reads:
-        record((READ, phase, operator, variable, storage, sizes[storage], end))
-    for variable, storage in instruction.deaths:
-        backend.free(variable)
-        record((FREE, phase, operator, variable, storage, sizes[storage], end))
+    log.ends[place] = backend.clock()
+    for death in instruction.deaths:
+        backend.free(death.variable)
+    return births

@@ -10,15 +10,16 @@ from numpy.typing import ArrayLike
 
 from memprop.engine.arrays import Arena, Arrays, Heap
 from memprop.engine.inputs import check_inputs
+from memprop.engine.log import Log
 from memprop.engine.prepare import Model, batch_size, schedule_for
 from memprop.engine.program import Program, compile_schedule
-from memprop.engine.run import Row, run
+from memprop.engine.run import run
 from memprop.engine.shapes import Shapes
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Variable
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.actions import Schedule
-from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.events import TracedOperator, TracedVariable
 from memprop.traces.trace import Trace
 
 ALLOCATORS: Final[Mapping[str, type[Arrays]]] = MappingProxyType({"heap": Heap, "arena": Arena})
@@ -73,7 +74,7 @@ class Step:
     def _begin(self, batch: int) -> None:
         self.batch = batch
         self._arrays = ALLOCATORS[self.allocator](self._program, batch, self._persistent)
-        self._events: list[Row] = []
+        self._log = Log.for_program(self._program) if self._record else None
         self._results: dict[str, np.ndarray] = {}
 
     def with_batch(self, batch: SupportsIndex) -> "Step":
@@ -92,16 +93,24 @@ class Step:
             MempropError: ``x`` or ``y`` has a wrong shape, type or value.
         """
         inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
-        self._results = {}  # an earlier step's results are let go before this one begins
-        self._events = []
+        self.release()
         self._arrays.begin(inputs)
         with np.errstate(all="ignore"):
             np.setbufsize(_BUFFER_ELEMENTS)  # ends with the context, as the error state does
-            run(self._program, self._arrays, self._events.append if self._record else None)
+            run(self._program, self._arrays, self._log)
         self._results = self._arrays.take(self._outputs)
         if self.mode == "inference":
             return self._results[self.schedule.graph.outputs[0]]
         return float(self._results["L"])
+
+    def release(self) -> None:
+        """Let go of what the last run put out; every run begins with this."""
+        self._results = {}
+
+    @property
+    def arena_bytes(self) -> int | None:
+        """The size of the arena; ``None`` with another allocator."""
+        return self._arrays.nbytes if isinstance(self._arrays, Arena) else None
 
     @property
     def gradients(self) -> dict[str, np.ndarray]:
@@ -128,12 +137,12 @@ class Step:
         Raises:
             InvalidValueError: nothing was run yet, or the step was made with ``record=False``.
         """
-        if not self._record:
+        if self._log is None:
             raise InvalidValueError("this step leaves no trace: make it with record=True")
         if not self._results:
             raise InvalidValueError("this step has not run yet: call it with x and y first")
         about = {"simulated": False, "allocator": self.allocator}
-        return _trace(self._program, self.batch, self.mode, self._events, about, self.outputs)
+        return _trace(self._program, self.batch, self.mode, self._log, about, self.outputs)
 
 
 def trace(
@@ -174,16 +183,16 @@ def simulate(
     """
     size = batch_size(batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
-    events: list[Row] = []
-    run(program, Shapes(program, size), events.append)
-    return _trace(program, size, mode, events, {"simulated": True}, None)
+    log = Log.for_program(program)
+    run(program, Shapes(program, size), log)
+    return _trace(program, size, mode, log, {"simulated": True}, None)
 
 
 def _trace(
     program: Program,
     batch: int,
     mode: str,
-    events: list[Row],
+    log: Log,
     about: Mapping[str, Any],
     outputs: Mapping[str, Any] | None,
 ) -> Trace:
@@ -198,7 +207,7 @@ def _trace(
         **about,
     }
     return Trace(
-        events=Events.from_rows(events),
+        events=log.events(program),
         variables=tuple(_traced(v, batch) for v in schedule.graph.variables),
         operators=tuple(operators),
         about=MappingProxyType(described),

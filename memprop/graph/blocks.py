@@ -16,9 +16,9 @@ def block_of(parameter: ArraySpec) -> ArraySpec:
     return ArraySpec((min(elements(parameter.shape).constant, BLOCK_ELEMENTS),), parameter.dtype)
 
 
-def blocks(scratch: np.ndarray, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+def blocks(scratch: np.ndarray, *arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
     """The matching flat parts of ``scratch`` and of contiguous ``arrays``, block by block."""
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, scratch.size):
         parts = [array[start : start + scratch.size] for array in flat]
-        yield (scratch[: parts[0].size], *parts)
+        yield [scratch[: parts[0].size], *parts]

@@ -1,8 +1,7 @@
 """The raw columns of a trace: what was allocated, read and freed, in order."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -12,8 +11,9 @@ READ: Final = 1
 FREE: Final = 2
 
 
-class Event(NamedTuple):
-    """One event as the engine records it: integers only, so that recording costs little.
+@dataclass(frozen=True, eq=False)
+class Events:
+    """The events of a step, each attribute an int64 array of shape ``(events,)``.
 
     Attributes:
         kind: ALLOCATE, READ or FREE.
@@ -23,20 +23,6 @@ class Event(NamedTuple):
         storage: number of the buffer. Variables of one storage share their bytes.
         bytes: the size of the buffer.
         nanoseconds: since the step began; -1 where nothing was run.
-    """
-
-    kind: int
-    phase: int
-    operator: int
-    variable: int
-    storage: int
-    bytes: int
-    nanoseconds: int
-
-
-@dataclass(frozen=True, eq=False)
-class Events:
-    """The events of a step, a NumPy array of integers for each field of :class:`Event`.
 
     ``kind allocate`` says that a variable comes to life: in a new storage, or in one that another
     variable lives in still (a view, a result written over its operand). A storage is released
@@ -62,12 +48,6 @@ class Events:
         return all(np.array_equal(getattr(self, name), getattr(other, name)) for name in names)
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
-
-    @classmethod
-    def from_rows(cls, rows: Sequence[tuple[int, ...]]) -> "Events":
-        """Columns from a list of events."""
-        table = np.array(rows, dtype=np.int64).reshape(len(rows), len(Event._fields))
-        return cls(*(np.ascontiguousarray(column) for column in table.T))
 
 
 @dataclass(frozen=True, slots=True)

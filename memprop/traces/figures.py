@@ -1,0 +1,154 @@
+"""Figures of one trace: live bytes over the step, and the lives of the cached intermediates."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from memprop.terms import CATEGORIES, PHASES
+from memprop.traces.colors import CATEGORY_COLORS
+from memprop.units import format_bytes
+
+if TYPE_CHECKING:
+    from memprop.traces.trace import Trace
+
+_LEGEND: Final[dict[str, Any]] = {
+    "loc": "upper left",
+    "bbox_to_anchor": (1.01, 1),
+    "frameon": False,
+}
+
+MOST_BARS: Final = 40
+"""More lifetimes than this in one figure cannot be read; the largest are shown."""
+
+
+def plot_timeline(trace: "Trace", ax: Axes | None = None) -> Axes:
+    """Live bytes after each event, stacked by category, with the peak marked.
+
+    Args:
+        trace: one step, run or simulated.
+        ax: where to draw; a new figure if there is none.
+    """
+    axes = _axes(ax)
+    live = trace.live
+    events = np.arange(len(trace.events) + 1)
+    present = [name for name in CATEGORY_COLORS if live.by_category[:, _column(name)].any()]
+    heights = np.array([live.by_category[:, _column(name)] for name in present])
+    axes.stackplot(
+        events,
+        np.hstack([heights, heights[:, -1:]]),
+        step="post",
+        labels=[name.replace("_", " ") for name in present],
+        colors=[CATEGORY_COLORS[name] for name in present],
+        linewidth=0,
+    )
+    _mark_peak(axes, trace)
+    _mark_phases(axes, trace)
+    axes.set_xlim(0, len(trace.events))
+    axes.set_ylim(0, trace.peak * 1.18)
+    axes.set_ylabel("live bytes")
+    format_byte_axis(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], **_LEGEND)
+    return axes
+
+
+def plot_lifetimes(trace: "Trace", ax: Axes | None = None) -> Axes:
+    """A bar for the life of every cached intermediate, with a mark at each reuse by backward.
+
+    Args:
+        trace: one step, run or simulated.
+        ax: where to draw; a new figure if there is none.
+    """
+    axes = _axes(ax)
+    table = trace.intermediates()
+    if len(table) > MOST_BARS:
+        table = table.nlargest(MOST_BARS, "bytes").sort_values("born")
+    end = len(trace.events)
+    freed = table["freed"].fillna(end).astype("int64")
+    colors = [CATEGORY_COLORS[category] for category in table["category"]]
+    rows = range(len(table))
+    axes.barh(rows, freed - table["born"], left=table["born"], color=colors)
+    for row, variable in zip(rows, table["variable"], strict=True):
+        reads = _reads(trace, variable)
+        axes.plot(reads, [row] * len(reads), "k|", markersize=11, markeredgewidth=2)
+    sizes = (format_bytes(size) for size in table["bytes"])
+    axes.set_yticks(rows, [f"{v}  {s}" for v, s in zip(table["variable"], sizes, strict=True)])
+    axes.invert_yaxis()
+    _mark_phases(axes, trace)
+    axes.set_xlim(0, end)
+    _lifetime_legend(axes, sorted(set(table["category"])))
+    return axes
+
+
+def format_byte_axis(axes: Axes, which: str = "y") -> None:
+    """Label an axis in IEC units at round numbers of them."""
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    low, high = axes.get_ylim() if which == "y" else axes.get_xlim()
+    # The unit in which the largest label has a round number of at least two.
+    unit = 1024.0 ** max(0, int(np.log2(max(high, 1)) - 1) // 10)
+    locator = MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10])
+    ticks = np.asarray(locator.tick_values(low / unit, high / unit)) * unit
+    axis.set_ticks(ticks[(ticks >= low) & (ticks <= high)].tolist())
+    name = ("B", "KiB", "MiB", "GiB", "TiB")[round(np.log2(unit)) // 10]
+    axis.set_major_formatter(FuncFormatter(lambda size, _: f"{size / unit:g} {name}"))
+
+
+def _axes(ax: Axes | None) -> Axes:
+    if ax is not None:
+        return ax
+    return plt.subplots(figsize=(10, 4.8), layout="constrained")[1]
+
+
+def _column(category: str) -> int:
+    return CATEGORIES.index(category)
+
+
+def _reads(trace: "Trace", variable: str) -> Sequence[int]:
+    """The events at which backward reads ``variable``."""
+    table = trace.timeline()
+    reused = (table["kind"] == "read") & (table["phase"] == "backward")
+    return table.loc[reused & (table["variable"] == variable), "event"].tolist()
+
+
+def _mark_peak(axes: Axes, trace: "Trace") -> None:
+    axes.annotate(
+        f"peak {format_bytes(trace.peak)}\nat {trace.peak_operator}",
+        xy=(trace.peak_event + 0.5, trace.peak),
+        xytext=(0, 10),
+        textcoords="offset points",
+        ha="right" if trace.peak_event > len(trace.events) / 2 else "left",
+        va="bottom",
+        arrowprops={"arrowstyle": "-", "color": "black"},
+    )
+
+
+def _mark_phases(axes: Axes, trace: "Trace") -> None:
+    """A line at the beginning of each phase, and its name under the axis."""
+    phase = trace.events.phase
+    starts = np.flatnonzero(np.diff(phase, prepend=-1))
+    edges = [*starts.tolist(), len(phase)]
+    for start in edges[:-1]:
+        axes.axvline(start, color="black", linewidth=0.6, alpha=0.5)
+    middles = [(a + b) / 2 for a, b in pairwise(edges)]
+    wide = [b - a >= len(phase) * 0.045 for a, b in pairwise(edges)]
+    axes.set_xticks(
+        [middle for middle, room in zip(middles, wide, strict=True) if room],
+        [PHASES[phase[start]] for start, room in zip(edges, wide, strict=False) if room],
+    )
+    axes.tick_params(axis="x", length=0)
+
+
+def _lifetime_legend(axes: Axes, categories: Sequence[str]) -> None:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    handles = [
+        *(Patch(color=CATEGORY_COLORS[name], label=name.replace("_", " ")) for name in categories),
+        Line2D([], [], color="black", marker="|", markersize=11, linestyle="", label="reuse"),
+    ]
+    axes.legend(handles=handles, **_LEGEND)

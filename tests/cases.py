@@ -1,0 +1,37 @@
+"""The configurations over which the numbers must be right."""
+
+import numpy as np
+
+import memprop as mp
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
+LOSSES = ("cross_entropy", "mse")
+DTYPES = ("float32", "float64")
+OPTIMIZERS = {
+    "sgd": mp.SGD(0.05),
+    "momentum": mp.Momentum(0.05, momentum=0.8),
+    "adam": mp.Adam(0.01),
+    "adamw": mp.AdamW(0.01, weight_decay=0.1),
+}
+
+
+def model(depth=2, width=7, inputs=5, outputs=4, **options):
+    return mp.MLP([inputs, *[width] * depth, outputs], **options)
+
+
+def data(mlp, batch=6, seed=0):
+    """Random samples, and labels or targets, that ``mlp`` can be trained on."""
+    generator = np.random.default_rng(seed)
+    x = generator.standard_normal((batch, mlp.widths[0])).astype(mlp.dtype)
+    if mlp.loss == "cross_entropy":
+        return x, generator.integers(0, mlp.widths[-1], batch)
+    return x, generator.standard_normal((batch, mlp.widths[-1])).astype(mlp.dtype)
+
+
+def with_random_biases(mlp, seed=1):
+    """Biases that are not zero, so that a wrong sign or a missing one shows."""
+    generator = np.random.default_rng(seed)
+    for name, array in mlp.parameters.items():
+        if name.startswith("b"):
+            array[...] = generator.standard_normal(array.shape) * 0.3
+    return mlp
