@@ -8,6 +8,8 @@
 
 from memprop.capacity import max_batch as max_batch
 from memprop.capacity import peak_bytes as peak_bytes
+from memprop.data import load_data as load_data
+from memprop.data import load_digits as load_digits
 from memprop.engine.step import Step as Step
 from memprop.engine.step import simulate as simulate
 from memprop.engine.step import trace as trace
@@ -19,6 +21,7 @@ from memprop.graph.optimizers import AdamW as AdamW
 from memprop.graph.optimizers import Momentum as Momentum
 from memprop.models.mlp import MLP as MLP
 from memprop.schedules.actions import Schedule as Schedule
+from memprop.sweep.results import load_results as load_results
 from memprop.traces.trace import Trace as Trace
 from memprop.units import format_bytes as format_bytes
 from memprop.units import parse_bytes as parse_bytes

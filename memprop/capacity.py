@@ -5,6 +5,7 @@ finitely many straight lines: found once for a model and schedule, then evaluate
 batch sizes.
 """
 
+from collections.abc import Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -17,7 +18,7 @@ from memprop.units import parse_bytes
 
 
 def peak_bytes(
-    model: Model, batch: SupportsIndex | NDArray[np.integer], **how: Any
+    model: Model, batch: SupportsIndex | NDArray[np.integer] | Sequence[int], **how: Any
 ) -> int | NDArray[np.int64]:
     """The peak of a step in bytes, for one batch size or an array of them.
 
@@ -30,9 +31,9 @@ def peak_bytes(
         An integer, or an int64 array of the shape of ``batch``: what ``simulate(...).peak`` is for
         each, to the byte.
     """
-    if not isinstance(batch, np.ndarray) or batch.ndim == 0:
+    if isinstance(batch, SupportsIndex) and np.ndim(batch) == 0:
         return int(_peaks(model, np.array(batch_size(batch)), **how))
-    return _peaks(model, batch, **how)
+    return _peaks(model, np.asarray(batch), **how)
 
 
 def _peaks(model: Model, sizes: NDArray[np.integer], **how: Any) -> NDArray[np.int64]:

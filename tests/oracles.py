@@ -5,6 +5,7 @@ Nothing here imports memprop.
 
 import gc
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def torch_model(torch, widths, parameters, activation, bias, dtype):
         "identity": nn.Identity,
     }
     layers = []
-    for layer, (inside, outside) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+    for layer, (inside, outside) in enumerate(pairwise(widths), start=1):
         linear = nn.Linear(inside, outside, bias=bias, dtype=getattr(torch, dtype))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(parameters[f"W{layer}"]))

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from memprop.terms import PERSISTENT, PHASES
 from memprop.traces.events import ALLOCATE, FREE, READ
@@ -12,22 +12,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from memprop.traces.trace import Trace
-
-COLUMNS = (
-    "variable",
-    "category",
-    "layer",
-    "shape",
-    "dtype",
-    "bytes",
-    "saved_by",
-    "reused_by",
-    "reuses",
-    "born",
-    "last_read",
-    "freed",
-    "recomputed",
-)
 
 _FORWARD, _LOSS, _BACKWARD = (PHASES.index(name) for name in ("forward", "loss", "backward"))
 
@@ -81,47 +65,87 @@ def lives(trace: "Trace") -> list[Life]:
     return found
 
 
-def intermediates(trace: "Trace") -> "pd.DataFrame":
-    """A row for each forward variable that a backward operator reads.
+class Intermediate(NamedTuple):
+    """A forward variable that a backward operator reads.
+
+    Attributes:
+        variable: its name.
+        category: "activation", or "input" for the samples.
+        layer: the layer it belongs to.
+        shape: as it was.
+        dtype: by name.
+        bytes: its size.
+        saved_by: the operator that computed it; "input" for what the step was given.
+        reused_by: the backward operators that read it, in order.
+        reuses: how many these are.
+        born: the event of its allocation.
+        last_read: the last event that reads it.
+        freed: the event that frees it; ``None`` if it outlives the step.
+        recomputed: whether backward reads a value that was computed a second time.
+    """
+
+    variable: str
+    category: str
+    layer: int | None
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    saved_by: str
+    reused_by: tuple[str, ...]
+    reuses: int
+    born: int
+    last_read: int
+    freed: int | None
+    recomputed: bool
+
+
+def find(trace: "Trace") -> list[Intermediate]:
+    """The forward variables that a backward operator reads, in the order of birth.
 
     An input counts if the forward pass itself reads it: the samples do, the labels, which only
     the loss reads, do not. Parameters are there anyway and do not count.
-
-    ``born``, ``last_read`` and ``freed`` are event numbers, as in the timeline (``freed`` is
-    missing where the variable outlives the step); ``reused_by`` names the backward operators;
-    ``recomputed`` says that backward reads a value that was computed a second time.
     """
-    import pandas as pd
-
     by_variable: defaultdict[int, list[Life]] = defaultdict(list)
     for life in lives(trace):
         by_variable[life.variable].append(life)
-    rows = [row for many in by_variable.values() for row in _rows(trace, many)]
-    frame = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return [found for many in by_variable.values() for found in _reused(trace, many)]
+
+
+def intermediates(trace: "Trace") -> "pd.DataFrame":
+    """A row for each cached intermediate, with the columns of :class:`Intermediate`.
+
+    Events are numbered as in the timeline. ``freed`` is missing where the variable outlives the
+    step.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(find(trace), columns=pd.Index(Intermediate._fields))
     types = {"layer": "Int64", "last_read": "Int64", "freed": "Int64", "bytes": "int64"}
     return frame.astype(types)
 
 
-def _rows(trace: "Trace", many: list[Life]) -> Iterator[tuple]:
+def _reused(trace: "Trace", many: list[Life]) -> Iterator[Intermediate]:
+    """The lives of one variable as an intermediate, if that is what it is."""
     first, variable = many[0], trace.variables[many[0].variable]
-    reused = [operator for life in many for operator in life.reused_by]
-    if not reused or variable.category in PERSISTENT or not _is_forward(variable.category, first):
+    operators = [operator for life in many for operator in life.reused_by]
+    if not operators or variable.category in PERSISTENT:
         return
-    names = tuple(trace.operators[operator].name for operator in reused)
-    yield (
-        variable.name,
-        variable.category,
-        variable.layer,
-        variable.shape,
-        variable.dtype,
-        variable.bytes,
-        "input" if first.maker < 0 else trace.operators[first.maker].name,
-        names,
-        len(names),
-        first.born,
-        many[-1].reads[-1][0],
-        many[-1].freed,
-        any(life.reused_by for life in many[1:]),
+    if not _is_forward(variable.category, first):
+        return
+    yield Intermediate(
+        variable=variable.name,
+        category=variable.category,
+        layer=variable.layer,
+        shape=variable.shape,
+        dtype=variable.dtype,
+        bytes=variable.bytes,
+        saved_by="input" if first.maker < 0 else trace.operators[first.maker].name,
+        reused_by=tuple(trace.operators[operator].name for operator in operators),
+        reuses=len(operators),
+        born=first.born,
+        last_read=many[-1].reads[-1][0],
+        freed=many[-1].freed,
+        recomputed=any(life.reused_by for life in many[1:]),
     )
 
 

@@ -98,6 +98,16 @@ class Trace:
         persistent = np.array([v.category in PERSISTENT for v in self.variables], dtype=bool)
         return int(self.events.bytes[first & persistent[self.events.variable]].sum())
 
+    @cached_property
+    def saved(self) -> list[intermediates.Intermediate]:
+        """The intermediates that were really kept from forward to backward, not recomputed."""
+        return [found for found in intermediates.find(self) if not found.recomputed]
+
+    @property
+    def saved_bytes(self) -> int:
+        """Bytes of the intermediates that were kept from forward to backward."""
+        return sum(found.bytes for found in self.saved)
+
     def intermediates(self) -> "pd.DataFrame":
         """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""
         return intermediates.intermediates(self)

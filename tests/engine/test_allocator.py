@@ -6,10 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-
-import memprop as mp
 from cases import ACTIVATIONS, DTYPES, LOSSES, data, model
 from oracles import traced_growth
+
+import memprop as mp
 
 BOUND = 16 * 1024
 """Python objects that may come on top of the ledger, beside 0.1 %."""

@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from cases import ACTIVATIONS, DTYPES, LOSSES, data, model
 
 import memprop as mp
-from cases import ACTIVATIONS, DTYPES, LOSSES, data, model
 from memprop.schedules.check import check
 from memprop.schedules.names import STRATEGIES
 

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
+from cases import ACTIVATIONS, DTYPES, LOSSES, data, model, with_random_biases
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import memprop as mp
-from cases import ACTIVATIONS, DTYPES, LOSSES, data, model, with_random_biases
 from oracles import (
     central_differences,
     section_step,
@@ -14,6 +12,8 @@ from oracles import (
     torch_named,
     torch_objective,
 )
+
+import memprop as mp
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -69,9 +69,7 @@ def test_gradients_are_those_of_pytorch(torch, seed, batch, schedule, l2, **opti
     mlp = with_random_biases(model(l2=l2, seed=seed, **options), seed)
     x, y = data(mlp, batch, seed)
     out = mp.trace(mlp, x, y, schedule=schedule).outputs
-    net = torch_model(
-        torch, mlp.widths, mlp.parameters, mlp.activation, mlp.bias, mlp.dtype
-    )
+    net = torch_model(torch, mlp.widths, mlp.parameters, mlp.activation, mlp.bias, mlp.dtype)
     objective = torch_objective(torch, net, *map(torch.from_numpy, (x, y)), mlp.loss, l2)
     objective.backward()
     rtol = TOLERANCE[mlp.dtype]

@@ -1,0 +1,112 @@
+"""Where results were measured: versions, machine, BLAS and settings, for ``environment.json``."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+
+_DISTRIBUTIONS: Final = ("numpy", "scipy", "pandas", "matplotlib", "psutil", "memory_profiler")
+
+_VARIABLES: Final = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "OPENBLAS_CORETYPE",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+"""What decides how many threads and which kernels a matrix product uses."""
+
+
+def environment() -> dict[str, Any]:
+    """What a reader needs to judge a measurement, or to repeat it; of types that JSON has.
+
+    Paths are shortened: they say nothing about a result, and name people.
+    """
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": _command(sys.argv),
+        "versions": _versions(),
+        "system": _system(),
+        "blas": _blas(),
+        "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
+    }
+
+
+def _command(arguments: list[str]) -> list[str]:
+    program, *rest = arguments or [""]
+    return [Path(program).name, *(_without_home(argument) for argument in rest)]
+
+
+def _without_home(argument: str) -> str:
+    """Paths below the working folder become relative, those below the user's own begin with ~."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - unlike Path.home, it cannot fail
+    return _begun_otherwise(_begun_otherwise(argument, Path.cwd(), ""), home, f"~{os.sep}")
+
+
+def _begun_otherwise(argument: str, folder: str | Path, replacement: str) -> str:
+    """``argument`` with the folder that begins it, or its value (``--out=``), replaced."""
+    return re.sub(rf"(^|=){re.escape(f'{folder}{os.sep}')}", rf"\1{replacement}", argument)
+
+
+def _versions() -> dict[str, str | None]:
+    return {
+        "memprop": getattr(sys.modules.get("memprop"), "__version__", None),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _DISTRIBUTIONS},
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _system() -> dict[str, Any]:
+    return {
+        "os": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "cores_usable": _usable_cores(),
+        "memory_bytes": psutil.virtual_memory().total,
+    }
+
+
+def _cpu_model() -> str:
+    """The name that Linux gives the processor; elsewhere what the platform module knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _usable_cores() -> int | None:
+    """A container or taskset may grant this process fewer cores than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _blas() -> dict[str, Any]:
+    """The matrix library that NumPy was built with; where it was built is left out."""
+    built = np.show_config(mode="dicts") or {}
+    blas = built.get("Build Dependencies", {}).get("blas", {})
+    return {
+        "name": blas.get("name"),
+        "version": blas.get("version"),
+        "configuration": blas.get("openblas configuration"),
+        "simd": built.get("SIMD Extensions", {}).get("found", []),
+    }

@@ -1,0 +1,128 @@
+"""The results of a sweep as one table: a row for each trial, the same columns always."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from memprop.errors import DataError, OutputError
+from memprop.sweep.plan import AXES
+from memprop.sweep.store import FILE, stored_rows
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CSV: Final = "results.csv"
+PARQUET: Final = "results.parquet"
+
+_BYTES: Final = (
+    "predicted_peak",
+    "ledger_peak",
+    "tracemalloc_peak",
+    "kernel_peak",
+    "psutil_peak",
+    "memory_profiler_peak",
+    "peak_input",
+    "peak_parameter",
+    "peak_activation",
+    "peak_activation_gradient",
+    "peak_parameter_gradient",
+    "peak_optimizer_state",
+    "peak_workspace",
+)
+
+_KINDS: Final = {
+    **dict.fromkeys(AXES, "string"),
+    **dict.fromkeys(("depth", "batch", "width"), "int64"),
+    "bias": "bool",
+    "l2": "float64",
+    "status": "string",
+    "message": "string",
+    **dict.fromkeys(_BYTES, "Int64"),
+    "peak_operator": "string",
+    "saved_bytes": "Int64",
+    "saved_count": "Int64",
+    "persistent_bytes": "Int64",
+    "flops": "Int64",
+    "recomputed_flops": "Int64",
+    "step_seconds": "float64",
+    "seed": "Int64",
+    "host": "string",
+    "started": "string",
+    "seconds": "float64",
+}
+"""Column -> type. A trial that failed has no bytes, and 2^53 bytes and more must stay exact, so
+integers that may be missing are pandas' nullable ones."""
+
+COLUMNS: Final = tuple(_KINDS)
+"""The columns in their order; columns that a trial adds come after them."""
+
+
+def load_results(folder: str | os.PathLike[str]) -> "DataFrame":
+    """The results of the sweep in ``folder``, a row for each trial.
+
+    ``trials.sqlite`` is what is read if it is there, for it is complete while the sweep still
+    runs; otherwise ``results.parquet``.
+
+    Raises:
+        DataError: there are no results, or they are damaged.
+        OutputError: the store cannot be opened.
+    """
+    folder = Path(folder)
+    if (folder / FILE).is_file():
+        rows = stored_rows(folder)
+        if not rows:
+            raise DataError(f"{folder / FILE} holds no results yet: run `memprop sweep` to the end")
+        return frame(rows)
+    if (folder / PARQUET).is_file():
+        return _read_parquet(folder / PARQUET)
+    raise DataError(
+        f"no results in {folder}: expected {FILE} or {PARQUET}; "
+        f"make them with `memprop sweep SPEC --out {folder}`"
+    )
+
+
+def frame(rows: Iterable[dict[str, Any]]) -> "DataFrame":
+    """Rows of results as a table with all of :data:`COLUMNS`, in order and typed."""
+    import pandas as pd
+
+    # As objects at first: a column of integers with a gap would become floats, exact to 2^53 only.
+    return _tidy(pd.DataFrame(list(rows), dtype=object))
+
+
+def write_results(frame: "DataFrame", folder: str | os.PathLike[str]) -> None:
+    """Write ``results.csv`` and ``results.parquet``; each is the old or the new one, never half.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(folder / CSV, lambda path: frame.to_csv(path, index=False))
+        _replace(folder / PARQUET, lambda path: frame.to_parquet(path, index=False))
+    except OSError as error:
+        raise OutputError(f"the results cannot be written to {folder}: {error}") from None
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _read_parquet(path: Path) -> "DataFrame":
+    import pandas as pd
+
+    try:
+        return _tidy(pd.read_parquet(path))
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise DataError(f"{path} cannot be read: {error}") from None
+
+
+def _tidy(table: "DataFrame") -> "DataFrame":
+    added = [column for column in table.columns if column not in _KINDS]
+    return table.reindex(columns=[*COLUMNS, *added]).astype(_KINDS).infer_objects()

@@ -1,0 +1,236 @@
+"""A sweep specification: the TOML file that a user writes, checked, and the trials it stands for.
+
+A list in ``[grid]`` is an axis, a scalar is fixed, and the product is run::
+
+    load_spec("depth_batch.toml")  ->  SweepSpec
+"""
+
+import os
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Final, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from memprop.errors import SpecError, unknown_name
+from memprop.graph.optimizers import OPTIMIZERS
+from memprop.models.mlp import ACTIVATIONS, DTYPES, LOSSES
+from memprop.probes import MODULES
+from memprop.schedules.names import STRATEGIES
+from memprop.sweep.mistakes import first_mistake
+from memprop.terms import MODES
+from memprop.units import parse_bytes, parse_seconds
+
+SCHEDULE_NAMES: Final = tuple(STRATEGIES)
+OPTIMIZER_NAMES: Final = ("none", *OPTIMIZERS)
+WITNESSES: Final = tuple(MODULES)
+
+_LARGEST_COUNT: Final = 2**31 - 1
+_LARGEST_INTEGER: Final = 2**63 - 1  # what a column of results holds
+_LONGEST_SECONDS: Final = 500 * 3600  # waiting for a process takes at most 2^31 milliseconds
+
+T = TypeVar("T")
+
+
+# What a value may be
+
+
+def _as_axis(value: object) -> tuple[object, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _without_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value!r} is listed more than once: list every value once")
+    return values
+
+
+def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
+    if not values:
+        raise ValueError("the list is empty: give at least one value")
+    return values
+
+
+def _known(what: str, names: Sequence[str]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in names:
+            raise unknown_name(what, name, names)
+        return name
+
+    return check
+
+
+def _in_listed_order(witnesses: tuple[str, ...]) -> tuple[str, ...]:
+    """The order in which witnesses are written changes no result, so it must change no key."""
+    return tuple(name for name in WITNESSES if name in witnesses)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"expected a duration such as '60 s', got {value!r}")
+    seconds = parse_seconds(value)
+    if seconds > _LONGEST_SECONDS:
+        raise ValueError(f"expected at most {_LONGEST_SECONDS // 3600} h, got {value!r}")
+    return seconds
+
+
+def _limit_bytes(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"expected a size such as '4 GiB', got {value!r}")
+    limit_bytes = parse_bytes(value)
+    if not 0 < limit_bytes <= _LARGEST_INTEGER:
+        raise ValueError(f"expected more than 0 B and less than 2^63 B, got {value!r}")
+    return limit_bytes
+
+
+Values = Annotated[tuple[T, ...], BeforeValidator(_as_axis), AfterValidator(_without_repeats)]
+Axis = Annotated[Values[T], AfterValidator(_not_empty)]
+Count = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Mode = Annotated[str, AfterValidator(_known("mode", MODES))]
+ScheduleName = Annotated[str, AfterValidator(_known("schedule", SCHEDULE_NAMES))]
+Activation = Annotated[str, AfterValidator(_known("activation", ACTIVATIONS))]
+OptimizerName = Annotated[str, AfterValidator(_known("optimizer", OPTIMIZER_NAMES))]
+Loss = Annotated[str, AfterValidator(_known("loss", LOSSES))]
+DType = Annotated[str, AfterValidator(_known("dtype", DTYPES))]
+Witness = Annotated[str, AfterValidator(_known("witness", WITNESSES))]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+LimitBytes = Annotated[int, BeforeValidator(_limit_bytes)]
+
+# The description of a field is what a message says was expected.
+_COUNT: Final = f"a positive integer up to {_LARGEST_COUNT}"
+
+
+def _one_of(names: Sequence[str]) -> str:
+    return f"one of {', '.join(names)}"
+
+
+# The tables of the file
+
+
+class _Table(BaseModel):
+    """A table of the file: frozen, no unknown keys, no conversions ("4" and 4.0 are no 4)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class GridSpec(_Table):
+    """The axes. Each is a tuple of values; a scalar of the file is an axis with one value.
+
+    ``depth`` is the number of hidden layers, ``width`` the units of each, ``batch`` the samples
+    of a step. ``schedule`` says nothing to mode "inference", which has a schedule of its own.
+    """
+
+    depth: Axis[Count] = Field(description=_COUNT)
+    batch: Axis[Count] = Field(description=_COUNT)
+    width: Axis[Count] = Field(description=_COUNT)
+    mode: Axis[Mode] = Field(default=("train",), description=_one_of(MODES))
+    schedule: Axis[ScheduleName] = Field(default=("lean",), description=_one_of(SCHEDULE_NAMES))
+    activation: Axis[Activation] = Field(default=("relu",), description=_one_of(ACTIVATIONS))
+    optimizer: Axis[OptimizerName] = Field(default=("none",), description=_one_of(OPTIMIZER_NAMES))
+    loss: Axis[Loss] = Field(default=("cross_entropy",), description=_one_of(LOSSES))
+    bias: Axis[bool] = Field(default=(True,), description="true or false")
+    l2: Axis[NotNegative] = Field(default=(0.0,), description="a finite number of at least 0")
+    dtype: Axis[DType] = Field(default=("float32",), description=_one_of(DTYPES))
+
+    @field_validator("schedule")
+    @classmethod
+    def _inference_cannot_train(
+        cls, schedules: tuple[str, ...], info: ValidationInfo
+    ) -> tuple[str, ...]:
+        if "inference" in schedules and "train" in info.data.get("mode", ()):
+            raise ValueError(
+                "'inference' cannot train: leave it out, mode 'inference' takes it by itself"
+            )
+        return schedules
+
+
+class MeasureSpec(_Table):
+    """How each trial is measured: who watches the peak, how often, and within which limits.
+
+    ``timeout`` is in seconds and ``memory_limit`` in bytes once they are read.
+    """
+
+    witnesses: Annotated[Values[Witness], AfterValidator(_in_listed_order)] = Field(
+        default=("tracemalloc", "kernel"), description=_one_of(WITNESSES)
+    )
+    steps: Count = Field(default=5, description=_COUNT)
+    repeats: Count = Field(default=3, description=_COUNT)
+    timeout: Seconds = Field(default=60.0, description="a duration such as '60 s'")
+    memory_limit: LimitBytes | None = Field(default=None, description="a size such as '4 GiB'")
+
+
+class DataSpec(_Table):
+    """Where samples come from: "digits" (bundled) or a path to .npz, .csv or .parquet."""
+
+    source: Annotated[str, Field(min_length=1)] = Field(
+        default="digits", description='"digits" or a path'
+    )
+
+
+class SweepSpec(_Table):
+    """A whole sweep. ``name`` names its folder of results, ``title`` heads its report."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
+        description="a name of letters, digits, '_', '-' and '.', for it names a folder"
+    )
+    title: Annotated[str, Field(min_length=1)] = Field(description="a text")
+    grid: GridSpec = Field(description="a table [grid]")
+    measure: MeasureSpec = Field(default=MeasureSpec(), description="a table [measure]")
+    data: DataSpec = Field(default=DataSpec(), description="a table [data]")
+    seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] = Field(
+        default=0, description="an integer of at least 0"
+    )
+
+
+TABLES: Final[dict[str, type[BaseModel]]] = {
+    "": SweepSpec,
+    "grid": GridSpec,
+    "measure": MeasureSpec,
+    "data": DataSpec,
+}
+
+
+# Reading the file
+
+
+def load_spec(path: str | os.PathLike[str]) -> SweepSpec:
+    """The specification in the TOML file ``path``.
+
+    Raises:
+        SpecError: the file cannot be read or asks for what cannot be run. One line that names
+            the file, the line, the key, its value and what was expected.
+    """
+    text = _read(Path(path))
+    try:
+        return SweepSpec.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{path}: this is not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise SpecError(f"{path}{first_mistake(error, text, TABLES)}") from None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: this is a folder, expected a TOML file") from None
+    except OSError as error:
+        raise SpecError(f"{path}: the file cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SpecError(
+            f"{path}: expected UTF-8, but byte {error.start} is {error.object[error.start]:#04x}"
+        ) from None

@@ -1,0 +1,156 @@
+import os
+import platform
+import threading
+import time
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from memprop.probes.kernel import ENVIRONMENT
+from memprop.sweep.executors import STATUSES, process
+from memprop.sweep.executors.process import run_in_process
+from memprop.sweep.plan import AXES, trials
+
+READ = "import json, os, signal, sys, time\ntrial = json.load(sys.stdin)\n"
+
+
+@pytest.fixture
+def trial(spec):
+    return trials(spec)[2]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, trial):
+    """Run a script in place of the module that measures a trial."""
+
+    def script(text, timeout_seconds=30.0):
+        (tmp_path / "stand_in_trial.py").write_text(text)
+        monkeypatch.setattr(process, "MODULE", "stand_in_trial")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        row = run_in_process(replace(trial, timeout_seconds=timeout_seconds))
+        assert row["status"] in STATUSES
+        assert tuple(row)[: len(AXES)] == AXES
+        assert {name: row[name] for name in AXES} == trial.axes()
+        return row
+
+    return script
+
+
+def test_the_row_of_the_process_is_returned_with_where_and_when(run, trial):
+    before = datetime.now().astimezone()
+    row = run(READ + "print(json.dumps({'status': 'ok', 'ledger_peak': trial['width'] * 2**60}))")
+    assert (row["status"], row["message"]) == ("ok", "")
+    assert row["ledger_peak"] == 32 * 2**60
+    assert (row["seed"], row["host"]) == (trial.seed, platform.node())
+    assert abs((datetime.fromisoformat(row["started"]) - before).total_seconds()) < 5
+    assert row["started"].endswith("+00:00")
+    assert 0 < row["seconds"] < 30
+
+
+def test_the_process_has_the_environment_that_the_kernel_probe_needs(run):
+    text = "print(json.dumps({'status': 'ok', 'environment': dict(os.environ)}))"
+    environment = run(READ + text)["environment"]
+    assert ENVIRONMENT
+    assert environment | ENVIRONMENT == environment
+    assert environment["PATH"] == os.environ["PATH"]
+
+
+def test_what_a_library_prints_before_the_row_does_no_harm(run):
+    assert run(READ + "print('hello')\nprint('{\"status\": \"oom\"}\\n')")["status"] == "oom"
+
+
+def test_a_slow_process_is_killed_and_told(run):
+    clock = time.perf_counter()
+    row = run("import time\ntime.sleep(60)", timeout_seconds=0.5)
+    assert (row["status"], row["message"]) == ("timeout", "ran longer than 500.0 ms")
+    assert time.perf_counter() - clock < 10
+
+
+def test_a_process_is_killed_with_all_that_it_started(run, tmp_path):
+    children = tmp_path / "children"
+    children.mkdir()
+    text = (
+        "import pathlib, subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        f"pathlib.Path({str(children)!r}, str(child.pid)).touch()\n"
+        "time.sleep(60)\n"
+    )
+    killer = threading.Thread(target=_kill_when_there_is, args=(children,))
+    killer.start()
+    row = run(text)
+    killer.join()
+    assert row["message"].startswith("killed by SIGKILL")
+    (child,) = children.iterdir()
+    assert _ended(int(child.name))
+
+
+def test_a_process_killed_for_memory_is_told(run):
+    row = run(READ + "os.kill(os.getpid(), signal.SIGKILL)")
+    assert row["status"] == "killed"
+    assert row["message"].startswith("killed by SIGKILL: the machine may have run out of memory")
+
+
+def test_a_process_that_crashes_is_told_with_its_signal(run):
+    row = run(READ + "os.kill(os.getpid(), signal.SIGSEGV)")
+    assert (row["status"], row["message"]) == ("killed", "killed by SIGSEGV")
+
+
+def test_a_signal_without_a_name_has_a_number(run):
+    row = run(READ + "os.kill(os.getpid(), 40)")
+    assert (row["status"], row["message"]) == ("killed", "killed by signal 40")
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "message"),
+    [
+        ("raise ValueError('batch is too large')", "error", "ValueError: batch is too large"),
+        ("sys.exit(3)", "error", "exit status 3 and no message"),
+        ("raise MemoryError", "oom", "MemoryError"),
+        ("sys.exit('numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8. GiB')", "oom",
+         "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8. GiB"),
+        ("pass", "error", "the trial wrote no row of results but ''"),
+        ("print('{\"status\": \"fine\"}')", "error",
+         "the trial wrote no row of results but '{\"status\": \"fine\"}'"),
+        ("print('[1, 2]')", "error", "the trial wrote no row of results but '[1, 2]'"),
+        ("print('{\"status\": []}')", "error",
+         "the trial wrote no row of results but '{\"status\": []}'"),
+        ("sys.stdout.buffer.write(b'\\xff')", "error",
+         "the trial wrote no row of results but '\ufffd'"),
+    ],
+)  # fmt: skip
+def test_whatever_goes_wrong_is_a_row(run, text, status, message):
+    row = run(READ + text)
+    assert (row["status"], row["message"]) == (status, message)
+
+
+def test_a_process_that_does_not_read_its_trial_is_no_trouble(run):
+    assert run("import sys\nsys.exit('not interested')")["message"] == "not interested"
+
+
+def test_a_python_that_is_not_there_is_a_row(run, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    row = run("")
+    assert row["status"] == "error"
+    assert row["message"].startswith("the process did not start: ")
+
+
+def _kill_when_there_is(folder):
+    deadline = time.monotonic() + 20
+    while not list(folder.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill_running()
+
+
+def _ended(pid):
+    """Whether the process is gone, or only waits for a parent to take note."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
