@@ -31,9 +31,10 @@ def peak_bytes(
         An integer, or an int64 array of the shape of ``batch``: what ``simulate(...).peak`` is for
         each, to the byte.
     """
-    if isinstance(batch, SupportsIndex) and np.ndim(batch) == 0:
-        return int(_peaks(model, np.array(batch_size(batch)), **how))
-    return _peaks(model, np.asarray(batch), **how)
+    given: Any = batch
+    if np.ndim(given) == 0:
+        return int(_peaks(model, np.array(batch_size(given)), **how))
+    return _peaks(model, np.asarray(given), **how)
 
 
 def _peaks(model: Model, sizes: NDArray[np.integer], **how: Any) -> NDArray[np.int64]:

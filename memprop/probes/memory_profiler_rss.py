@@ -3,7 +3,7 @@
 import gc
 import warnings
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from memprop.probes.psutil_rss import repeat
 
@@ -27,6 +27,6 @@ def _peak_mib(function: Callable[..., object], *arguments: Any) -> float:
         warnings.simplefilter("ignore", DeprecationWarning)
         from memory_profiler import memory_usage
 
-        # Its own types say that it returns a list, which it does without max_usage.
-        peak: Any = memory_usage((function, arguments), interval=_INTERVAL_SECONDS, max_usage=True)
+        usage = cast("Any", memory_usage)  # it has no type annotations of its own
+        peak = usage((function, arguments), interval=_INTERVAL_SECONDS, max_usage=True)
     return float(peak)

@@ -26,12 +26,13 @@ MOST_BARS: Final = 40
 """More lifetimes than this in one figure cannot be read; the largest are shown."""
 
 
-def plot_timeline(trace: "Trace", ax: Axes | None = None) -> Axes:
+def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None = None) -> Axes:
     """Live bytes after each event, stacked by category, with the peak marked.
 
     Args:
         trace: one step, run or simulated.
         ax: where to draw; a new figure if there is none.
+        top: bytes at the upper end of the axis, to draw several steps on one scale.
     """
     axes = _axes(ax)
     live = trace.live
@@ -49,7 +50,7 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None) -> Axes:
     _mark_peak(axes, trace)
     _mark_phases(axes, trace)
     axes.set_xlim(0, len(trace.events))
-    axes.set_ylim(0, trace.peak * 1.18)
+    axes.set_ylim(0, top or trace.peak * 1.18)
     axes.set_ylabel("live bytes")
     format_byte_axis(axes)
     handles, labels = axes.get_legend_handles_labels()

@@ -1,0 +1,1 @@
+"""Traces and results in, tables, figures and pages out."""

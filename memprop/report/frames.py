@@ -1,0 +1,180 @@
+"""Tables made from the results of a sweep: what the report shows, and what it says in words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+AXES: Final = ("width", "activation", "optimizer", "loss", "bias", "l2", "dtype")
+"""What distinguishes two series beside depth, batch, mode and schedule."""
+
+WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "memory_profiler")
+
+
+def measured(results: pd.DataFrame) -> pd.DataFrame:
+    """The trials that ran to the end."""
+    return results[results["status"] == "ok"].reset_index(drop=True)
+
+
+def training_against_inference(results: pd.DataFrame) -> pd.DataFrame:
+    """A row for each training trial that has an inference trial beside it.
+
+    Columns: the axes, ``train_bytes`` and ``inference_bytes`` (ledger peaks), their ``ratio``,
+    ``saved_count`` and ``saved_bytes`` (the cached intermediates of the training step).
+    """
+    ok = measured(results)
+    keys = ["depth", "batch", *AXES]
+    train = ok[ok["mode"] == "train"]
+    inference = ok[ok["mode"] == "inference"]
+    # A pass without loss and update is the same whatever these are.
+    keys = [key for key in keys if key not in ("optimizer", "loss", "l2")]
+    inference = inference.drop_duplicates(keys)[[*keys, "ledger_peak"]]
+    joined = train.merge(inference, on=keys, suffixes=("", "_inference"))
+    table = joined[["schedule", "depth", "batch", *AXES]].copy()
+    table["train_bytes"] = joined["ledger_peak"].astype("int64")
+    table["inference_bytes"] = joined["ledger_peak_inference"].astype("int64")
+    table["ratio"] = table["train_bytes"] / table["inference_bytes"]
+    table["saved_count"] = joined["saved_count"].astype("int64")
+    table["saved_bytes"] = joined["saved_bytes"].astype("int64")
+    return table.sort_values(["schedule", "depth", "batch"], ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Least squares of a peak on 1, depth, batch and depth x batch.
+
+    Attributes:
+        constant: bytes whatever depth and batch are.
+        per_layer: bytes that each further hidden layer adds.
+        per_sample: bytes that each further sample adds.
+        per_layer_and_sample: bytes that each sample adds in each hidden layer.
+        r_squared: the share of the variance that the fit explains.
+        largest_residual: measured less fitted bytes, where that is furthest from 0.
+        residual_at: depth and batch of the largest residual.
+        residual_share: the largest residual as a share of the peak measured there.
+    """
+
+    constant: float
+    per_layer: float
+    per_sample: float
+    per_layer_and_sample: float
+    r_squared: float
+    largest_residual: float
+    residual_at: tuple[int, int]
+    residual_share: float
+
+
+def fit_claim(depth: pd.Series, batch: pd.Series, peak: pd.Series) -> Fit | None:
+    """How well "proportional to layers and batch size" holds; ``None`` with too few points.
+
+    Args:
+        depth: hidden layers of each trial.
+        batch: samples per step of each trial.
+        peak: measured peak of each trial in bytes.
+    """
+    if depth.nunique() < 2 or batch.nunique() < 2 or len(peak) < 5:
+        return None
+    d, b, y = (np.asarray(column, dtype=np.float64) for column in (depth, batch, peak))
+    design = np.column_stack([np.ones_like(d), d, b, d * b])
+    coefficients, *_ = np.linalg.lstsq(design, y, rcond=None)
+    residuals = y - design @ coefficients
+    worst = int(np.argmax(np.abs(residuals)))
+    variance = float(((y - y.mean()) ** 2).sum())
+    return Fit(
+        *(float(c) for c in coefficients),
+        r_squared=1 - float((residuals**2).sum()) / variance,
+        largest_residual=float(residuals[worst]),
+        residual_at=(int(d[worst]), int(b[worst])),
+        residual_share=float(residuals[worst] / y[worst]),
+    )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far a witness is from the ledger, over all trials of a sweep.
+
+    Attributes:
+        witness: its name; "prediction" for the simulated peak.
+        trials: how many it could measure.
+        median: the median difference from the ledger in bytes.
+        worst: the difference furthest from 0, in bytes.
+        worst_share: the largest difference as a share of its ledger peak.
+        bound: what it should keep to, in words; "" where nothing is promised.
+        broken: how many trials break that bound.
+    """
+
+    witness: str
+    trials: int
+    median: float
+    worst: int
+    worst_share: float
+    bound: str
+    broken: int
+
+
+_KIB: Final = 1024
+
+
+def _bound_bytes(witness: str, growth: pd.Series) -> tuple[str, pd.Series | None]:
+    """What DESIGN promises of a witness, in words and in bytes for each trial."""
+    if witness == "prediction":
+        return "0 bytes", growth * 0
+    if witness == "tracemalloc":
+        return "16 KiB + 0.1 %", 16 * _KIB + 0.001 * growth
+    if witness == "kernel":
+        return "max(512 KiB, 0.5 %)", (0.005 * growth).clip(lower=512 * _KIB)
+    return "", None
+
+
+def differences(results: pd.DataFrame) -> pd.DataFrame:
+    """What each witness says less what the ledger says, in bytes; a column for each witness."""
+    ok = measured(results)
+    found = {"prediction": ok["predicted_peak"] - ok["ledger_peak"]}
+    for name in WITNESSES:
+        if ok[f"{name}_peak"].notna().any():
+            found[name] = ok[f"{name}_peak"] - ok["ledger_peak"]
+    return pd.DataFrame(found)
+
+
+def agreements(results: pd.DataFrame) -> list[Agreement]:
+    """The agreement of every witness that measured anything."""
+    ok = measured(results)
+    growth = (ok["ledger_peak"] - ok["persistent_bytes"]).astype("float64")
+    found = []
+    for name, column in differences(results).items():
+        difference = column.dropna().astype("int64")
+        bound, allowed = _bound_bytes(str(name), growth)
+        broken = 0 if allowed is None else int((difference.abs() > allowed[difference.index]).sum())
+        share = (difference.abs() / ok["ledger_peak"][difference.index].astype("float64")).max()
+        found.append(
+            Agreement(
+                witness=str(name),
+                trials=len(difference),
+                median=float(difference.median()),
+                worst=int(difference.iloc[int(np.argmax(difference.abs()))]),
+                worst_share=float(share),
+                bound=bound,
+                broken=broken,
+            )
+        )
+    return found
+
+
+def series(results: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The training trials by schedule, and by whatever else varies; each with a name."""
+    ok = measured(results)
+    train = ok[ok["mode"] == "train"]
+    varying = ["schedule", *(axis for axis in AXES if train[axis].nunique() > 1)]
+    return [
+        (_series_name(varying, values), table.reset_index(drop=True))
+        for values, table in train.groupby(varying, sort=False)
+    ]
+
+
+def _series_name(axes: Sequence[str], values: object) -> str:
+    parts = values if isinstance(values, tuple) else (values,)
+    first, *rest = parts
+    others = (f"{axis} {value}" for axis, value in zip(axes[1:], rest, strict=True))
+    return ", ".join([str(first), *others])

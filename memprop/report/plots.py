@@ -1,0 +1,185 @@
+"""Figures of a sweep: tables in, figures out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from memprop.report.frames import measured, series, training_against_inference
+from memprop.traces.figures import plot_lifetimes, plot_timeline
+from memprop.traces.trace import Trace
+from memprop.units import format_bytes
+
+_MARKERS: Final = "osD^vP*X"
+_STYLE: Final[dict[Any, Any]] = {
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.dpi": 120,
+    "svg.hashsalt": "memprop",  # the same table gives the same file
+}
+
+
+def styled(draw: Callable[[], Figure]) -> Figure:
+    """The figure that ``draw`` makes, in the style of the reports."""
+    with plt.rc_context(_STYLE):
+        return draw()
+
+
+def peak_against(results: pd.DataFrame, along: str) -> Figure:
+    """Peak memory along one axis, a line for each value of the other, a panel per schedule.
+
+    Args:
+        results: of a sweep over depth and batch.
+        along: "batch" or "depth".
+    """
+    other = "depth" if along == "batch" else "batch"
+    groups = series(results)
+    figure, panels = _panels(len(groups))
+    values = sorted(measured(results)[other].unique())
+    for axes, (name, train) in zip(panels, groups, strict=True):
+        inference = _inference_beside(results, train)
+        for value, color, marker in zip(values, _ramp(len(values)), _markers(values), strict=True):
+            for table, line in ((train, "-"), (inference, "--")):
+                part = table[table[other] == value].sort_values(along)
+                axes.plot(
+                    part[along],
+                    part["ledger_peak"].astype("int64"),
+                    line,
+                    color=color,
+                    marker=marker,
+                    markersize=5,
+                    markerfacecolor=color if line == "-" else "white",
+                )
+        axes.set_title(f"training with {name}")
+        axes.set_xlabel(_axis_title(along))
+        _log_axes(axes, sorted(train[along].unique()))
+    panels[0].set_ylabel("peak live bytes")
+    _series_legend(panels[-1], other, values)
+    return figure
+
+
+def ratio_map(results: pd.DataFrame) -> Figure:
+    """Training peak over inference peak as a heat map, depth by batch, a panel per schedule."""
+    table = training_against_inference(results)
+    names = list(dict.fromkeys(table["schedule"]))
+    figure, panels = _panels(len(names))
+    top = float(table["ratio"].max())
+    scale = LogNorm(vmin=1, vmax=max(top, 2.0))
+    image = None
+    for axes, name in zip(panels, names, strict=True):
+        part = table[table["schedule"] == name].drop_duplicates(["depth", "batch"])
+        grid = part.pivot_table(index="depth", columns="batch", values="ratio")
+        image = axes.imshow(grid, origin="lower", aspect="auto", cmap="cividis", norm=scale)
+        _write_cells(axes, grid, top)
+        axes.set_title(f"training with {name}")
+        axes.set_xlabel(_axis_title("batch"))
+    panels[0].set_ylabel(_axis_title("depth"))
+    if image is not None:
+        bar = figure.colorbar(image, ax=panels, label="training peak / inference peak")
+        bar.ax.yaxis.set_major_locator(LogLocator(base=2))
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+        bar.ax.yaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def timelines(traces: Sequence[tuple[str, Trace]]) -> Figure:
+    """Live bytes over one step, stacked by category, one step above the other on one scale."""
+    figure, rows = plt.subplots(
+        len(traces), 1, figsize=(10.5, 3.9 * len(traces)), layout="constrained", squeeze=False
+    )
+    top = max(trace.peak for _, trace in traces) * 1.22
+    for axes, (name, trace) in zip(rows[:, 0], traces, strict=True):
+        plot_timeline(trace, axes, top=top)
+        axes.set_title(name, loc="left")
+    return figure
+
+
+def lifetimes(name: str, trace: Trace) -> Figure:
+    """The lives of the cached intermediates of one step, with a mark at each reuse."""
+    count = min(len(trace.saved), 40)
+    figure, axes = plt.subplots(figsize=(10.5, 1.6 + 0.32 * count), layout="constrained")
+    plot_lifetimes(trace, axes)
+    axes.set_title(name, loc="left")
+    return figure
+
+
+def _inference_beside(results: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """The inference trials with the width and dtype of the training trials."""
+    ok = measured(results)
+    inference = ok[ok["mode"] == "inference"]
+    for axis in ("width", "activation", "bias", "dtype"):
+        inference = inference[inference[axis].isin(train[axis].unique())]
+    return inference.drop_duplicates(["depth", "batch"])
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    figure, panels = plt.subplots(
+        1,
+        max(count, 1),
+        figsize=(2.2 + 4.4 * max(count, 1), 4.6),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
+    )
+    return figure, list(panels[0])
+
+
+def _ramp(count: int) -> list[tuple[float, float, float, float]]:
+    """Colours in order, from the part of viridis that shows on white."""
+    colors = plt.get_cmap("viridis_r")
+    return [colors(0.15 + 0.8 * place / max(count - 1, 1)) for place in range(count)]
+
+
+def _markers(values: Sequence[object]) -> list[str]:
+    return [_MARKERS[place % len(_MARKERS)] for place in range(len(values))]
+
+
+def _axis_title(axis: str) -> str:
+    return {"batch": "batch size (samples per step)", "depth": "depth (hidden layers)"}[axis]
+
+
+def _log_axes(axes: Axes, values: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(values), [str(value) for value in values])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_locator(LogLocator(base=4, numticks=12))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: _round_size(size)))
+    axes.grid(visible=True, axis="y", alpha=0.3)
+
+
+def _round_size(size: float) -> str:
+    return format_bytes(size).replace(".0 ", " ")
+
+
+def _series_legend(axes: Axes, other: str, values: Sequence[int]) -> None:
+    lines = [
+        Line2D([], [], color=color, marker=marker, label=f"{other} {value}")
+        for value, color, marker in zip(values, _ramp(len(values)), _markers(values), strict=True)
+    ]
+    kinds = [
+        Line2D([], [], color="black", linestyle="-", label="training"),
+        Line2D([], [], color="black", linestyle="--", label="inference"),
+    ]
+    # The largest on top, as in the figure.
+    axes.legend(
+        handles=[*kinds, *lines[::-1]], loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False
+    )
+
+
+def _write_cells(axes: Axes, grid: pd.DataFrame, top: float) -> None:
+    axes.set_xticks(range(grid.shape[1]), [str(name) for name in grid.columns])
+    axes.set_yticks(range(grid.shape[0]), [str(name) for name in grid.index])
+    for (row, column), ratio in np.ndenumerate(grid.to_numpy(dtype=np.float64)):
+        shade = "black" if ratio > top**0.55 else "white"
+        axes.text(column, row, f"{ratio:.1f}", ha="center", va="center", color=shade)

@@ -1,0 +1,79 @@
+"""Writing a report into a folder: Markdown, HTML, figures as PNG and SVG."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib.pyplot as plt
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from memprop.errors import DataError, OutputError
+from memprop.report.build import Report, build_report
+from memprop.sweep.results import load_results, write_results
+from memprop.sweep.spec import load_spec
+
+SPEC: Final = "spec.toml"
+ENVIRONMENT: Final = "environment.json"
+
+
+def write_report(folder: str | os.PathLike[str]) -> Report:
+    """Write tables, figures and pages of the sweep in ``folder`` from its stored results.
+
+    Reads the results, ``spec.toml`` and ``environment.json``; writes ``results.csv``,
+    ``results.parquet``, ``report.md``, ``report.html`` and ``figures/``.
+
+    Raises:
+        DataError: there are no results, or what belongs to them is missing.
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    results = load_results(folder)
+    report = build_report(load_spec(folder / SPEC), results, _environment(folder / ENVIRONMENT))
+    write_results(results, folder)
+    try:
+        _write_figures(report, folder / "figures")
+        for template in ("report.md", "report.html"):
+            (folder / template).write_text(_render(template, report), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"the report cannot be written to {folder}: {error}") from None
+    return report
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}; run the sweep again") from None
+    return {"command": [], **found}
+
+
+def _write_figures(report: Report, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in report.pictures:
+        # Without a date the same results give the same files.
+        picture.figure.savefig(folder / f"{picture.name}.svg", metadata={"Date": None})
+        picture.figure.savefig(folder / f"{picture.name}.png", dpi=150)
+        plt.close(picture.figure)
+
+
+def _render(name: str, report: Report) -> str:
+    templates = Environment(
+        loader=PackageLoader("memprop.report"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = templates.get_template(f"{name}.j2")
+    return template.render(report=report, facts=list(_facts(report.environment)))
+
+
+def _facts(environment: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The environment as lines of name and value."""
+    for name, value in environment.items():
+        if isinstance(value, dict):
+            yield from _facts(value, f"{prefix}{name} ")
+        elif name != "command":
+            yield f"{prefix}{name}", str(value)
