@@ -50,6 +50,7 @@ class Report:
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
     environment: dict[str, Any]
+    results: pd.DataFrame
 
 
 def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
@@ -61,6 +62,7 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
         tables=tuple(_tables(results)),
         pictures=tuple(_pictures(spec, results)),
         environment=environment,
+        results=results,
     )
 
 

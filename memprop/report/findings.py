@@ -134,9 +134,14 @@ def _why(name: str, table: pd.DataFrame, fit: Fit) -> str:
         f"costs {fit.per_layer:,.0f} B before the first sample (the weights of a hidden layer are "
         f"{weights:,} B); samples, labels and the output do not grow with depth, "
         f"{fit.per_sample:,.0f} B a sample; and of the four arrays of {width * itemsize:,} B per "
-        f"sample that a hidden layer makes (z, h, dh, dz), {arrays:.2f} are alive at the peak: "
-        "the rest is freed, or written over an array that died."
+        f"sample that a hidden layer makes (z, h, dh, dz) {_share_alive(arrays)}."
     )
+
+
+def _share_alive(arrays: float) -> str:
+    if arrays > 3.99:
+        return "all are alive at the peak"
+    return f"{arrays:.2f} are alive at the peak: the rest is freed, or written over what has died"
 
 
 def _witnesses(results: pd.DataFrame) -> Iterator[str]:

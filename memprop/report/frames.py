@@ -38,7 +38,7 @@ def training_against_inference(results: pd.DataFrame) -> pd.DataFrame:
     table["ratio"] = table["train_bytes"] / table["inference_bytes"]
     table["saved_count"] = joined["saved_count"].astype("int64")
     table["saved_bytes"] = joined["saved_bytes"].astype("int64")
-    return table.sort_values(["schedule", "depth", "batch"], ignore_index=True)
+    return table.sort_values(["depth", "batch"], kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)

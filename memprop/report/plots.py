@@ -1,6 +1,7 @@
 """Figures of a sweep: tables in, figures out."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import matplotlib.pyplot as plt
@@ -32,6 +33,13 @@ def styled(draw: Callable[[], Figure]) -> Figure:
     """The figure that ``draw`` makes, in the style of the reports."""
     with plt.rc_context(_STYLE):
         return draw()
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write ``figure`` as ``<stem>.png`` and ``<stem>.svg``; the same figure, the same bytes."""
+    with plt.rc_context(_STYLE):
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+        figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150)
 
 
 def peak_against(results: pd.DataFrame, along: str) -> Figure:

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from memprop.errors import DataError, OutputError
+from memprop.report import plots
 from memprop.report.build import Report, build_report
 from memprop.sweep.results import load_results, write_results
 from memprop.sweep.spec import load_spec
@@ -34,11 +35,23 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     write_results(results, folder)
     try:
         _write_figures(report, folder / "figures")
-        for template in ("report.md", "report.html"):
-            (folder / template).write_text(_render(template, report), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"the report cannot be written to {folder}: {error}") from None
+        raise OutputError(f"figures cannot be written to {folder}: {error}") from None
+    for template in ("report.md", "report.html"):
+        write_file(folder / template, _render(template, report))
     return report
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _environment(path: Path) -> dict[str, Any]:
@@ -52,9 +65,7 @@ def _environment(path: Path) -> dict[str, Any]:
 def _write_figures(report: Report, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for picture in report.pictures:
-        # Without a date the same results give the same files.
-        picture.figure.savefig(folder / f"{picture.name}.svg", metadata={"Date": None})
-        picture.figure.savefig(folder / f"{picture.name}.png", dpi=150)
+        plots.save(picture.figure, folder / picture.name)
         plt.close(picture.figure)
 
 

@@ -1,6 +1,7 @@
 """Where results were measured: versions, machine, BLAS and settings, for ``environment.json``."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -38,6 +39,11 @@ def environment() -> dict[str, Any]:
         "blas": _blas(),
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
+
+
+def environment_json() -> str:
+    """:func:`environment` as the text of ``environment.json``."""
+    return json.dumps(environment(), indent=2) + "\n"
 
 
 def _command(arguments: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from memprop.data import Dataset, load_data
 from memprop.engine.step import Step, simulate
 from memprop.models.mlp import MLP
 from memprop.probes import witness
+from memprop.sweep.batches import arrays_for
 from memprop.sweep.plan import Trial
 from memprop.traces.trace import Trace
 
@@ -69,7 +70,7 @@ def _described(trace: Trace) -> Row:
 
 
 def _measured(trial: Trial, model: MLP, data: Dataset) -> Row:
-    arrays = _batch(trial, data)
+    arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
     step = Step(model, trial.batch, allocator="heap", **_how(trial))
     step(*arrays)
     trace = step.trace
@@ -86,17 +87,6 @@ def _measured(trial: Trial, model: MLP, data: Dataset) -> Row:
         row[f"{name}_peak"] = None if growth is None else growth + trace.persistent_bytes
     row["step_seconds"] = _step_seconds(trial, model, arrays)
     return row
-
-
-def _batch(trial: Trial, data: Dataset) -> tuple[np.ndarray, ...]:
-    """The arrays that the step takes; for mse the labels as rows of zeros and a one."""
-    x, y = data.batch(trial.batch, trial.seed)
-    x = x.astype(trial.dtype)
-    if trial.mode == "inference":
-        return (x,)
-    if trial.loss == "mse":
-        return x, np.eye(data.classes, dtype=trial.dtype)[y]
-    return x, y
 
 
 def _step_seconds(trial: Trial, model: MLP, arrays: tuple[np.ndarray, ...]) -> float:

@@ -1,0 +1,5 @@
+"""``python -m memprop`` is ``memprop``."""
+
+from memprop.cli import main
+
+main()

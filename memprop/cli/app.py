@@ -1,0 +1,44 @@
+"""The commands, put together."""
+
+from typing import Annotated, Any
+
+import typer
+
+from memprop.cli.profile import profile
+from memprop.cli.report import report
+from memprop.cli.simulate import simulate
+from memprop.cli.sweep import sweep
+
+# Typer names this subclass alone; where its base lives depends on Typer's version.
+UsageError: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    name="memprop",
+    help="Where every byte of a training step goes, before and after it runs.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+for command in (profile, simulate, sweep, report):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from memprop.cli.output import version_line
+
+        typer.echo(version_line())
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _memprop(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    del version
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -1,0 +1,49 @@
+"""The model that the options of a command describe."""
+
+from dataclasses import dataclass
+
+from memprop.data import Dataset, load_data
+from memprop.errors import InvalidValueError
+from memprop.models.mlp import MLP
+
+
+@dataclass(frozen=True)
+class Described:
+    """A model, and the data that its input and output widths come from."""
+
+    model: MLP
+    data: Dataset
+
+
+def described(
+    *,
+    depth: int,
+    width: int,
+    data: str,
+    activation: str,
+    loss: str,
+    bias: bool,
+    l2: float,
+    dtype: str,
+    seed: int,
+) -> Described:
+    """The MLP with ``depth`` hidden layers of ``width`` units for ``data``.
+
+    Raises:
+        MempropError: an option has an impossible value.
+    """
+    if depth < 0:
+        raise InvalidValueError(f"depth must be an integer of at least 0, got {depth}")
+    if width < 1:
+        raise InvalidValueError(f"width must be a positive integer, got {width}")
+    dataset = load_data(data)
+    model = MLP(
+        [dataset.features, *[width] * depth, dataset.classes],
+        activation=activation,
+        loss=loss,
+        bias=bias,
+        l2=l2,
+        dtype=dtype,
+        seed=seed,
+    )
+    return Described(model, dataset)

@@ -1,0 +1,74 @@
+"""What commands print: tables for people, JSON for machines."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from memprop.traces.trace import Trace
+from memprop.units import format_bytes
+
+MOST_ROWS = 40
+
+
+def version_line() -> str:
+    """Name and version."""
+    from memprop import __version__
+
+    return f"memprop {__version__}"
+
+
+def console() -> Console:
+    """Where tables go: stdout, as wide as the terminal, or wide enough when piped."""
+    piped = not sys.stdout.isatty()
+    return Console(width=120 if piped else None, highlight=False)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table whose first column is text and whose others are numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
+    for place, name in enumerate(columns):
+        made.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    return made
+
+
+def breakdown(trace: Trace) -> Table:
+    """What lives at the peak of a step."""
+    rows = [
+        (name.replace("_", " "), format_bytes(size), f"{size:,}", f"{size / trace.peak:.1%}")
+        for name, size in trace.peak_by_category().items()
+    ]
+    rows.append(("total", format_bytes(trace.peak), f"{trace.peak:,}", "100.0%"))
+    return table("What lives at the peak", ("category", "size", "bytes", "share"), rows)
+
+
+def cached(trace: Trace) -> Table:
+    """The cached intermediates of a step and who reuses them."""
+    rows = [
+        (
+            found.variable,
+            "x".join(map(str, found.shape)),
+            format_bytes(found.bytes),
+            found.saved_by,
+            ", ".join(found.reused_by),
+            found.born,
+            found.last_read,
+            "-" if found.freed is None else found.freed,
+        )
+        for found in trace.saved
+    ]
+    total = f"{len(rows)} cached intermediates, {format_bytes(trace.saved_bytes)}"
+    if len(rows) > MOST_ROWS:
+        rows = [*rows[: MOST_ROWS // 2], ("...",) * 8, *rows[-MOST_ROWS // 2 :]]
+    columns = ("variable", "shape", "size", "made by", "reused by", "born", "last read", "freed")
+    return table(f"{total} (events are numbered as in the timeline)", columns, rows)

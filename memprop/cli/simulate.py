@@ -1,0 +1,105 @@
+"""``memprop simulate``: the peak under every schedule, and the largest batch, without running."""
+
+from typing import Annotated, Any
+
+import typer
+
+from memprop.cli import options
+
+
+def simulate(
+    depth: options.Depth = 8,
+    width: options.Width = 256,
+    batch: options.Batch = 512,
+    budget: Annotated[str | None, typer.Option(help="Memory to fit into, such as '2 GiB'.")] = None,
+    activation: options.Activation = "relu",
+    loss: options.Loss = "cross_entropy",
+    bias: options.Bias = True,
+    l2: options.L2 = 0.0,
+    dtype: options.DType = "float32",
+    optimizer: options.Optimizer = "none",
+    seed: options.Seed = 0,
+    data: options.Data = "digits",
+    as_json: options.Json = False,
+) -> None:
+    """Predict the peak under every schedule, and the largest batch that fits, without running.
+
+    \b
+    Example:
+      memprop simulate --depth 8 --width 256 --batch 512 --budget "2 GiB"
+    """
+    from memprop.cli.model import described
+    from memprop.cli.output import print_json
+    from memprop.units import parse_bytes
+
+    room = None if budget is None else parse_bytes(budget)
+    made = described(
+        depth=depth,
+        width=width,
+        data=data,
+        activation=activation,
+        loss=loss,
+        bias=bias,
+        l2=l2,
+        dtype=dtype,
+        seed=seed,
+    )
+    rows = [_row(made.model, batch, name, optimizer, room) for name in _schedules()]
+    if as_json:
+        print_json({"model": repr(made.model), "batch": batch, "budget": room, "schedules": rows})
+    else:
+        _print(made.model, batch, room, rows)
+
+
+def _schedules() -> list[str]:
+    from memprop.schedules.names import STRATEGIES
+
+    return list(STRATEGIES)
+
+
+def _row(model: Any, batch: int, schedule: str, optimizer: str, room: int | None) -> dict[str, Any]:
+    from memprop.capacity import max_batch
+    from memprop.engine import step
+
+    mode = "inference" if schedule == "inference" else "train"
+    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
+    trace = step.simulate(model, batch, **how)
+    row = {
+        "schedule": schedule,
+        "peak": trace.peak,
+        "peak_operator": trace.peak_operator,
+        "peak_by_category": trace.peak_by_category(),
+        "saved_bytes": trace.saved_bytes,
+        "saved_count": len(trace.saved),
+        "flops": trace.about["flops"],
+    }
+    if room is not None:
+        row |= {"fits": trace.peak <= room, "max_batch": max_batch(model, room, **how)}
+    return row
+
+
+def _print(model: Any, batch: int, room: int | None, rows: list[dict[str, Any]]) -> None:
+    from memprop.cli.output import console, table
+    from memprop.units import format_bytes
+
+    inference = next(row["peak"] for row in rows if row["schedule"] == "inference")
+    columns = ["schedule", "peak", "bytes", "to inference", "cached", "at"]
+    if room is not None:
+        columns += ["fits", "largest batch"]
+    cells = []
+    for row in rows:
+        cell = [
+            row["schedule"],
+            format_bytes(row["peak"]),
+            f"{row['peak']:,}",
+            f"{row['peak'] / inference:.2f}",
+            f"{row['saved_count']} ({format_bytes(row['saved_bytes'])})",
+            row["peak_operator"],
+        ]
+        if room is not None:
+            cell += ["yes" if row["fits"] else "no", f"{row['max_batch']:,}"]
+        cells.append(cell)
+    screen = console()
+    screen.print(f"{model}, batch {batch}, predicted; nothing was run\n")
+    title = "Peak memory" + ("" if room is None else f" against a budget of {format_bytes(room)}")
+    screen.print(table(title, columns, cells))

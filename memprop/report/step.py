@@ -1,0 +1,36 @@
+"""One step written into a folder: the trace, its tables and its figures."""
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+
+from memprop.errors import OutputError
+from memprop.report import plots
+from memprop.traces.trace import Trace
+
+
+def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
+    """Write ``trace.json.gz``, ``timeline.csv``, ``intermediates.csv`` and figures.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    name = f"{trace.about.get('schedule', '')}, batch {trace.about.get('batch', '')}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trace.save(folder / "trace.json.gz")
+        trace.timeline().to_csv(folder / "timeline.csv", index=False)
+        trace.intermediates().to_csv(folder / "intermediates.csv", index=False)
+        drawn = {"timeline": plots.styled(lambda: plots.timelines([(name, trace)]))}
+        if trace.saved:
+            drawn["lifetimes"] = plots.styled(lambda: plots.lifetimes(name, trace))
+        for stem, figure in drawn.items():
+            plots.save(figure, folder / stem)
+            plt.close(figure)
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        reason = error.strerror or error
+        raise OutputError(f"cannot write into {os.fspath(folder)!r}: {reason}") from None

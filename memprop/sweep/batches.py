@@ -1,0 +1,22 @@
+"""The arrays that a step of a model takes from a data set."""
+
+import numpy as np
+
+from memprop.data import Dataset
+from memprop.models.mlp import MLP
+
+
+def arrays_for(
+    model: MLP, data: Dataset, batch: int, mode: str = "train", seed: int = 0
+) -> tuple[np.ndarray, ...]:
+    """``batch`` samples of ``data``, and in training what the model's loss compares them with.
+
+    For mse that is a row of zeros with a one at the label.
+    """
+    x, y = data.batch(batch, seed)
+    x = x.astype(model.dtype)
+    if mode == "inference":
+        return (x,)
+    if model.loss == "mse":
+        return x, np.eye(data.classes, dtype=model.dtype)[y]
+    return x, y
