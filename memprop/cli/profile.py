@@ -29,7 +29,7 @@ def profile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run one real step and say where every byte went.
+    r"""Run one real step and say where every byte went.
 
     \b
     Example:

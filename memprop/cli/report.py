@@ -12,7 +12,9 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `memprop sweep` wrote.")],
     as_json: options.Json = False,
 ) -> None:
-    """Write tables, figures and pages again from the stored results.
+    r"""Write a sweep's report again.
+
+    Tables, figures and pages come from the stored results.
 
     \b
     Example:

@@ -22,7 +22,9 @@ def simulate(
     data: options.Data = "digits",
     as_json: options.Json = False,
 ) -> None:
-    """Predict the peak under every schedule, and the largest batch that fits, without running.
+    r"""Predict peaks and the largest batch, without running.
+
+    One row for each schedule.
 
     \b
     Example:

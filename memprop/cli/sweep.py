@@ -13,12 +13,19 @@ def sweep(
     out: Annotated[
         Path | None, typer.Option(help="Where results go; reports/NAME if not given.")
     ] = None,
-    jobs: Annotated[int, typer.Option(help="Trials at the same time; times are disturbed.")] = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(parser=options.integer, help="Trials at the same time; times are disturbed."),
+    ] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Run at most that many trials now.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(parser=options.integer, help="Run at most that many trials now.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run every trial of a specification that has no result yet, then write the report.
+    r"""Run a specification and write its report.
+
+    Trials that have a result already are not run again.
 
     \b
     Example:

@@ -32,6 +32,12 @@ def _ratios(results: pd.DataFrame) -> Iterator[str]:
     for name, part in table.groupby("schedule", sort=False):
         by_ratio = part.sort_values("ratio", kind="stable")
         least, most = by_ratio.iloc[0], by_ratio.iloc[-1]
+        if len(part) == 1:
+            yield (
+                f"Training with {name} needs {most['ratio']:.1f} times the memory of inference at "
+                f"{_where(most)} ({_pair(most)})."
+            )
+            continue
         yield (
             f"Training with {name} needs {least['ratio']:.1f} to {most['ratio']:.1f} times the "
             f"memory of inference: least at {_where(least)} ({_pair(least)}), most at "

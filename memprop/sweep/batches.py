@@ -14,7 +14,7 @@ def arrays_for(
     For mse that is a row of zeros with a one at the label.
     """
     x, y = data.batch(batch, seed)
-    x = x.astype(model.dtype)
+    x = x.astype(model.dtype, copy=False)
     if mode == "inference":
         return (x,)
     if model.loss == "mse":

@@ -1,0 +1,260 @@
+"""Commands print what they promise, and answer bad input with one line and status 2."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import memprop as mp
+from memprop.cli import run
+
+SPEC = """
+name = "tiny"
+title = "A <b>tiny</b> sweep"
+
+[grid]
+depth = [1, 2, 3]
+batch = [16, 64]
+width = 24
+mode = ["train", "inference"]
+schedule = ["textbook", "lean"]
+
+[measure]
+witnesses = ["tracemalloc"]
+steps = 1
+repeats = 1
+"""
+
+
+@pytest.fixture
+def memprop(capsys):
+    """Run a command; returns status, stdout and stderr."""
+
+    def command(*arguments):
+        status = run([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return command
+
+
+def json_of(memprop, *arguments):
+    status, out, err = memprop(*arguments, "--json")
+    assert status == 0, err
+    return json.loads(out)
+
+
+def test_profile_shows_z_and_h_under_textbook_and_only_h_under_lean(memprop):
+    shape = ("profile", "--depth", 4, "--width", 128, "--batch", 256)
+
+    def variables(schedule):
+        document = json_of(memprop, *shape, "--schedule", schedule)
+        assert document["peak"] == document["predicted_peak"]
+        assert sum(document["peak_by_category"].values()) == document["peak"]
+        return [row["variable"] for row in document["intermediates"]]
+
+    assert variables("textbook") == ["x", *(f"{v}{n}" for n in (1, 2, 3, 4) for v in "zh"), "o"]
+    assert variables("lean") == ["x", "h1", "h2", "h3", "h4", "p"]
+
+
+def test_profile_prints_tables_a_person_can_read(memprop):
+    status, out, _ = memprop("profile", "--schedule", "textbook", "--l2", 0.01)
+    assert status == 0
+    for part in ("What lives at the peak", "activation gradient", "reused by", "Prediction keeps"):
+        assert part in out
+
+
+def test_profile_writes_what_it_says(memprop, tmp_path):
+    out = tmp_path / "step"
+    document = json_of(memprop, "profile", "--depth", 2, "--width", 16, "--out", out)
+    trace = mp.Trace.load(out / "trace.json.gz")
+    assert trace.peak == document["peak"]
+    names = {path.name for path in out.iterdir()}
+    pictures = {f"{stem}.{kind}" for stem in ("timeline", "lifetimes") for kind in ("png", "svg")}
+    assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", *pictures}
+
+
+def test_inference_profile_keeps_nothing(memprop):
+    document = json_of(memprop, "profile", "--mode", "inference", "--activation", "gelu")
+    assert document["saved_bytes"] == 0
+    assert document["peak"] == document["inference_peak"]
+
+
+def test_simulate_names_the_largest_batch_that_fits(memprop):
+    document = json_of(memprop, "simulate", "--depth", 3, "--width", 32, "--budget", "1 MiB")
+    model = mp.MLP([64, 32, 32, 32, 10])
+    rows = {row["schedule"]: row for row in document["schedules"]}
+    assert set(rows) >= {"textbook", "lean", "inference"}
+    for name in ("textbook", "lean"):
+        largest = rows[name]["max_batch"]
+        assert mp.simulate(model, largest, schedule=name).peak <= 2**20
+        assert mp.simulate(model, largest + 1, schedule=name).peak > 2**20
+    status, out, _ = memprop("simulate", "--budget", "2 GiB")
+    assert status == 0
+    assert "largest batch" in out
+
+
+def test_profile_takes_the_users_own_data(memprop, tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, X=np.random.default_rng(0).random((30, 7)), y=np.arange(30) % 3)
+    document = json_of(memprop, "profile", "--data", path, "--batch", 8)
+    assert document["model"].startswith("MLP([7, 128,")
+    assert document["model"].split("]")[0].endswith(", 3")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A finished sweep: the folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("sweep")
+    (folder / "tiny.toml").write_text(SPEC)
+    done = subprocess.run(
+        [sys.executable, "-m", "memprop", "sweep", "tiny.toml", "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout)
+
+
+def test_a_sweep_leaves_everything_in_its_folder(swept):
+    folder, document = swept
+    assert (document["ran"], document["failed"]) == (18, 0)
+    out = folder / "reports" / "tiny"
+    expected = {
+        "results.csv", "results.parquet", "report.md", "report.html", "figures",
+        "environment.json", "trials.sqlite", "spec.toml",
+    }  # fmt: skip
+    assert {path.name for path in out.iterdir()} == expected
+    results = mp.load_results(out)
+    assert len(results) == 18
+    assert (results["predicted_peak"] == results["ledger_peak"]).all()
+    growth = results["ledger_peak"] - results["persistent_bytes"]
+    off = results["tracemalloc_peak"] - results["ledger_peak"]
+    assert ((off >= 0) & (off <= 16 * 1024 + 0.001 * growth)).all()
+    assert (results["step_seconds"] > 0).all()
+    categories = [name for name in results if name.startswith("peak_") and name != "peak_operator"]
+    assert (results[categories].sum(axis=1) == results["ledger_peak"]).all()
+
+
+def test_results_are_what_a_simulation_says(swept):
+    results = mp.load_results(swept[0] / "reports" / "tiny")
+    for row in results.itertuples():
+        model = mp.MLP([64, *[row.width] * row.depth, 10])
+        trace = mp.simulate(model, row.batch, schedule=row.schedule, mode=row.mode)
+        assert (row.ledger_peak, row.saved_bytes) == (trace.peak, trace.saved_bytes)
+
+
+def test_a_sweep_that_is_started_again_runs_nothing_twice(swept):
+    folder, _ = swept
+    spec, out = folder / "tiny.toml", folder / "reports" / "tiny"
+    before = (out / "results.csv").read_bytes()
+    again = subprocess.run(
+        [sys.executable, "-m", "memprop", "sweep", spec, "--out", out, "--json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert json.loads(again.stdout)["ran"] == 0
+    assert (out / "results.csv").read_bytes() == before
+
+
+def test_a_report_can_be_written_again(swept, memprop):
+    out = swept[0] / "reports" / "tiny"
+    page = (out / "report.html").read_bytes()
+    figure = (out / "figures" / "ratio.svg").read_bytes()
+    (out / "report.html").unlink()
+    status, printed, _ = memprop("report", out)
+    assert status == 0
+    assert "report.html" in printed
+    assert (out / "report.html").read_bytes() == page
+    assert (out / "figures" / "ratio.svg").read_bytes() == figure
+
+
+def test_names_are_escaped_in_the_page(swept):
+    page = (swept[0] / "reports" / "tiny" / "report.html").read_text()
+    assert "A &lt;b&gt;tiny&lt;/b&gt; sweep" in page
+    assert "<b>tiny" not in page
+
+
+def test_a_failed_trial_is_a_row_and_status_1(memprop, tmp_path):
+    spec = tmp_path / "small.toml"
+    # Enough to start Python and NumPy, too little for a batch of so many samples.
+    text = SPEC.replace("batch = [16, 64]", "batch = [16, 2000000]").replace("[1, 2, 3]", "[1]")
+    spec.write_text(text.replace("repeats = 1", 'repeats = 1\nmemory_limit = "1500 MiB"'))
+    status, out, _ = memprop("sweep", spec, "--out", tmp_path / "out")
+    results = mp.load_results(tmp_path / "out")
+    assert status == 1
+    assert set(results.loc[results["batch"] == 2000000, "status"]) == {"oom"}
+    assert set(results.loc[results["batch"] == 16, "status"]) == {"ok"}
+    assert "did not run to the end" in out
+
+
+BAD = {
+    "no such command": (["profil"], "profil"),
+    "no such option": (["profile", "--dept", 3], "--dept"),
+    "not a number": (["profile", "--depth", "many"], "many"),
+    "no width": (["profile", "--width", 0], "width must be a positive integer, got 0"),
+    "negative depth": (["profile", "--depth", -1], "depth"),
+    "batch of 0": (["profile", "--batch", 0], "batch must be a positive integer, got 0"),
+    "activation": (["profile", "--activation", "rleu"], "did you mean 'relu'"),
+    "schedule": (["profile", "--schedule", "leen"], "did you mean 'lean'"),
+    "schedule for training": (["profile", "--schedule", "inference"], "mode"),
+    "mode": (["profile", "--mode", "training"], "train, inference"),
+    "loss": (["profile", "--loss", "hinge"], "cross_entropy, mse"),
+    "optimizer": (["profile", "--optimizer", "adamm"], "did you mean 'adam'"),
+    "dtype": (["profile", "--dtype", "float16"], "float32"),
+    "l2": (["profile", "--l2", -1], "l2"),
+    "missing data": (["profile", "--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
+    "kind of data": (["profile", "--data", "x.txt"], ".npz, .csv, .parquet"),
+    "budget": (["simulate", "--budget", "lots"], "'lots' is no size"),
+    "missing spec": (["sweep", "nowhere.toml"], "nowhere.toml"),
+    "no results": (["report", "nowhere"], "nowhere"),
+    "unwritable": (["profile", "--out", "/proc/nowhere"], "/proc/nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line_and_status_2(memprop, case):
+    arguments, part = BAD[case]
+    status, out, err = memprop(*arguments)
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("memprop: ")
+    assert part in err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "part"),
+    [
+        ("depth = [1, 2, 3]", "depht = 3", "did you mean 'depth'"),
+        ("width = 24", 'width = "wide"', "grid.width"),
+        ("[measure]", "[measure", "TOML"),
+    ],
+)
+def test_a_bad_spec_names_the_key_and_the_line(memprop, tmp_path, old, new, part):
+    spec = tmp_path / "bad.toml"
+    spec.write_text(SPEC.replace(old, new))
+    status, _, err = memprop("sweep", spec, "--out", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert part in err
+    assert "line" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["profile", "simulate", "sweep", "report"])
+def test_every_command_has_help_with_an_example(memprop, command):
+    status, out, _ = memprop(command, "--help")
+    assert status == 0
+    assert f"memprop {command}" in out.split("Options")[0].split("Example")[1]
+
+
+def test_the_installed_command_runs():
+    done = subprocess.run(
+        [sys.executable, "-m", "memprop", "--version"],
+        capture_output=True, text=True, check=True, env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+    assert done.stdout == f"memprop {mp.__version__}\n"

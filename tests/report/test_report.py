@@ -1,0 +1,142 @@
+"""Tables, findings and figures say what the rows say; rows are made by hand here."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+import memprop as mp
+from memprop.report import plots
+from memprop.report.findings import findings
+from memprop.report.frames import agreements, fit_claim, training_against_inference
+from memprop.sweep.results import frame
+from memprop.terms import CATEGORIES
+from memprop.traces.colors import CATEGORY_COLORS
+from memprop.traces.figures import plot_lifetimes
+
+
+def row(depth, batch, mode="train", schedule="lean", *, peak, **more):
+    return {
+        "depth": depth, "batch": batch, "width": 8, "mode": mode, "schedule": schedule,
+        "activation": "relu", "optimizer": "none", "loss": "cross_entropy", "bias": True,
+        "l2": 0.0, "dtype": "float32", "status": "ok", "message": "", "predicted_peak": peak,
+        "ledger_peak": peak, "peak_operator": "linear_1.db1", "saved_bytes": 10 * batch,
+        "saved_count": depth + 2, "persistent_bytes": 100, **more,
+    }  # fmt: skip
+
+
+def planted(depth, batch):
+    """A peak that is affine in depth, batch and their product."""
+    return 5000 + 700 * depth + 30 * batch + 16 * depth * batch
+
+
+@pytest.fixture
+def results():
+    rows = []
+    for depth in (1, 2, 4):
+        for batch in (8, 32, 128):
+            peak = planted(depth, batch)
+            rows.append(row(depth, batch, peak=peak, kernel_peak=peak + 4096))
+            rows.append(row(depth, batch, "inference", "inference", peak=peak // 2))
+    return frame(rows)
+
+
+def test_the_fit_finds_planted_coefficients(results):
+    train = results[results["mode"] == "train"]
+    fit = fit_claim(train["depth"], train["batch"], train["ledger_peak"])
+    found = (fit.constant, fit.per_layer, fit.per_sample, fit.per_layer_and_sample)
+    assert found == pytest.approx((5000, 700, 30, 16))
+    assert fit.r_squared == pytest.approx(1)
+    assert abs(fit.largest_residual) < 1e-6
+
+
+def test_the_fit_names_the_largest_residual():
+    depth, batch = (np.ravel(axis) for axis in np.meshgrid([1, 2, 4, 8], [1, 2, 4, 8, 16]))
+    peak = planted(depth, batch) + np.where((depth == 2) & (batch == 4), 1000, 0)
+    fit = fit_claim(pd.Series(depth), pd.Series(batch), pd.Series(peak))
+    assert fit.residual_at == (2, 4)
+    assert 0 < fit.largest_residual < 1000  # least squares gives way a little everywhere
+    # R^2 from its definition, with the coefficients of an independent solver.
+    design = np.column_stack([np.ones(len(peak)), depth, batch, depth * batch])
+    solved = np.linalg.solve(design.T @ design, design.T @ peak)
+    residual = peak - design @ solved
+    assert fit.r_squared == pytest.approx(1 - residual.var() / peak.var())
+
+
+def test_too_few_points_have_no_fit():
+    one = pd.Series([1, 1, 1, 1, 1])
+    assert fit_claim(one, pd.Series([1, 2, 3, 4, 5]), pd.Series([1, 2, 3, 4, 5])) is None
+
+
+def test_training_stands_beside_the_inference_of_the_same_network(results):
+    table = training_against_inference(results)
+    assert len(table) == 9
+    assert (table["ratio"] > 1.99).all()
+    assert table.loc[0, ["train_bytes", "inference_bytes"]].tolist() == [
+        planted(1, 8),
+        planted(1, 8) // 2,
+    ]
+
+
+def test_a_witness_beyond_its_bound_is_counted_not_hidden(results):
+    results.loc[0, "kernel_peak"] += 600 * 1024
+    found = {agreement.witness: agreement for agreement in agreements(results)}
+    assert found["kernel"].broken == 1
+    assert found["kernel"].worst == 600 * 1024 + 4096
+    assert found["kernel"].median == 4096
+    assert "1 of 9 trials beyond" in " ".join(findings(results))
+    assert (found["prediction"].worst, found["prediction"].broken) == (0, 0)
+
+
+def test_a_wrong_prediction_is_counted(results):
+    results.loc[3, "predicted_peak"] += 1
+    assert {a.witness: a for a in agreements(results)}["prediction"].broken == 1
+    assert "to within 1 B" in " ".join(findings(results))
+
+
+def test_findings_say_the_ratio_and_the_fit(results):
+    text = " ".join(findings(results))
+    assert "2.0 to 2.0 times" in text
+    assert "5,000 B + 700 B x depth + 30 B x batch + 16 B x depth x batch" in text
+
+
+def test_failed_trials_are_told():
+    rows = [row(1, 8, peak=100), row(1, 16, peak=None, status="oom", ledger_peak=None)]
+    text = " ".join(findings(frame(rows)))
+    assert "1 of 2 trials did not run to the end: 1 oom" in text
+
+
+def test_lines_of_the_figure_are_the_rows(results):
+    for along, other in (("batch", "depth"), ("depth", "batch")):
+        figure = plots.peak_against(results, along)
+        (axes,) = figure.axes
+        drawn = {tuple(np.asarray(line.get_ydata(), dtype=int)) for line in axes.lines}
+        for _, part in results.groupby(["mode", other]):
+            assert tuple(part.sort_values(along)["ledger_peak"]) in drawn
+        assert axes.get_ylabel() == "peak live bytes"
+        plt.close(figure)
+
+
+def test_the_heat_map_shows_the_ratios(results):
+    figure = plots.ratio_map(results)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert texts == ["2.0"] * 9
+    plt.close(figure)
+
+
+def test_every_category_has_one_colour():
+    assert set(CATEGORY_COLORS) == set(CATEGORIES)
+    assert len(set(CATEGORY_COLORS.values())) == len(CATEGORIES)
+
+
+def test_the_timeline_reaches_the_peak_and_the_lives_have_a_mark_at_each_reuse():
+    trace = mp.simulate(mp.MLP([64, 32, 32, 10]), 16, schedule="textbook")
+    axes = trace.plot()
+    assert axes.dataLim.y1 == pytest.approx(trace.peak)
+    plt.close(axes.figure)
+    axes = plot_lifetimes(trace)
+    table = trace.intermediates()
+    assert len(axes.patches) == len(table)
+    marks = sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "|")
+    assert marks == table["reuses"].sum()
+    plt.close(axes.figure)
