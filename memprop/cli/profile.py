@@ -29,11 +29,11 @@ def profile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    r"""Run one real step and say where every byte went.
+    """Run one real step and say where every byte went.
 
-    \b
     Example:
-      memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
+
+    memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
     """
     from memprop.cli.model import described
     from memprop.engine.prepare import batch_size

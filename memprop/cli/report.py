@@ -12,13 +12,13 @@ def report(
     folder: Annotated[Path, typer.Argument(help="A folder that `memprop sweep` wrote.")],
     as_json: options.Json = False,
 ) -> None:
-    r"""Write a sweep's report again.
+    """Write a sweep's report again.
 
     Tables, figures and pages come from the stored results.
 
-    \b
     Example:
-      memprop report reports/depth_batch
+
+    memprop report reports/depth_batch
     """
     from memprop.cli.output import print_json
     from memprop.report.write import write_report

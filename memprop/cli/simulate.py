@@ -22,13 +22,13 @@ def simulate(
     data: options.Data = "digits",
     as_json: options.Json = False,
 ) -> None:
-    r"""Predict peaks and the largest batch, without running.
+    """Predict peaks and the largest batch, without running.
 
     One row for each schedule.
 
-    \b
     Example:
-      memprop simulate --depth 8 --width 256 --batch 512 --budget "2 GiB"
+
+    memprop simulate --depth 8 --width 256 --batch 512 --budget "2 GiB"
     """
     from memprop.cli.model import described
     from memprop.cli.output import print_json

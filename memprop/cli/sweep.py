@@ -23,13 +23,13 @@ def sweep(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    r"""Run a specification and write its report.
+    """Run a specification and write its report.
 
     Trials that have a result already are not run again.
 
-    \b
     Example:
-      memprop sweep experiments/depth_batch.toml
+
+    memprop sweep experiments/depth_batch.toml
     """
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report

@@ -58,7 +58,7 @@ class MLP:
         self.loss = _known("loss", loss, LOSSES)
         self.l2 = _check_l2(l2)
         self.dtype = _known("dtype", _dtype_name(dtype), DTYPES)
-        self.seed = seed
+        self.seed = _check_seed(seed)
 
     def __repr__(self) -> str:
         options = {
@@ -202,6 +202,14 @@ def _check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def _check_seed(seed: object) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise InvalidTypeError(f"seed must be an integer of at least 0, got {seed!r}")
+    if seed < 0:
+        raise InvalidValueError(f"seed must be an integer of at least 0, got {seed!r}")
+    return int(seed)
 
 
 def _check_l2(l2: float) -> float:

@@ -48,7 +48,8 @@ def environment_json() -> str:
 
 def _command(arguments: list[str]) -> list[str]:
     program, *rest = arguments or [""]
-    return [Path(program).name, *(_without_home(argument) for argument in rest)]
+    name = Path(program).name
+    return ["memprop" if name == "__main__.py" else name, *(_without_home(argument) for argument in rest)]
 
 
 def _without_home(argument: str) -> str:

@@ -182,8 +182,16 @@ def test_names_are_escaped_in_the_page(swept):
 def test_a_failed_trial_is_a_row_and_status_1(memprop, tmp_path):
     spec = tmp_path / "small.toml"
     # Enough to start Python and NumPy, too little for a batch of so many samples.
-    text = SPEC.replace("batch = [16, 64]", "batch = [16, 2000000]").replace("[1, 2, 3]", "[1]")
-    spec.write_text(text.replace("repeats = 1", 'repeats = 1\nmemory_limit = "1500 MiB"'))
+    text = SPEC
+    for old, new in {
+        "[16, 64]": "[16, 2000000]",
+        "[1, 2, 3]": "[1]",
+        '["train", "inference"]': '"train"',
+        '["textbook", "lean"]': '"textbook"',
+        "repeats = 1": 'repeats = 1\nmemory_limit = "1200 MiB"',
+    }.items():
+        text = text.replace(old, new)
+    spec.write_text(text)
     status, out, _ = memprop("sweep", spec, "--out", tmp_path / "out")
     results = mp.load_results(tmp_path / "out")
     assert status == 1
@@ -195,7 +203,7 @@ def test_a_failed_trial_is_a_row_and_status_1(memprop, tmp_path):
 BAD = {
     "no such command": (["profil"], "profil"),
     "no such option": (["profile", "--dept", 3], "--dept"),
-    "not a number": (["profile", "--depth", "many"], "many"),
+    "not a number": (["profile", "--depth", "many"], "expected an integer, got 'many'"),
     "no width": (["profile", "--width", 0], "width must be a positive integer, got 0"),
     "negative depth": (["profile", "--depth", -1], "depth"),
     "batch of 0": (["profile", "--batch", 0], "batch must be a positive integer, got 0"),
@@ -206,6 +214,7 @@ BAD = {
     "loss": (["profile", "--loss", "hinge"], "cross_entropy, mse"),
     "optimizer": (["profile", "--optimizer", "adamm"], "did you mean 'adam'"),
     "dtype": (["profile", "--dtype", "float16"], "float32"),
+    "seed": (["profile", "--seed", -1], "seed must be an integer of at least 0, got -1"),
     "l2": (["profile", "--l2", -1], "l2"),
     "missing data": (["profile", "--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
     "kind of data": (["profile", "--data", "x.txt"], ".npz, .csv, .parquet"),
