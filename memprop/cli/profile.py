@@ -31,7 +31,7 @@ def profile(
 ) -> None:
     """Run one real step and say where every byte went.
 
-    Example:
+    For example:
 
     memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
     """

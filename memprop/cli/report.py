@@ -16,7 +16,7 @@ def report(
 
     Tables, figures and pages come from the stored results.
 
-    Example:
+    For example:
 
     memprop report reports/depth_batch
     """

@@ -26,7 +26,7 @@ def simulate(
 
     One row for each schedule.
 
-    Example:
+    For example:
 
     memprop simulate --depth 8 --width 256 --batch 512 --budget "2 GiB"
     """

@@ -27,7 +27,7 @@ def sweep(
 
     Trials that have a result already are not run again.
 
-    Example:
+    For example:
 
     memprop sweep experiments/depth_batch.toml
     """

@@ -57,12 +57,11 @@ def _proportionality(results: pd.DataFrame) -> Iterator[str]:
     for name, table in series(results):
         fit = fit_claim(table["depth"], table["batch"], table["ledger_peak"])
         if fit is not None:
-            yield f"{_claim(fit)} Fitted to the training peaks of {name}: {_fitted(fit)}"
-
-
-def _claim(fit: Fit) -> str:
-    holds = "holds" if abs(fit.residual_share) < 0.02 else "holds only roughly"
-    return f"That memory grows with layers times batch size {holds} (R^2 = {fit.r_squared:.6f})."
+            holds = "holds" if abs(fit.residual_share) < 0.02 else "holds only roughly"
+            yield (
+                f'"Memory grows with the number of layers and with the batch size" {holds} with '
+                f"{name} (least squares, R^2 = {fit.r_squared:.6f}): {_fitted(fit)}"
+            )
 
 
 def _fitted(fit: Fit) -> str:

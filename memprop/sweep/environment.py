@@ -49,7 +49,10 @@ def environment_json() -> str:
 def _command(arguments: list[str]) -> list[str]:
     program, *rest = arguments or [""]
     name = Path(program).name
-    return ["memprop" if name == "__main__.py" else name, *(_without_home(argument) for argument in rest)]
+    return [
+        "memprop" if name == "__main__.py" else name,
+        *(_without_home(argument) for argument in rest),
+    ]
 
 
 def _without_home(argument: str) -> str:

@@ -258,7 +258,7 @@ def test_a_bad_spec_names_the_key_and_the_line(memprop, tmp_path, old, new, part
 def test_every_command_has_help_with_an_example(memprop, command):
     status, out, _ = memprop(command, "--help")
     assert status == 0
-    assert f"memprop {command}" in out.split("Options")[0].split("Example")[1]
+    assert f"memprop {command}" in out.split("Options")[0].split("For example")[1]
 
 
 def test_the_installed_command_runs():
