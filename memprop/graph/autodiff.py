@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Literal
 
 from memprop.errors import GraphError
-from memprop.graph.graph import Graph, Operator, Variable, apply_rule, extend
+from memprop.graph.apply import apply_rule, extend
+from memprop.graph.graph import Graph, Operator, Variable
 from memprop.graph.rules import Gradient, rule
 
 Form = Literal["textbook", "lean"]

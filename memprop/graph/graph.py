@@ -6,16 +6,16 @@ again is not the graph's business but a schedule's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from memprop.errors import GraphError
+from memprop.graph import check
 from memprop.graph.affine import BATCH, Affine, Shape, elements
 from memprop.graph.rules import ArraySpec, Rule, rule
-from memprop.terms import CATEGORIES, PERSISTENT, PHASES
+from memprop.terms import PERSISTENT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +116,7 @@ class Graph:
     objective: str | None = None
 
     def __post_init__(self) -> None:
-        check(self)
+        check.check(self)
 
     @cached_property
     def by_name(self) -> Mapping[str, Variable]:
@@ -151,137 +151,3 @@ class Graph:
         """The floating-point operations of one run of ``operator``."""
         operands = (self.by_name[name].spec for name in operator.inputs)
         return operator.definition.flops(*operands, **dict(operator.attributes))
-
-
-def extend(
-    graph: Graph,
-    variables: Iterable[Variable],
-    operators: Iterable[Operator],
-    outputs: Iterable[str] = (),
-) -> Graph:
-    """``graph`` with more at its end."""
-    return replace(
-        graph,
-        variables=(*graph.variables, *variables),
-        operators=(*graph.operators, *operators),
-        outputs=(*graph.outputs, *outputs),
-    )
-
-
-def apply_rule(
-    name: str,
-    *,
-    operator: str,
-    inputs: Iterable[Variable],
-    outputs: Iterable[tuple[str, str]],
-    phase: str,
-    layer: int | None = None,
-    **attributes: Any,
-) -> tuple[Operator, tuple[Variable, ...]]:
-    """One operator and the variables it makes, their shapes inferred by its rule.
-
-    Args:
-        name: the rule.
-        operator: the name of the new operator.
-        inputs: the variables it reads.
-        outputs: name and category of each variable it writes.
-        phase: the phase it runs in.
-        layer: the layer that operator and variables belong to.
-        attributes: constants of the kernel.
-
-    Returns:
-        The operator, and its outputs followed by its workspace.
-    """
-    definition = rule(name)
-    operands = tuple(inputs)
-    specs = [operand.spec for operand in operands]
-    results = [
-        Variable(name=n, shape=spec.shape, dtype=spec.dtype, category=category, layer=layer)
-        for (n, category), spec in zip(outputs, definition.infer(*specs, **attributes), strict=True)
-    ]
-    scratch = [
-        Variable(
-            name=f"{operator}:{port}",
-            shape=spec.shape,
-            dtype=spec.dtype,
-            category="workspace",
-            layer=layer,
-        )
-        for port, spec in zip(
-            definition.scratch, definition.infer_scratch(*specs, **attributes), strict=True
-        )
-    ]
-    node = Operator(
-        name=operator,
-        rule=name,
-        inputs=tuple(operand.name for operand in operands),
-        outputs=tuple(variable.name for variable in results),
-        workspace=tuple(variable.name for variable in scratch),
-        attributes=tuple(attributes.items()),
-        phase=phase,
-        layer=layer,
-    )
-    return node, (*results, *scratch)
-
-
-def check(graph: Graph) -> None:
-    """Raise GraphError unless ``graph`` is well formed: names, order, shapes, categories."""
-    if len(graph.by_name) != len(graph.variables):
-        raise GraphError(f"two variables are named {_repeated(graph.variables)!r}")
-    if len(graph.operators_by_name) != len(graph.operators):
-        raise GraphError(f"two operators are named {_repeated(graph.operators)!r}")
-    for variable in graph.variables:
-        _check_variable(variable)
-    known = {variable.name for variable in graph.sources}
-    for operator in graph.operators:
-        _check_operator(graph, operator, known)
-        known.update(operator.outputs)
-    for name in graph.outputs:
-        if name not in known:
-            raise GraphError(f"the output {name!r} is computed by no operator")
-
-
-def _repeated(nodes: Iterable[Variable | Operator]) -> str:
-    names = [node.name for node in nodes]
-    return next(name for name in names if names.count(name) > 1)
-
-
-def _check_variable(variable: Variable) -> None:
-    if variable.category not in CATEGORIES:
-        raise GraphError(f"{variable.name} has the unknown category {variable.category!r}")
-    for dim in variable.shape:
-        if dim != BATCH and not (isinstance(dim, int) and dim > 0):
-            raise GraphError(f"{variable.name} has the shape {variable.shape}: {dim!r} is no size")
-    if variable.shape.count(BATCH) > 1:
-        raise GraphError(f"{variable.name} has the batch size twice in its shape {variable.shape}")
-
-
-def _check_operator(graph: Graph, operator: Operator, known: set[str]) -> None:
-    if operator.phase not in PHASES:
-        raise GraphError(f"{operator.name} has the unknown phase {operator.phase!r}")
-    for name in operator.inputs:
-        if name not in known:
-            raise GraphError(f"{operator.name} reads {name!r}, which nothing before it computes")
-    for name in operator.outputs:
-        if name in known:
-            raise GraphError(f"{operator.name} writes {name!r} a second time")
-    _check_shapes(graph, operator)
-
-
-def _check_shapes(graph: Graph, operator: Operator) -> None:
-    """Hold the declared shapes against what the operator's rule infers."""
-    definition, attributes = operator.definition, dict(operator.attributes)
-    definition.ports(len(operator.inputs))
-    operands = [graph.by_name[name].spec for name in operator.inputs]
-    inferred = (
-        *definition.infer(*operands, **attributes),
-        *definition.infer_scratch(*operands, **attributes),
-    )
-    declared = operator.outputs + operator.workspace
-    if len(inferred) != len(declared):
-        raise GraphError(f"{operator.name} writes {len(inferred)} variables, not {len(declared)}")
-    for name, spec in zip(declared, inferred, strict=True):
-        if graph.by_name[name].spec != spec:
-            raise GraphError(
-                f"{operator.name} writes {name} as {graph.by_name[name].spec}, its rule says {spec}"
-            )

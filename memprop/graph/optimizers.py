@@ -13,8 +13,9 @@ from typing import ClassVar, Final
 import numpy as np
 
 from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.graph.apply import apply_rule, extend
 from memprop.graph.blocks import block_of, blocks
-from memprop.graph.graph import Graph, Operator, Variable, apply_rule, extend
+from memprop.graph.graph import Graph, Operator, Variable
 from memprop.graph.rules import ArraySpec, Rule, flops_per_element, no_flops, register
 
 Array = np.ndarray

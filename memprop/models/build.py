@@ -1,7 +1,8 @@
 """From a description of an MLP to its forward graph."""
 
 from memprop.graph.affine import BATCH
-from memprop.graph.graph import Graph, Operator, Variable, apply_rule
+from memprop.graph.apply import apply_rule
+from memprop.graph.graph import Graph, Operator, Variable
 
 
 def forward_graph(
