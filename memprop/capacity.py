@@ -5,7 +5,7 @@ finitely many straight lines: found once for a model and schedule, then evaluate
 batch sizes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -14,71 +14,92 @@ from numpy.typing import NDArray
 from memprop.engine.prepare import Model, batch_size
 from memprop.engine.step import simulate
 from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.graph.optimizers import Optimizer
+from memprop.schedules.actions import Schedule
+from memprop.traces.trace import Trace
 from memprop.units import parse_bytes
 
 
 def peak_bytes(
-    model: Model, batch: SupportsIndex | NDArray[np.integer] | Sequence[int], **how: Any
+    model: Model,
+    batch: SupportsIndex | NDArray[np.integer] | Sequence[int],
+    *,
+    schedule: str | Schedule = "lean",
+    mode: str = "train",
+    optimizer: str | Optimizer | None = None,
 ) -> int | NDArray[np.int64]:
     """The peak of a step in bytes, for one batch size or an array of them.
 
     Args:
         model: what is trained.
         batch: a positive integer, or an array of them of any shape.
-        how: ``schedule``, ``mode`` and ``optimizer`` as in :func:`memprop.simulate`.
+        schedule: a name, or a schedule of your own.
+        mode: "train" or "inference".
+        optimizer: a name, or ``mp.Adam(1e-3)``.
 
     Returns:
         An integer, or an int64 array of the shape of ``batch``: what ``simulate(...).peak`` is for
         each, to the byte.
     """
+    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
+    lines = _lines(simulate(model, size, **how) for size in (1, 2))
     given: Any = batch
     if np.ndim(given) == 0:
-        return int(_peaks(model, np.array(batch_size(given)), **how))
-    return _peaks(model, np.asarray(given), **how)
+        return int(_peaks(lines, np.array(batch_size(given))))
+    return _peaks(lines, np.asarray(given))
 
 
-def _peaks(model: Model, sizes: NDArray[np.integer], **how: Any) -> NDArray[np.int64]:
+def _peaks(lines: list[tuple[int, int]], sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The highest of ``lines`` at each batch size."""
     if sizes.dtype.kind not in "iu":
         raise InvalidTypeError(f"batch must hold integers, got the dtype {sizes.dtype}")
     if sizes.size and sizes.min() < 1:
         raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
-    constants, slopes = _lines(model, **how)
     peaks = np.zeros(sizes.shape, dtype=np.int64)
-    for constant, slope in zip(constants.tolist(), slopes.tolist(), strict=True):
+    for constant, slope in lines:
         np.maximum(peaks, constant + slope * sizes.astype(np.int64), out=peaks)
     return peaks
 
 
-def max_batch(model: Model, budget: str | SupportsIndex, **how: Any) -> int:
+def max_batch(
+    model: Model,
+    budget: str | SupportsIndex,
+    *,
+    schedule: str | Schedule = "lean",
+    mode: str = "train",
+    optimizer: str | Optimizer | None = None,
+) -> int:
     """The largest batch size whose peak stays within ``budget``; 0 if not even one sample fits.
 
     Args:
         model: what is trained.
         budget: bytes, or a text such as "2 GiB".
-        how: ``schedule``, ``mode`` and ``optimizer`` as in :func:`memprop.simulate`.
+        schedule: a name, or a schedule of your own.
+        mode: "train" or "inference".
+        optimizer: a name, or ``mp.Adam(1e-3)``.
     """
     room = parse_bytes(budget)
-    constants, slopes = _lines(model, **how)
-    if (constants[slopes == 0] > room).any():
+    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
+    lines = _lines(simulate(model, size, **how) for size in (1, 2))
+    if any(constant > room for constant, slope in lines if slope == 0):
         return 0
-    growing = slopes > 0
-    fits = (room - constants[growing]) // slopes[growing]
-    return max(0, int(fits.min()))
+    return max(0, min((room - constant) // slope for constant, slope in lines if slope > 0))
 
 
-def _lines(model: Model, **how: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Live bytes as lines over the batch size: constants and slopes, those that can be the peak.
+def _lines(traces: Iterable[Trace]) -> list[tuple[int, int]]:
+    """Live bytes as lines ``(constant, slope)`` over the batch size, those that can be highest.
 
-    Two points make a line: the events are the same for every batch size.
+    Args:
+        traces: of a step with batch sizes 1 and 2. The events are the same for every batch size,
+            and two points make a line.
     """
-    one, two = (simulate(model, batch, **how).live.total for batch in (1, 2))
+    one, two = (trace.live.total for trace in traces)
     slopes = two - one
     constants = one - slopes
-    # Of lines with the same slope only the highest matters; then those below another for good.
-    order = np.lexsort((-constants, -slopes))
-    keep, highest = [], np.iinfo(np.int64).min
-    for place in order.tolist():
-        if constants[place] > highest:
-            highest = constants[place]
-            keep.append(place)
-    return constants[keep], slopes[keep]
+    # Of two lines the one with both the smaller slope and the smaller constant is never higher.
+    steepest_first = np.lexsort((-constants, -slopes)).tolist()
+    kept: list[tuple[int, int]] = []
+    for place in steepest_first:
+        if not kept or constants[place] > kept[-1][0]:
+            kept.append((int(constants[place]), int(slopes[place])))
+    return kept

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from memprop.errors import InvalidValueError, check_seed
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -30,14 +32,18 @@ class Dataset:
 
     def batch(self, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Exactly ``size`` samples in random order; all are used before any is used again."""
-        generator = np.random.default_rng(seed)
+        if size < 1:
+            raise InvalidValueError(f"a batch must have at least one sample, got {size}")
+        generator = np.random.default_rng(check_seed(seed))
         rounds = -(-size // self.samples)
         order = np.concatenate([generator.permutation(self.samples) for _ in range(rounds)])
         return self.x[order[:size]], self.y[order[:size]]
 
     def split(self, test_fraction: float = 0.2, seed: int = 0) -> tuple["Dataset", "Dataset"]:
         """A training and a test part, drawn at random; at least one sample in each."""
-        order = np.random.default_rng(seed).permutation(self.samples)
+        if not 0 < test_fraction < 1:
+            raise InvalidValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
+        order = np.random.default_rng(check_seed(seed)).permutation(self.samples)
         count = min(max(round(self.samples * test_fraction), 1), self.samples - 1)
         test, train = order[:count], order[count:]
         return (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from memprop.data.dataset import Dataset
-from memprop.errors import DataError
+from memprop.errors import DataError, InvalidTypeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,8 @@ def load_data(source: str | os.PathLike[str]) -> Dataset:
         DataError: the file is missing, damaged, pickled, or cannot be learned from; the message
             says where and what to do.
     """
+    if not isinstance(source, str | os.PathLike):
+        raise InvalidTypeError(f"data must be 'digits' or a path, got {source!r}")
     if source == "digits":
         return load_digits()
     path = Path(source)

@@ -76,12 +76,15 @@ class Arrays(ABC):
         """Let go of the variable's array."""
         self._values[variable] = None
 
-    def take(self, names: Mapping[str, int]) -> dict[str, np.ndarray]:
-        """The arrays of variables that outlive the step, handed over to the caller."""
-        taken = {name: self._values[variable] for name, variable in names.items()}
+    def values(self, names: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """The arrays of live variables by name, given their numbers."""
+        found = {name: self._values[variable] for name, variable in names.items()}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def clear(self) -> None:
+        """Let go of every array."""
         self._values = [None] * len(self._values)
         self._inputs = {}
-        return {name: array for name, array in taken.items() if array is not None}
 
     def clock(self) -> int:
         """Nanoseconds since :meth:`begin`."""

@@ -31,7 +31,7 @@ def check_inputs(
 def _check(graph: Graph, variable: Variable, batch: int, given: ArrayLike | None) -> np.ndarray:
     if given is None:
         raise InvalidValueError(f"a training step needs {variable.name}: pass {variable.name}=...")
-    array = np.asarray(given)
+    array = as_array(variable.name, given)
     expected = variable.shape_at(batch)
     if array.shape != expected:
         raise InvalidValueError(
@@ -42,6 +42,18 @@ def _check(graph: Graph, variable: Variable, batch: int, given: ArrayLike | None
     else:
         check_numbers(variable.name, array, variable.dtype)
     return array
+
+
+def as_array(name: str, given: ArrayLike) -> np.ndarray:
+    """``given`` as an array.
+
+    Raises:
+        InvalidValueError: its rows differ in length.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise InvalidValueError(f"{name} cannot be made an array: {error}") from None
 
 
 def check_numbers(name: str, array: np.ndarray, dtype: str) -> None:
@@ -56,6 +68,9 @@ def check_numbers(name: str, array: np.ndarray, dtype: str) -> None:
         raise DataError(
             f"{name}{list(place)} is {array[place]}: remove or replace NaN and infinity"
         )
+    largest = np.finfo(dtype).max
+    if array.size and array.dtype != dtype and (array.max() > largest or array.min() < -largest):
+        raise DataError(f"{name} holds numbers up to {abs(array).max():g}, too large for {dtype}")
 
 
 def _check_labels(name: str, array: np.ndarray, classes: int) -> None:

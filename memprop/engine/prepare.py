@@ -50,6 +50,10 @@ def schedule_for(
         UnknownNameError: no schedule, mode or optimizer has that name.
         ScheduleError: your schedule cannot be run.
     """
+    if not callable(getattr(model, "graph", None)):
+        raise InvalidTypeError(
+            f"model must be a model such as mp.MLP([64, 256, 10]), got {model!r}"
+        )
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
     chosen = optimizer_named(optimizer)

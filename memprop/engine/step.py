@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memprop.engine.arrays import Arena, Arrays, Heap
-from memprop.engine.inputs import check_inputs
+from memprop.engine.inputs import as_array, check_inputs
 from memprop.engine.log import Log
 from memprop.engine.prepare import Model, batch_size, schedule_for
 from memprop.engine.program import Program, compile_schedule
@@ -95,10 +95,13 @@ class Step:
         inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
         self.release()
         self._arrays.begin(inputs)
-        with np.errstate(all="ignore"):
-            np.setbufsize(_BUFFER_ELEMENTS)  # ends with the context, as the error state does
-            run(self._program, self._arrays, self._log)
-        self._results = self._arrays.take(self._outputs)
+        try:
+            with np.errstate(all="ignore"):
+                np.setbufsize(_BUFFER_ELEMENTS)  # ends with the context, as the error state does
+                run(self._program, self._arrays, self._log)
+            self._results = self._arrays.values(self._outputs)
+        finally:
+            self._arrays.clear()  # a step that ran out of memory must not hold on to it
         if self.mode == "inference":
             return self._results[self.schedule.graph.outputs[0]]
         return float(self._results["L"])
@@ -117,18 +120,31 @@ class Step:
         """The gradient of each parameter in the last run, by the parameter's name.
 
         With the arena they are valid until the next run.
+
+        Raises:
+            InvalidValueError: nothing was run yet.
         """
+        self._check_has_run()
         names = (p.name for p in self.schedule.graph.parameters)
         return {name: self._results[f"d{name}"] for name in names if f"d{name}" in self._results}
 
     @property
     def outputs(self) -> dict[str, Any]:
-        """What the last run put out: loss, penalty and objective as floats, the gradients."""
+        """What the last run put out: loss, penalty and objective as floats, the gradients.
+
+        Raises:
+            InvalidValueError: nothing was run yet.
+        """
+        self._check_has_run()
         if self.mode == "inference":
             return {"prediction": self._results[self.schedule.graph.outputs[0]]}
         scalars = {"loss": "L", "penalty": "s", "objective": "J"}
         found = {k: float(self._results[v]) for k, v in scalars.items() if v in self._results}
         return {"objective": found["loss"], **found, "gradients": self.gradients}
+
+    def _check_has_run(self) -> None:
+        if not self._results:
+            raise InvalidValueError("this step has no results: call it with x and y first")
 
     @property
     def trace(self) -> Trace:
@@ -139,8 +155,7 @@ class Step:
         """
         if self._log is None:
             raise InvalidValueError("this step leaves no trace: make it with record=True")
-        if not self._results:
-            raise InvalidValueError("this step has not run yet: call it with x and y first")
+        self._check_has_run()
         about = {"simulated": False, "allocator": self.allocator}
         return _trace(self._program, self.batch, self.mode, self._log, about, self.outputs)
 
@@ -160,11 +175,11 @@ def trace(
     With an optimizer the model's parameters are updated, as in any real step. The arguments are
     those of :class:`Step`.
     """
-    rows = np.shape(x)[:1]
-    if not rows or rows[0] == 0:
-        raise InvalidValueError(f"x must have the shape (batch, inputs), got {np.shape(x)}")
-    step = Step(model, rows[0], schedule, mode, optimizer, allocator)
-    step(x, y)
+    samples = as_array("x", x)
+    if samples.ndim != 2 or not len(samples):
+        raise InvalidValueError(f"x must have the shape (batch, inputs), got {samples.shape}")
+    step = Step(model, len(samples), schedule, mode, optimizer, allocator)
+    step(samples, y)
     return step.trace
 
 
@@ -184,7 +199,12 @@ def simulate(
     size = batch_size(batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
     log = Log.for_program(program)
-    run(program, Shapes(program, size), log)
+    try:
+        run(program, Shapes(program, size), log)
+    except OverflowError:
+        raise InvalidValueError(
+            f"batch {size} needs arrays of more than 2^63 bytes with this model: choose a smaller one"
+        ) from None
     return _trace(program, size, mode, log, {"simulated": True}, None)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memprop.engine.prepare import Mode
-from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.errors import InvalidTypeError, InvalidValueError, check_seed, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
 from memprop.models import training
@@ -58,7 +58,7 @@ class MLP:
         self.loss = _known("loss", loss, LOSSES)
         self.l2 = _check_l2(l2)
         self.dtype = _known("dtype", _dtype_name(dtype), DTYPES)
-        self.seed = _check_seed(seed)
+        self.seed = check_seed(seed)
 
     def __repr__(self) -> str:
         options = {
@@ -202,14 +202,6 @@ def _check_flag(name: str, value: object) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise InvalidTypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
-
-
-def _check_seed(seed: object) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-        raise InvalidTypeError(f"seed must be an integer of at least 0, got {seed!r}")
-    if seed < 0:
-        raise InvalidValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    return int(seed)
 
 
 def _check_l2(l2: float) -> float:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from memprop.engine.inputs import check_inputs
+from memprop.engine.inputs import as_array, check_inputs
 from memprop.engine.prepare import Model, batch_size
 from memprop.engine.step import Step
-from memprop.errors import DataError, InvalidTypeError, InvalidValueError
+from memprop.errors import DataError, InvalidTypeError, InvalidValueError, check_seed
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.actions import Schedule
 
@@ -43,10 +43,10 @@ def fit(
     if optimizer_named(optimizer) is None:
         raise InvalidValueError("fit needs an optimizer, such as 'adam' or mp.SGD(0.1)")
     data = _samples(model, x, y)
-    held_out = None if validation is None else _samples(model, *validation)
+    held_out = None if validation is None else _samples(model, *_pair(validation))
     size = min(batch_size(batch), len(data[0]))
     step = Step(model, size, schedule, optimizer=optimizer, record=False)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(check_seed(seed))
     rows = []
     with _progress(_epochs(epochs), progress) as report:
         for epoch in range(1, epochs + 1):
@@ -82,7 +82,7 @@ def _epoch(step: Step, data: Data, generator: np.random.Generator) -> dict[str, 
 
 def outputs(model: Model, x: ArrayLike, *, batch: SupportsIndex = 1024) -> np.ndarray:
     """The output o of every sample, shape (samples, outputs), computed batch by batch."""
-    x = np.asarray(x)
+    x = as_array("x", x)
     if x.ndim != 2 or not len(x):
         raise InvalidValueError(f"x must have the shape (samples, inputs), got {x.shape}")
     step = Step(model, min(batch_size(batch), len(x)), mode="inference", record=False)
@@ -105,15 +105,21 @@ def score(model: Model, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 10
 
 def _samples(model: Model, x: ArrayLike, y: ArrayLike) -> Data:
     """``x`` and ``y`` as arrays that the model can be trained on, all rows checked."""
-    samples, targets = np.asarray(x), np.asarray(y)
+    samples, targets = as_array("x", x), as_array("y", y)
     if samples.ndim != 2:
         raise InvalidValueError(f"x must have the shape (samples, inputs), got {samples.shape}")
     if not len(samples):
         raise DataError("x is empty: there is nothing to learn from")
-    if len(targets) != len(samples):
-        raise InvalidValueError(f"x has {len(samples)} samples, but y has {len(targets)}")
+    if not targets.ndim or len(targets) != len(samples):
+        raise InvalidValueError(f"x has {len(samples)} samples, but y the shape {targets.shape}")
     checked = check_inputs(model.graph("train"), len(samples), {"x": samples, "y": targets})
     return checked["x"], checked["y"]
+
+
+def _pair(validation: object) -> tuple[ArrayLike, ArrayLike]:
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise InvalidTypeError(f"validation must be a pair (x, y), got {type(validation).__name__}")
+    return validation[0], validation[1]
 
 
 def _epochs(epochs: object) -> int:
