@@ -3,7 +3,7 @@
 >>> import memprop as mp
 >>> model = mp.MLP([64, 256, 10])
 >>> mp.simulate(model, batch=256).peak
-825916
+687188
 """
 
 from memprop.capacity import max_batch as max_batch
@@ -25,5 +25,4 @@ from memprop.sweep.results import load_results as load_results
 from memprop.traces.trace import Trace as Trace
 from memprop.units import format_bytes as format_bytes
 from memprop.units import parse_bytes as parse_bytes
-
-__version__ = "0.1.0"
+from memprop.version import __version__ as __version__

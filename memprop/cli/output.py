@@ -10,14 +10,13 @@ from rich.table import Table
 
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
+from memprop.version import __version__
 
 MOST_ROWS = 40
 
 
 def version_line() -> str:
     """Name and version."""
-    from memprop import __version__
-
     return f"memprop {__version__}"
 
 

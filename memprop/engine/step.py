@@ -203,7 +203,7 @@ def simulate(
         run(program, Shapes(program, size), log)
     except OverflowError:
         raise InvalidValueError(
-            f"batch {size} needs arrays of more than 2^63 bytes with this model: choose a smaller one"
+            f"batch {size} needs arrays of more than 2^63 bytes here: choose a smaller one"
         ) from None
     return _trace(program, size, mode, log, {"simulated": True}, None)
 

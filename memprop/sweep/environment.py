@@ -13,6 +13,8 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
+from memprop.version import __version__
+
 _DISTRIBUTIONS: Final = ("numpy", "scipy", "pandas", "matplotlib", "psutil", "memory_profiler")
 
 _VARIABLES: Final = (
@@ -68,7 +70,7 @@ def _begun_otherwise(argument: str, folder: str | Path, replacement: str) -> str
 
 def _versions() -> dict[str, str | None]:
     return {
-        "memprop": getattr(sys.modules.get("memprop"), "__version__", None),
+        "memprop": __version__,
         "python": platform.python_version(),
         **{name: _version(name) for name in _DISTRIBUTIONS},
     }
