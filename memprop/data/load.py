@@ -67,9 +67,10 @@ def load_digits() -> Dataset:
 
 
 def _read_npz(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError("expected an archive with the arrays X and y, as np.savez writes it")
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise DataError("expected an archive with the arrays X and y, as np.savez writes it")
+    with archive:
         names = {name.lower(): name for name in archive.files}
         for name in ("x", "y"):
             if name not in names:

@@ -1,0 +1,246 @@
+"""A trace answers what its events say; the traces here are made by hand."""
+
+import gzip
+import json
+import pickle
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from cases import data, model
+
+import memprop as mp
+from memprop.errors import OutputError, TraceFormatError
+from memprop.terms import PHASES
+from memprop.traces.events import ALLOCATE, FREE, READ, Events, TracedOperator, TracedVariable
+from memprop.traces.trace import Trace
+
+VARIABLES = (
+    TracedVariable("x", "input", 0, (2, 5), "float32", 40),
+    TracedVariable("y", "input", None, (2,), "int64", 16),
+    TracedVariable("W", "parameter", 1, (5, 5), "float32", 100),
+    TracedVariable("z", "activation", 1, (2, 5), "float32", 40),
+    TracedVariable("h", "activation", 1, (2, 5), "float32", 40),
+    TracedVariable("dh", "activation_gradient", 1, (2, 5), "float32", 40),
+    TracedVariable("scratch", "workspace", None, (7,), "uint8", 7),
+    TracedVariable("dW", "parameter_gradient", 1, (5, 5), "float32", 100),
+)
+X, Y, W, Z, H, DH, SCRATCH, DW = range(8)
+OPERATORS = (
+    TracedOperator("linear", "forward", 1),
+    TracedOperator("relu", "forward", 1),
+    TracedOperator("loss", "loss", None),
+    TracedOperator("loss.dh", "backward", 1),
+    TracedOperator("linear.dW", "backward", 1),
+)
+# kind, phase, operator, variable, storage, bytes
+ROWS = [
+    (ALLOCATE, "setup", -1, X, 0, 40),
+    (ALLOCATE, "setup", -1, Y, 1, 16),
+    (ALLOCATE, "setup", -1, W, 2, 100),
+    (ALLOCATE, "forward", 0, Z, 3, 40),
+    (READ, "forward", 0, X, 0, 40),
+    (READ, "forward", 0, W, 2, 100),
+    (ALLOCATE, "forward", 1, H, 3, 40),  # h is written over z
+    (READ, "forward", 1, Z, 3, 40),
+    (FREE, "forward", 1, Z, 3, 40),
+    (READ, "loss", 2, H, 3, 40),
+    (READ, "loss", 2, Y, 1, 16),
+    (ALLOCATE, "backward", 3, DH, 4, 40),
+    (ALLOCATE, "backward", 3, SCRATCH, 5, 7),
+    (READ, "backward", 3, H, 3, 40),
+    (READ, "backward", 3, Y, 1, 16),
+    (FREE, "backward", 3, SCRATCH, 5, 7),
+    (ALLOCATE, "backward", 4, DW, 6, 100),
+    (READ, "backward", 4, DH, 4, 40),
+    (READ, "backward", 4, X, 0, 40),
+    (FREE, "backward", 4, DH, 4, 40),
+    (FREE, "end", -1, X, 0, 40),
+    (FREE, "end", -1, Y, 1, 16),
+    (FREE, "end", -1, H, 3, 40),
+]
+LIVE = [40, 56, 156, 196, 196, 196, 196, 196, 196, 196, 196, 236, 243, 243, 243, 236, 336, 336, 336,
+        296, 256, 240, 200]  # fmt: skip
+
+
+def made(rows=ROWS, variables=VARIABLES):
+    table = [(k, PHASES.index(p), o, v, s, b, 10 * n) for n, (k, p, o, v, s, b) in enumerate(rows)]
+    columns = np.array(table, dtype=np.int64).T
+    return Trace(events=Events(*columns), variables=variables, operators=OPERATORS)
+
+
+def test_live_bytes_count_a_shared_buffer_once():
+    assert made().timeline()["live_bytes"].tolist() == LIVE
+
+
+def test_the_peak_and_what_it_is_made_of():
+    trace = made()
+    assert (trace.peak, trace.peak_operator) == (336, "linear.dW")
+    assert trace.peak_by_category() == {
+        "input": 56, "parameter": 100, "activation": 40, "activation_gradient": 40,
+        "parameter_gradient": 100, "optimizer_state": 0, "workspace": 0,
+    }  # fmt: skip
+    assert trace.persistent_bytes == 100
+
+
+def test_cached_intermediates_are_what_forward_made_and_backward_reads():
+    table = made().intermediates()
+    x, h = table.to_dict("records")
+    assert (x["variable"], x["saved_by"], x["reused_by"]) == ("x", "input", ("linear.dW",))
+    assert (x["born"], x["last_read"], x["freed"]) == (0, 18, 20)
+    assert (h["variable"], h["saved_by"], h["reused_by"]) == ("h", "relu", ("loss.dh",))
+    assert (h["born"], h["last_read"], h["freed"], h["reuses"]) == (6, 13, 22, 1)
+    assert (h["shape"], h["dtype"], h["bytes"], h["layer"]) == ((2, 5), "float32", 40, 1)
+    assert not h["recomputed"]
+    assert made().saved_bytes == 80  # the labels, which only the loss reads, are none
+
+
+def test_what_is_computed_again_is_not_kept():
+    later = [(k, p, o, v, 9 if v == H else s, b) for k, p, o, v, s, b in ROWS[11:]]
+    again = [(FREE, "loss", 2, H, 3, 40), (ALLOCATE, "backward", 1, H, 9, 40)]
+    trace = made([*ROWS[:11], *again, *later])
+    h = trace.intermediates().set_index("variable").loc["h"]
+    assert h["recomputed"]
+    assert [found.variable for found in trace.saved] == ["x"]
+    assert trace.saved_bytes == 40
+
+
+def test_live_bytes_are_what_was_allocated_less_what_was_freed():
+    for schedule in ("textbook", "lean"):
+        table = mp.simulate(model(3), 8, schedule=schedule, optimizer="adam").timeline()
+        signed = table["bytes"] * table["kind"].map({"allocate": 1, "free": -1, "read": 0})
+        assert (signed.cumsum() == table["live_bytes"]).all()
+        categories = ["input", "parameter", "activation", "activation_gradient",
+                      "parameter_gradient", "optimizer_state", "workspace"]  # fmt: skip
+        assert (table[categories].sum(axis=1) == table["live_bytes"]).all()
+
+
+def test_times_are_there_if_something_ran_and_never_run_backwards():
+    mlp = model(2)
+    seconds = mp.trace(mlp, *data(mlp)).timeline()["seconds"]
+    assert seconds.is_monotonic_increasing
+    assert seconds.iloc[-1] > 0
+    assert mp.simulate(mlp, 6).timeline()["seconds"].isna().all()
+
+
+def test_training_against_inference():
+    mlp = model(2)
+    training, inference = mp.simulate(mlp, 9), mp.simulate(mlp, 9, mode="inference")
+    table = training.compare(inference).set_index("category")
+    assert table.loc["total", "a_bytes"] == training.peak
+    assert table.loc["total", "difference_bytes"] == training.peak - inference.peak
+    assert table.loc["total", "ratio"] == training.peak / inference.peak
+    assert (table["a_bytes"].iloc[:-1].sum(), table["b_bytes"].iloc[:-1].sum()) == (
+        training.peak,
+        inference.peak,
+    )
+
+
+def test_a_plot_goes_where_it_is_asked_to():
+    figure, axes = plt.subplots()
+    assert made().plot(axes) is axes
+    assert axes.get_ylabel() == "live bytes"
+    plt.close(figure)
+    plt.close(made().plot().figure)
+
+
+def test_a_saved_trace_is_the_same_trace(tmp_path):
+    mlp = model(2)
+    for trace in (made(), mp.trace(mlp, *data(mlp)), mp.simulate(mlp, 6, mode="inference")):
+        trace.save(tmp_path / "a.json.gz")
+        loaded = mp.Trace.load(tmp_path / "a.json.gz")
+        assert loaded == trace
+        assert loaded.about == trace.about
+        assert loaded.intermediates().equals(trace.intermediates())
+        assert loaded.timeline().equals(trace.timeline())
+        assert loaded.outputs is None
+        loaded.save(tmp_path / "b.json.gz")
+        assert (tmp_path / "a.json.gz").read_bytes() == (tmp_path / "b.json.gz").read_bytes()
+
+
+def document(**changes):
+    """The content of a trace file, with top-level entries changed; ``None`` drops one."""
+    from memprop.traces import io
+
+    parts = {
+        "format": io.FORMAT, "schema": io.SCHEMA, "about": {},
+        "variables": [{**v.__dict__} if hasattr(v, "__dict__") else _fields(v) for v in VARIABLES],
+        "operators": [_fields(operator) for operator in OPERATORS],
+        "events": {name: getattr(made().events, name).tolist() for name in
+                   ("kind", "phase", "operator", "variable", "storage", "bytes", "nanoseconds")},
+    }  # fmt: skip
+    parts.update(changes)
+    return {key: value for key, value in parts.items() if value is not None}
+
+
+def _fields(record):
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def column(name, values):
+    return document(events={**document()["events"], name: values})
+
+
+def gzipped(content):
+    return gzip.compress(json.dumps(content).encode())
+
+
+EVENTS = document()["events"]
+DAMAGED = {
+    "empty": b"",
+    "text": b"no trace",
+    "truncated": gzipped(document())[:-20],
+    "no json": gzip.compress(b"{"),
+    "a list": gzipped([1, 2]),
+    "another format": gzipped({"format": "memory snapshot"}),
+    "a newer schema": gzipped(document(schema=99)),
+    "no events": gzipped(document(events=None)),
+    "no variables": gzipped(document(variables=None)),
+    "a column less": gzipped(document(events={"kind": [0]})),
+    "unequal columns": gzipped(column("bytes", [1])),
+    "texts as numbers": gzipped(column("bytes", ["many"] * len(ROWS))),
+    "nested": gzipped(column("bytes", [[1]] * len(ROWS))),
+    "too large": gzipped(column("bytes", [2**70] * len(ROWS))),
+    "negative size": gzipped(column("bytes", [-1] * len(ROWS))),
+    "no such variable": gzipped(column("variable", [99] * len(ROWS))),
+    "no such operator": gzipped(column("operator", [-2] * len(ROWS))),
+    "no such phase": gzipped(column("phase", [17] * len(ROWS))),
+    "born twice": gzipped(column("kind", [ALLOCATE] * len(ROWS))),
+    "read before birth": gzipped(column("kind", [READ, *EVENTS["kind"][1:]])),
+    "unknown category": gzipped(
+        document(variables=[{**entry, "category": "waste"} for entry in document()["variables"]])
+    ),
+    "pickle": pickle.dumps(document()),
+    "pickle in gzip": gzip.compress(pickle.dumps(document())),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_or_foreign_file_gives_one_clear_line(tmp_path, case):
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(DAMAGED[case])
+    with pytest.raises(TraceFormatError) as caught:
+        mp.Trace.load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_document_these_damages_start_from_is_sound(tmp_path):
+    path = tmp_path / "trace.json.gz"
+    path.write_bytes(gzipped(document()))
+    assert mp.Trace.load(path) == made()
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path):
+    with pytest.raises(TraceFormatError, match="No such file"):
+        mp.Trace.load(tmp_path / "nowhere")
+    with pytest.raises(TraceFormatError, match="directory"):
+        mp.Trace.load(tmp_path)
+    with pytest.raises(OutputError, match="cannot write the trace"):
+        made().save(tmp_path / "nowhere" / "trace.json.gz")
+
+
+def test_events_that_contradict_each_other_are_refused():
+    with pytest.raises(TraceFormatError, match="event 23 allocates a variable that is alive"):
+        made([*ROWS, (ALLOCATE, "end", -1, W, 2, 100)])
+    with pytest.raises(TraceFormatError, match="event 23 frees a variable that is not alive"):
+        made([*ROWS, (FREE, "end", -1, X, 0, 40)])
