@@ -67,10 +67,10 @@ def load_digits() -> Dataset:
 
 
 def _read_npz(path: Path) -> Arrays:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise DataError("expected an archive with the arrays X and y, as np.savez writes it")
-    with archive:
+    with path.open("rb") as file:  # NumPy would leave a file open that it cannot read
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError("expected an archive with the arrays X and y, as np.savez writes it")
         names = {name.lower(): name for name in archive.files}
         for name in ("x", "y"):
             if name not in names:
