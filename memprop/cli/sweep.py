@@ -33,12 +33,14 @@ def sweep(
     """
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report
+    from memprop.data import load_data
     from memprop.report.write import ENVIRONMENT, SPEC, write_file, write_report
     from memprop.sweep.environment import environment_json
     from memprop.sweep.runner import run_sweep
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
+    load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
     outcome = run_sweep(loaded, folder, fresh=fresh, limit=limit, jobs=jobs)
     write_file(folder / SPEC, spec.read_text(encoding="utf-8"))

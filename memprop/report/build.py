@@ -80,11 +80,10 @@ def _tables(results: pd.DataFrame) -> Iterator[Table]:
     ok = measured(results)
     for name, train in series(results):
         yield Table(f"Peak of a training step with {name}", _PEAK_NOTE, _grid(train, "ledger_peak"))
-    inference = ok[ok["mode"] == "inference"].drop_duplicates(["depth", "batch"])
-    if not inference.empty:
-        yield Table("Peak of inference", _PEAK_NOTE, _grid(inference, "ledger_peak"))
+    for name, inference in series(results, "inference"):
+        yield Table(f"Peak of {name}", _PEAK_NOTE, _grid(inference, "ledger_peak"))
     ratios = training_against_inference(results)
-    for name, part in ratios.groupby("schedule", sort=False):
+    for name, part in ratios.groupby("series", sort=False):
         text = part.assign(text=part["ratio"].map("{:.2f}".format))
         yield Table(f"Training ({name}) to inference", "Ratio of the peaks.", _cells(text, "text"))
     for name, train in series(results):
@@ -152,10 +151,9 @@ def _agreement_cells(results: pd.DataFrame) -> pd.DataFrame:
 def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     if measured(results).empty:
         return
-    if series(results):
-        for along in ("batch", "depth"):
-            figure = plots.styled(lambda along=along: plots.peak_against(results, along))
-            yield Picture(f"peak_against_{along}", _PEAK_CAPTIONS[along], figure)
+    for along in ("batch", "depth"):
+        figure = plots.styled(lambda along=along: plots.peak_against(results, along))
+        yield Picture(f"peak_against_{along}", _PEAK_CAPTIONS[along], figure)
     if not training_against_inference(results).empty:
         caption = "How many times the memory of inference a training step needs."
         yield Picture("ratio", caption, plots.styled(lambda: plots.ratio_map(results)))

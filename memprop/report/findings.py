@@ -29,7 +29,7 @@ def findings(results: pd.DataFrame) -> list[str]:
 
 def _ratios(results: pd.DataFrame) -> Iterator[str]:
     table = training_against_inference(results)
-    for name, part in table.groupby("schedule", sort=False):
+    for name, part in table.groupby("series", sort=False):
         by_ratio = part.sort_values("ratio", kind="stable")
         least, most = by_ratio.iloc[0], by_ratio.iloc[-1]
         if len(part) == 1:

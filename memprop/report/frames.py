@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 
 AXES: Final = ("width", "activation", "optimizer", "loss", "bias", "l2", "dtype")
-"""What distinguishes two series beside depth, batch, mode and schedule."""
+"""What distinguishes two training series beside depth, batch and schedule."""
+
+INFERENCE_AXES: Final = ("width", "activation", "bias", "dtype")
+"""What of that the forward pass depends on."""
 
 WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "memory_profiler")
 
@@ -18,27 +21,57 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["status"] == "ok"].reset_index(drop=True)
 
 
+def series(results: pd.DataFrame, mode: str = "train") -> list[tuple[str, pd.DataFrame]]:
+    """The trials of a mode by schedule, and by whatever else varies; each series with a name.
+
+    Within a series depth and batch say which trial it is.
+    """
+    ok = measured(results)
+    trials = ok[ok["mode"] == mode]
+    axes = AXES if mode == "train" else INFERENCE_AXES
+    varying = ["schedule", *(axis for axis in axes if trials[axis].nunique() > 1)]
+    return [
+        (
+            _series_name(varying, values),
+            table.drop_duplicates(["depth", "batch"]).reset_index(drop=True),
+        )
+        for values, table in trials.groupby(varying, sort=False)
+    ]
+
+
+def _series_name(axes: Sequence[str], values: object) -> str:
+    schedule, *rest = values if isinstance(values, tuple) else (values,)
+    others = (f"{axis} {value}" for axis, value in zip(axes[1:], rest, strict=True))
+    return ", ".join([str(schedule), *others])
+
+
+def inference_of(results: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
+    """The inference trials of the networks of one training series."""
+    ok = measured(results)
+    inference = ok[ok["mode"] == "inference"]
+    for axis in INFERENCE_AXES:
+        inference = inference[inference[axis].isin(train[axis].unique().tolist())]
+    return inference.drop_duplicates(["depth", "batch"])
+
+
 def training_against_inference(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each training trial that has an inference trial beside it.
 
-    Columns: the axes, ``train_bytes`` and ``inference_bytes`` (ledger peaks), their ``ratio``,
-    ``saved_count`` and ``saved_bytes`` (the cached intermediates of the training step).
+    Columns: ``series``, ``depth``, ``batch``, ``train_bytes`` and ``inference_bytes`` (ledger
+    peaks), and their ``ratio``.
     """
-    ok = measured(results)
-    keys = ["depth", "batch", *AXES]
-    train = ok[ok["mode"] == "train"]
-    inference = ok[ok["mode"] == "inference"]
-    # A pass without loss and update is the same whatever these are.
-    keys = [key for key in keys if key not in ("optimizer", "loss", "l2")]
-    inference = inference.drop_duplicates(keys)[[*keys, "ledger_peak"]]
-    joined = train.merge(inference, on=keys, suffixes=("", "_inference"))
-    table = joined[["schedule", "depth", "batch", *AXES]].copy()
-    table["train_bytes"] = joined["ledger_peak"].astype("int64")
-    table["inference_bytes"] = joined["ledger_peak_inference"].astype("int64")
-    table["ratio"] = table["train_bytes"] / table["inference_bytes"]
-    table["saved_count"] = joined["saved_count"].astype("int64")
-    table["saved_bytes"] = joined["saved_bytes"].astype("int64")
-    return table.sort_values(["depth", "batch"], kind="stable", ignore_index=True)
+    parts = []
+    for name, train in series(results):
+        beside = inference_of(results, train)[["depth", "batch", "ledger_peak"]]
+        joined = train.merge(beside, on=["depth", "batch"], suffixes=("", "_inference"))
+        part = joined[["depth", "batch"]].copy()
+        part.insert(0, "series", name)
+        part["train_bytes"] = joined["ledger_peak"].astype("int64")
+        part["inference_bytes"] = joined["ledger_peak_inference"].astype("int64")
+        part["ratio"] = part["train_bytes"] / part["inference_bytes"]
+        parts.append(part.sort_values(["depth", "batch"]))
+    columns = ["series", "depth", "batch", "train_bytes", "inference_bytes", "ratio"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 @dataclass(frozen=True)
@@ -141,6 +174,8 @@ def differences(results: pd.DataFrame) -> pd.DataFrame:
 def agreements(results: pd.DataFrame) -> list[Agreement]:
     """The agreement of every witness that measured anything."""
     ok = measured(results)
+    if ok.empty:
+        return []
     growth = (ok["ledger_peak"] - ok["persistent_bytes"]).astype("float64")
     found = []
     for name, column in differences(results).items():
@@ -160,21 +195,3 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
             )
         )
     return found
-
-
-def series(results: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """The training trials by schedule, and by whatever else varies; each with a name."""
-    ok = measured(results)
-    train = ok[ok["mode"] == "train"]
-    varying = ["schedule", *(axis for axis in AXES if train[axis].nunique() > 1)]
-    return [
-        (_series_name(varying, values), table.reset_index(drop=True))
-        for values, table in train.groupby(varying, sort=False)
-    ]
-
-
-def _series_name(axes: Sequence[str], values: object) -> str:
-    parts = values if isinstance(values, tuple) else (values,)
-    first, *rest = parts
-    others = (f"{axis} {value}" for axis, value in zip(axes[1:], rest, strict=True))
-    return ", ".join([str(first), *others])

@@ -11,14 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from memprop.report.frames import measured, series, training_against_inference
+from memprop.report.frames import inference_of, measured, series, training_against_inference
 from memprop.traces.figures import plot_lifetimes, plot_timeline
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
 _MARKERS: Final = "osD^vP*X"
+_COLUMNS: Final = 3
+"""Panels side by side; more go into further rows."""
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -50,11 +52,13 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
         along: "batch" or "depth".
     """
     other = "depth" if along == "batch" else "batch"
-    groups = series(results)
-    figure, panels = _panels(len(groups))
+    drawn = [
+        (f"training with {name}", train, inference_of(results, train))
+        for name, train in series(results)
+    ] or [(name, table.head(0), table) for name, table in series(results, "inference")]
+    figure, panels = _panels(len(drawn))
     values = sorted(measured(results)[other].unique())
-    for axes, (name, train) in zip(panels, groups, strict=True):
-        inference = _inference_beside(results, train)
+    for axes, (title, train, inference) in zip(panels, drawn, strict=True):
         for value, color, marker in zip(values, _ramp(len(values)), _markers(values), strict=True):
             for table, line in ((train, "-"), (inference, "--")):
                 part = table[table[other] == value].sort_values(along)
@@ -67,30 +71,32 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
                     markersize=5,
                     markerfacecolor=color if line == "-" else "white",
                 )
-        axes.set_title(f"training with {name}")
+        axes.set_title(title)
         axes.set_xlabel(_axis_title(along))
-        _log_axes(axes, sorted(train[along].unique()))
-    panels[0].set_ylabel("peak live bytes")
-    _series_legend(panels[-1], other, values)
+        _log_axes(axes, sorted({*train[along], *inference[along]}))
+    for axes in panels[::_COLUMNS]:
+        axes.set_ylabel("peak live bytes")
+    _series_legend(panels[min(len(panels), _COLUMNS) - 1], other, values)
     return figure
 
 
 def ratio_map(results: pd.DataFrame) -> Figure:
     """Training peak over inference peak as a heat map, depth by batch, a panel per schedule."""
     table = training_against_inference(results)
-    names = list(dict.fromkeys(table["schedule"]))
+    names = list(dict.fromkeys(table["series"]))
     figure, panels = _panels(len(names))
     top = float(table["ratio"].max())
     scale = LogNorm(vmin=1, vmax=max(top, 2.0))
     image = None
     for axes, name in zip(panels, names, strict=True):
-        part = table[table["schedule"] == name].drop_duplicates(["depth", "batch"])
+        part = table[table["series"] == name]
         grid = part.pivot_table(index="depth", columns="batch", values="ratio")
         image = axes.imshow(grid, origin="lower", aspect="auto", cmap="cividis", norm=scale)
         _write_cells(axes, grid, top)
         axes.set_title(f"training with {name}")
         axes.set_xlabel(_axis_title("batch"))
-    panels[0].set_ylabel(_axis_title("depth"))
+    for axes in panels[::_COLUMNS]:
+        axes.set_ylabel(_axis_title("depth"))
     if image is not None:
         bar = figure.colorbar(image, ax=panels, label="training peak / inference peak")
         bar.ax.yaxis.set_major_locator(LogLocator(base=2))
@@ -120,25 +126,21 @@ def lifetimes(name: str, trace: Trace) -> Figure:
     return figure
 
 
-def _inference_beside(results: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
-    """The inference trials with the width and dtype of the training trials."""
-    ok = measured(results)
-    inference = ok[ok["mode"] == "inference"]
-    for axis in ("width", "activation", "bias", "dtype"):
-        inference = inference[inference[axis].isin(train[axis].unique())]
-    return inference.drop_duplicates(["depth", "batch"])
-
-
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    figure, panels = plt.subplots(
-        1,
-        max(count, 1),
-        figsize=(2.2 + 4.4 * max(count, 1), 4.6),
+    """Axes for so many panels, row by row; the others of the last row stay empty."""
+    columns, rows = min(count, _COLUMNS), -(-count // _COLUMNS)
+    figure, grid = plt.subplots(
+        rows,
+        columns,
+        figsize=(2.2 + 4.4 * columns, 4.6 * rows),
         layout="constrained",
         sharey=True,
         squeeze=False,
     )
-    return figure, list(panels[0])
+    panels = list(grid.flat)
+    for empty in panels[count:]:
+        empty.set_axis_off()
+    return figure, panels[:count]
 
 
 def _ramp(count: int) -> list[tuple[float, float, float, float]]:
@@ -160,10 +162,18 @@ def _log_axes(axes: Axes, values: Sequence[int]) -> None:
     axes.set_xticks(list(values), [str(value) for value in values])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yscale("log", base=2)
-    axes.yaxis.set_major_locator(LogLocator(base=4, numticks=12))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(_size_locator(high / low))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: _round_size(size)))
     axes.grid(visible=True, axis="y", alpha=0.3)
+
+
+def _size_locator(ratio: float) -> LogLocator:
+    """Round sizes in IEC units, a handful of them whatever the ratio of the ends of the axis."""
+    if ratio > 64:
+        return LogLocator(base=4, numticks=12)
+    return LogLocator(base=2, subs=(1,) if ratio > 6 else (1, 1.25, 1.5, 1.75), numticks=12)
 
 
 def _round_size(size: float) -> str:
