@@ -89,16 +89,16 @@ class _Backward:
         self.parts: Counter[str] = Counter()
         self.waiting: defaultdict[str, list[tuple[Operator, Gradient]]] = defaultdict(list)
         self.needed = _depending_on_parameters(forward)
+        self.path = _leading_to(forward, str(forward.objective))
         self.expected = Counter(
-            target for operator in forward.operators for _, target in self._contributions(operator)
+            target for operator in self.path for _, target in self._contributions(operator)
         )
 
     def graph(self) -> Graph:
         self._seed()
-        for operator in reversed(self.forward.operators):
-            if any(name in self.gradients for name in operator.outputs):
-                for gradient, target in self._contributions(operator):
-                    self._contribute(operator, gradient, target)
+        for operator in reversed(self.path):
+            for gradient, target in self._contributions(operator):
+                self._contribute(operator, gradient, target)
         gradients = [f"d{p.name}" for p in self.forward.parameters if p.name in self.gradients]
         return extend(self.forward, self.variables, self.operators, gradients)
 
@@ -132,25 +132,25 @@ class _Backward:
         return self.arrived[target] == self.expected[target] and not self.waiting[target]
 
     def _compute(self, operator: Operator, gradient: Gradient, target: str, last: bool) -> None:
+        """Emit the operator of one contribution, and its sum with those before it."""
         reads = [self._read(operator, port, target) for port in gradient.reads]
-        present = self.gradients.get(target)
-        if gradient.rule is None:
-            contribution = reads[0]
-        else:
-            operands = reads
-            if gradient.accumulates:
-                operands, present = [self._begun(target), *reads], None
+        before = self.gradients.get(target)
+        if gradient.accumulates:
+            reads, before = [self._begun(target), *reads], None
+        contribution = reads[0]
+        if gradient.rule is not None:
+            name = self._name(target, last and before is None)
             contribution = self._emit(
                 gradient.rule,
                 f"{operator.name}.d{target}",
-                operands,
-                self._name(target, last and present is None),
+                reads,
+                name,
                 target,
                 **dict(operator.attributes),
             )
-        if present is not None:
+        if before is not None:
             total = self._name(target, last)
-            contribution = self._emit("add", f"sum.{total}", [present, contribution], total, target)
+            contribution = self._emit("add", f"sum.{total}", [before, contribution], total, target)
         self.gradients[target] = contribution
 
     def _name(self, target: str, complete: bool) -> str:
@@ -227,3 +227,14 @@ def _depending_on_parameters(graph: Graph) -> set[str]:
         if needed.intersection(operator.inputs):
             needed.update(operator.outputs)
     return needed
+
+
+def _leading_to(graph: Graph, objective: str) -> list[Operator]:
+    """The operators that the objective is computed by, in order."""
+    wanted = {objective}
+    path = []
+    for operator in reversed(graph.operators):
+        if wanted.intersection(operator.outputs):
+            wanted.update(operator.inputs)
+            path.append(operator)
+    return path[::-1]
