@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from memprop.data import Dataset, load_data
 from memprop.errors import InvalidValueError
 from memprop.models.mlp import MLP
+from memprop.units import format_bytes
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,19 @@ def described(
         seed=seed,
     )
     return Described(model, dataset)
+
+
+def check_room(peak_bytes: int) -> None:
+    """Refuse to run what this machine has no memory for.
+
+    Raises:
+        MemoryError: the peak exceeds the memory that is available now.
+    """
+    import psutil
+
+    room_bytes = psutil.virtual_memory().available
+    if peak_bytes > room_bytes:
+        raise MemoryError(
+            f"the step would take {format_bytes(peak_bytes)}, and {format_bytes(room_bytes)} are "
+            "free here: `memprop simulate` tells the largest batch that fits"
+        )

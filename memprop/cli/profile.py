@@ -35,7 +35,7 @@ def profile(
 
     memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
     """
-    from memprop.cli.model import described
+    from memprop.cli.model import check_room, described
     from memprop.engine.prepare import batch_size
     from memprop.engine.step import simulate, trace
     from memprop.report.step import write_step
@@ -55,6 +55,7 @@ def profile(
     size = batch_size(batch)
     how: dict[str, Any] = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
     predicted = simulate(made.model, size, **how)
+    check_room(predicted.peak)
     arrays = arrays_for(made.model, made.data, size, mode, seed)
     step = trace(made.model, *arrays, **how)
     inference = simulate(made.model, size, mode="inference")

@@ -173,5 +173,7 @@ def _labels(y: np.ndarray, samples: int) -> np.ndarray:
     whole = np.isfinite(y) & (y == np.floor(y)) & (y >= 0) & (y < 2**31)
     if not whole.all():
         row = int(np.argmin(whole))
-        raise DataError(f"sample {row} has the label {y[row]}: expected integers from 0")
+        raise DataError(
+            f"sample {row} has the label {y[row]}: expected integers from 0 to {2**31 - 1}"
+        )
     return y.astype(np.int64)

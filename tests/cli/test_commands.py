@@ -236,6 +236,13 @@ def test_bad_input_gets_one_line_and_status_2(memprop, case):
     assert part in err
 
 
+def test_a_step_that_cannot_fit_is_refused_before_it_runs(memprop):
+    status, out, err = memprop("profile", "--batch", 10**11)
+    assert (status, out) == (1, "")
+    assert err.startswith("memprop: out of memory: the step would take")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("old", "new", "part"),
     [
