@@ -203,7 +203,7 @@ def simulate(
         run(program, Shapes(program, size), log)
     except OverflowError:
         raise InvalidValueError(
-            f"a step of batch {size} would take more than 2^63 bytes: choose a smaller batch or model"
+            f"a step of batch {size} would take more than 2^63 bytes: choose a smaller one"
         ) from None
     return _trace(program, size, mode, log, {"simulated": True}, None)
 
