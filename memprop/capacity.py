@@ -11,7 +11,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from memprop.engine.prepare import Model, batch_size
+from memprop.checks import check_positive_integer
+from memprop.engine.prepare import Model
 from memprop.engine.step import simulate
 from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
@@ -45,7 +46,7 @@ def peak_bytes(
     lines = _lines(simulate(model, size, **how) for size in (1, 2))
     given: Any = batch
     if np.ndim(given) == 0:
-        return int(_peaks(lines, np.array(batch_size(given))))
+        return int(_peaks(lines, np.array(check_positive_integer("batch", given))))
     return _peaks(lines, np.asarray(given))
 
 

@@ -21,7 +21,6 @@ A message names the offending value, what was expected, and what to do.
 """
 
 import difflib
-import operator
 from collections.abc import Iterable
 
 
@@ -91,19 +90,3 @@ def unknown_name(what: str, given: object, known: Iterable[str]) -> UnknownNameE
     nearest = difflib.get_close_matches(str(given), names, n=1)
     hint = f": did you mean '{nearest[0]}'? " if nearest else ". "
     return UnknownNameError(f"unknown {what} {given!r}{hint}Known: {', '.join(names)}")
-
-
-def check_seed(seed: object) -> int:
-    """``seed`` as an integer of at least 0.
-
-    Raises:
-        InvalidTypeError: not an integer.
-        InvalidValueError: negative.
-    """
-    try:
-        number = operator.index(seed)  # pyright: ignore[reportArgumentType] - that is the question
-    except TypeError:
-        raise InvalidTypeError(f"seed must be an integer of at least 0, got {seed!r}") from None
-    if number < 0:
-        raise InvalidValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    return number

@@ -10,7 +10,7 @@ import memprop
 ROOT = Path(memprop.__file__).parent
 LEVELS = (
     {"errors", "terms", "version"},
-    {"units"},
+    {"units", "checks"},
     {"graph", "traces", "data", "probes"},
     {"schedules"},
     {"engine"},

@@ -35,8 +35,8 @@ def profile(
 
     memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
     """
+    from memprop.checks import check_positive_integer
     from memprop.cli.model import check_room, described
-    from memprop.engine.prepare import batch_size
     from memprop.engine.step import simulate, trace
     from memprop.report.step import write_step
     from memprop.sweep.batches import arrays_for
@@ -52,7 +52,7 @@ def profile(
         dtype=dtype,
         seed=seed,
     )
-    size = batch_size(batch)
+    size = check_positive_integer("batch", batch)
     how: dict[str, Any] = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
     predicted = simulate(made.model, size, **how)
     check_room(predicted.peak)

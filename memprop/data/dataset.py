@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memprop.errors import InvalidValueError, check_seed
+from memprop.checks import check_seed
+from memprop.errors import InvalidValueError
 
 
 @dataclass(frozen=True, eq=False)

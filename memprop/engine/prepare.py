@@ -1,12 +1,11 @@
 """From what a user names (a model, a schedule, an optimizer) to a schedule that can be run."""
 
-import operator
 from collections.abc import Mapping
-from typing import Literal, Protocol, SupportsIndex
+from typing import Literal, Protocol
 
 import numpy as np
 
-from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.errors import InvalidTypeError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.actions import Schedule
@@ -64,19 +63,3 @@ def schedule_for(
     if mode == "inference":
         return inference(model.graph("inference"))
     return strategy(model.graph("train"), chosen)
-
-
-def batch_size(batch: SupportsIndex) -> int:
-    """``batch`` as an integer.
-
-    Raises:
-        InvalidTypeError: not an integer.
-        InvalidValueError: not positive.
-    """
-    try:
-        size = operator.index(batch)
-    except TypeError:
-        raise InvalidTypeError(f"batch must be a positive integer, got {batch!r}") from None
-    if isinstance(batch, bool) or size < 1:
-        raise InvalidValueError(f"batch must be a positive integer, got {batch!r}")
-    return size

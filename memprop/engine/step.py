@@ -8,10 +8,11 @@ from typing import Any, Final, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from memprop.checks import check_positive_integer
 from memprop.engine.arrays import Arena, Arrays, Heap
 from memprop.engine.inputs import as_array, check_inputs
 from memprop.engine.log import Log
-from memprop.engine.prepare import Model, batch_size, schedule_for
+from memprop.engine.prepare import Model, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
 from memprop.engine.shapes import Shapes
@@ -69,7 +70,7 @@ class Step:
         self._outputs = {
             v.name: place for place, v in enumerate(graph.variables) if v.name in graph.outputs
         }
-        self._begin(batch_size(batch))
+        self._begin(check_positive_integer("batch", batch))
 
     def _begin(self, batch: int) -> None:
         self.batch = batch
@@ -80,7 +81,7 @@ class Step:
     def with_batch(self, batch: SupportsIndex) -> "Step":
         """This step for another batch size, on the same parameters and optimizer state."""
         other = copy.copy(self)
-        other._begin(batch_size(batch))
+        other._begin(check_positive_integer("batch", batch))
         return other
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Any:
@@ -196,7 +197,7 @@ def simulate(
     It equals that of a real step but for the times and the outputs. The arguments are those of
     :class:`Step`.
     """
-    size = batch_size(batch)
+    size = check_positive_integer("batch", batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
     log = Log.for_program(program)
     try:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from memprop.graph.graph import Graph, Operator, Variable
-from memprop.graph.rules import rule
+from memprop.graph.rules import ArraySpec, rule
 
 
 def apply_rule(
@@ -35,22 +35,9 @@ def apply_rule(
     definition = rule(name)
     operands = tuple(inputs)
     specs = [operand.spec for operand in operands]
-    results = [
-        Variable(name=n, shape=spec.shape, dtype=spec.dtype, category=category, layer=layer)
-        for (n, category), spec in zip(outputs, definition.infer(*specs, **attributes), strict=True)
-    ]
-    scratch = [
-        Variable(
-            name=f"{operator}:{port}",
-            shape=spec.shape,
-            dtype=spec.dtype,
-            category="workspace",
-            layer=layer,
-        )
-        for port, spec in zip(
-            definition.scratch, definition.infer_scratch(*specs, **attributes), strict=True
-        )
-    ]
+    results = _variables(outputs, definition.infer(*specs, **attributes), layer)
+    ports = ((f"{operator}:{port}", "workspace") for port in definition.scratch)
+    scratch = _variables(ports, definition.infer_scratch(*specs, **attributes), layer)
     node = Operator(
         name=operator,
         rule=name,
@@ -61,7 +48,17 @@ def apply_rule(
         phase=phase,
         layer=layer,
     )
-    return node, (*results, *scratch)
+    return node, results + scratch
+
+
+def _variables(
+    named: Iterable[tuple[str, str]], specs: Iterable[ArraySpec], layer: int | None
+) -> tuple[Variable, ...]:
+    """A variable for each name and category, with the shape and dtype inferred for it."""
+    return tuple(
+        Variable(name=name, shape=spec.shape, dtype=spec.dtype, category=category, layer=layer)
+        for (name, category), spec in zip(named, specs, strict=True)
+    )
 
 
 def extend(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from memprop.checks import check_seed
 from memprop.engine.prepare import Mode
-from memprop.errors import InvalidTypeError, InvalidValueError, check_seed, unknown_name
+from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
 from memprop.models import training

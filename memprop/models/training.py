@@ -1,7 +1,6 @@
 """Training loops over the engine's steps: fit, outputs, score."""
 
 import math
-import operator
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
+from memprop.checks import check_positive_integer, check_seed
 from memprop.engine.inputs import as_array, check_inputs
-from memprop.engine.prepare import Model, batch_size
+from memprop.engine.prepare import Model
 from memprop.engine.step import Step
-from memprop.errors import DataError, InvalidTypeError, InvalidValueError, check_seed
+from memprop.errors import DataError, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.actions import Schedule
 
@@ -44,11 +44,11 @@ def fit(
         raise InvalidValueError("fit needs an optimizer, such as 'adam' or mp.SGD(0.1)")
     data = _samples(model, x, y)
     held_out = None if validation is None else _samples(model, *_pair(validation))
-    size = min(batch_size(batch), len(data[0]))
+    size = min(check_positive_integer("batch", batch), len(data[0]))
     step = Step(model, size, schedule, optimizer=optimizer, record=False)
     generator = np.random.default_rng(check_seed(seed))
     rows = []
-    with _progress(_epochs(epochs), progress) as report:
+    with _progress(check_positive_integer("epochs", epochs), progress) as report:
         for epoch in range(1, epochs + 1):
             begin = time.perf_counter()
             row = {"epoch": epoch, **_epoch(step, data, generator)}
@@ -85,7 +85,8 @@ def outputs(model: Model, x: ArrayLike, *, batch: SupportsIndex = 1024) -> np.nd
     x = as_array("x", x)
     if x.ndim != 2 or not len(x):
         raise InvalidValueError(f"x must have the shape (samples, inputs), got {x.shape}")
-    step = Step(model, min(batch_size(batch), len(x)), mode="inference", record=False)
+    size = min(check_positive_integer("batch", batch), len(x))
+    step = Step(model, size, mode="inference", record=False)
     parts = []
     for start in range(0, len(x), step.batch):
         rows = x[start : start + step.batch]
@@ -120,16 +121,6 @@ def _pair(validation: object) -> tuple[ArrayLike, ArrayLike]:
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise InvalidTypeError(f"validation must be a pair (x, y), got {type(validation).__name__}")
     return validation[0], validation[1]
-
-
-def _epochs(epochs: object) -> int:
-    try:
-        count = operator.index(epochs)  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidTypeError(f"epochs must be a positive integer, got {epochs!r}") from None
-    if isinstance(epochs, bool) or count < 1:
-        raise InvalidValueError(f"epochs must be a positive integer, got {epochs!r}")
-    return count
 
 
 @contextmanager

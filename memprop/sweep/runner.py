@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from memprop.errors import InvalidValueError
+from memprop.checks import check_positive_integer
 from memprop.sweep.executors import Execute, Row
 from memprop.sweep.executors.process import kill_running, run_in_process
 from memprop.sweep.plan import Trial, trials
@@ -76,8 +76,9 @@ def run_sweep(
         DataError: the stored results are damaged.
         KeyboardInterrupt: the user stopped it; what was done is stored.
     """
-    _check_positive("jobs", jobs)
-    _check_positive("limit", limit)
+    check_positive_integer("jobs", jobs)
+    if limit is not None:
+        check_positive_integer("limit", limit)
     clock = time.perf_counter()
     planned = trials(spec)
     with ResultStore(folder, fresh=fresh) as store:
@@ -94,11 +95,6 @@ def run_sweep(
         outcome = SweepOutcome(len(chosen), skipped, failed, time.perf_counter() - clock)
         _say(f"{_told(outcome)}: {_stored(store, planned)}")
     return outcome
-
-
-def _check_positive(name: str, value: int | None) -> None:
-    if value is not None and value < 1:
-        raise InvalidValueError(f"{name} must be a positive integer, got {value!r}")
 
 
 # Running
