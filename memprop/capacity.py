@@ -46,8 +46,16 @@ def peak_bytes(
     lines = _lines(simulate(model, size, **how) for size in (1, 2))
     given: Any = batch
     if np.ndim(given) == 0:
-        return int(_peaks(lines, np.array(check_positive_integer("batch", given))))
+        return _peak(lines, check_positive_integer("batch", given))
     return _peaks(lines, np.asarray(given))
+
+
+def _peak(lines: list[tuple[int, int]], size: int) -> int:
+    """The highest of ``lines`` at one batch size."""
+    peak = max(constant + slope * size for constant, slope in lines)
+    if peak >= 2**63:
+        raise InvalidValueError(f"a step of batch {size} would take more than 2^63 bytes")
+    return peak
 
 
 def _peaks(lines: list[tuple[int, int]], sizes: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -56,6 +64,7 @@ def _peaks(lines: list[tuple[int, int]], sizes: NDArray[np.integer]) -> NDArray[
         raise InvalidTypeError(f"batch must hold integers, got the dtype {sizes.dtype}")
     if sizes.size and sizes.min() < 1:
         raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
+    _peak(lines, int(sizes.max(initial=1)))  # the largest must be countable
     peaks = np.zeros(sizes.shape, dtype=np.int64)
     for constant, slope in lines:
         np.maximum(peaks, constant + slope * sizes.astype(np.int64), out=peaks)

@@ -38,7 +38,10 @@ def parse_bytes(text: str | SupportsIndex) -> int:
             f"{text!r} is no size in bytes: write a number and a unit, such as '64 MiB' or '2 GB'"
         )
     number, unit = match[1], _BYTES_PER_UNIT[match[2].lower()]
-    return int(number) * unit if number.isdigit() else int(float(number) * unit)
+    try:
+        return int(number) * unit if number.isdigit() else int(float(number) * unit)
+    except (OverflowError, ValueError):
+        raise InvalidValueError(f"a size of {len(number)} digits is more than can be had") from None
 
 
 def _whole_bytes(value: SupportsIndex) -> int:

@@ -29,6 +29,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; there is nobody to tell
         return 1
+    except OSError as error:
+        return _complain(f"{error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
 

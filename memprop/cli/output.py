@@ -1,6 +1,7 @@
 """What commands print: tables for people, JSON for machines."""
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,12 +24,17 @@ def version_line() -> str:
 def console() -> Console:
     """Where tables go: stdout, as wide as the terminal, or wide enough when piped."""
     piped = not sys.stdout.isatty()
-    return Console(width=120 if piped else None, highlight=False)
+    return Console(width=120 if piped else None, highlight=False, markup=False)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Write one JSON document to stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    """Write one JSON document to stdout; JSON has no infinity and no NaN, they become null."""
+    finite = {key: None if _is_endless(value) else value for key, value in document.items()}
+    sys.stdout.write(json.dumps(finite, indent=2, allow_nan=False) + "\n")
+
+
+def _is_endless(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

@@ -37,5 +37,5 @@ def print_report(written: Any, folder: Path) -> None:
     screen = console()
     screen.print(f"{written.title}\n", style="bold")
     for number, finding in enumerate(written.findings, start=1):
-        screen.print(f"{number}. {finding}\n", markup=False)
+        screen.print(f"{number}. {finding}\n")
     screen.print(f"report: {folder / 'report.html'} (and report.md, results.csv, figures/)")

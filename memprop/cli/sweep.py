@@ -34,7 +34,7 @@ def sweep(
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report
     from memprop.data import load_data
-    from memprop.report.write import ENVIRONMENT, SPEC, write_file, write_report
+    from memprop.report.write import ENVIRONMENT, SPEC, make_folder, write_file, write_report
     from memprop.sweep.environment import environment_json
     from memprop.sweep.runner import run_sweep
     from memprop.sweep.spec import load_spec
@@ -42,9 +42,10 @@ def sweep(
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
-    outcome = run_sweep(loaded, folder, fresh=fresh, limit=limit, jobs=jobs)
+    make_folder(folder)
     write_file(folder / SPEC, spec.read_text(encoding="utf-8"))
     write_file(folder / ENVIRONMENT, environment_json())
+    outcome = run_sweep(loaded, folder, fresh=fresh, limit=limit, jobs=jobs)
     written = write_report(folder)
     failed = int((written.results["status"] != "ok").sum())
     if as_json:

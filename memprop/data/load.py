@@ -119,10 +119,14 @@ def _columns(table: "pd.DataFrame") -> Arrays:
     import pandas as pd
 
     if table.shape[1] < 2:
-        raise DataError(f"expected features and a last column of labels, got {table.shape[1]}")
+        raise DataError(
+            "expected features and a last column of labels, separated by commas, got one column"
+        )
     numbers = {}
     for place, name in enumerate(table.columns):
         given = table.iloc[:, place]
+        if given.dtype.kind in "mM":
+            raise DataError(f"column {name!r}: expected numbers, got dates or times")
         column = pd.Series(pd.to_numeric(given, errors="coerce"), dtype="float64")
         wrong = column.isna() & given.notna()
         if wrong.any():

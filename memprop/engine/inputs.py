@@ -49,7 +49,10 @@ def as_array(name: str, given: ArrayLike) -> np.ndarray:
 
     Raises:
         InvalidValueError: its rows differ in length.
+        InvalidTypeError: a masked array, whose mask would be lost.
     """
+    if isinstance(given, np.ma.MaskedArray):
+        raise InvalidTypeError(f"{name} is a masked array: fill or drop what is masked first")
     try:
         return np.asarray(given)
     except ValueError as error:

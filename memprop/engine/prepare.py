@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from memprop.errors import InvalidTypeError, unknown_name
+from memprop.errors import InvalidTypeError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.actions import Schedule
@@ -49,7 +49,7 @@ def schedule_for(
         UnknownNameError: no schedule, mode or optimizer has that name.
         ScheduleError: your schedule cannot be run.
     """
-    if not callable(getattr(model, "graph", None)):
+    if isinstance(model, type) or not callable(getattr(model, "graph", None)):
         raise InvalidTypeError(
             f"model must be a model such as mp.MLP([64, 256, 10]), got {model!r}"
         )
@@ -58,8 +58,28 @@ def schedule_for(
     chosen = optimizer_named(optimizer)
     if isinstance(schedule, Schedule):
         check(schedule)
+        _check_belongs(schedule, model.graph(mode), chosen)
         return schedule
     strategy = strategy_named(schedule)
     if mode == "inference":
         return inference(model.graph("inference"))
     return strategy(model.graph("train"), chosen)
+
+
+def _check_belongs(schedule: Schedule, forward: Graph, optimizer: Optimizer | None) -> None:
+    """Raise unless a schedule of the user's own is one for this model, mode and optimizer."""
+    graph = schedule.graph
+    if _forward(graph) != _forward(forward):
+        raise ScheduleError("the schedule was made for another model, or for another mode")
+    updates = {operator.rule for operator in graph.operators if operator.phase == "update"}
+    if optimizer is not None and optimizer.rule not in updates:
+        raise ScheduleError(
+            f"the schedule does not update parameters with {optimizer.rule}: "
+            "make it with that optimizer"
+        )
+
+
+def _forward(graph: Graph) -> tuple[object, ...]:
+    """What makes a model: its parameters, the operators of its forward pass, its objective."""
+    operators = tuple(operator for operator in graph.operators if operator.phase == "forward")
+    return graph.parameters, operators, graph.objective

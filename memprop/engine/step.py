@@ -58,19 +58,21 @@ class Step:
         allocator: str = "arena",
         record: bool = True,
     ) -> None:
-        if allocator not in ALLOCATORS:
+        if not isinstance(allocator, str) or allocator not in ALLOCATORS:
             raise unknown_name("allocator", allocator, ALLOCATORS)
         self.mode = mode
         self.allocator = allocator
         self.schedule = schedule_for(model, schedule, mode, optimizer)
         self._program = compile_schedule(self.schedule)
+        size = check_positive_integer("batch", batch)
+        _check_size(self._program, size)  # before any array is made
         self._persistent = _persistent_arrays(self.schedule, model)
         self._record = record
         graph = self.schedule.graph
         self._outputs = {
             v.name: place for place, v in enumerate(graph.variables) if v.name in graph.outputs
         }
-        self._begin(check_positive_integer("batch", batch))
+        self._begin(size)
 
     def _begin(self, batch: int) -> None:
         self.batch = batch
@@ -80,8 +82,10 @@ class Step:
 
     def with_batch(self, batch: SupportsIndex) -> "Step":
         """This step for another batch size, on the same parameters and optimizer state."""
+        size = check_positive_integer("batch", batch)
+        _check_size(self._program, size)
         other = copy.copy(self)
-        other._begin(check_positive_integer("batch", batch))
+        other._begin(size)
         return other
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Any:
@@ -93,8 +97,8 @@ class Step:
         Raises:
             MempropError: ``x`` or ``y`` has a wrong shape, type or value.
         """
-        inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
         self.release()
+        inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
         self._arrays.begin(inputs)
         try:
             with np.errstate(all="ignore"):
@@ -104,7 +108,7 @@ class Step:
         finally:
             self._arrays.clear()  # a step that ran out of memory must not hold on to it
         if self.mode == "inference":
-            return self._results[self.schedule.graph.outputs[0]]
+            return self._results[self.schedule.graph.outputs[0]].copy()  # outlives the arena
         return float(self._results["L"])
 
     def release(self) -> None:
@@ -158,7 +162,8 @@ class Step:
             raise InvalidValueError("this step leaves no trace: make it with record=True")
         self._check_has_run()
         about = {"simulated": False, "allocator": self.allocator}
-        return _trace(self._program, self.batch, self.mode, self._log, about, self.outputs)
+        outputs = copy.deepcopy(self.outputs)  # the arena is written over by the next run
+        return _trace(self._program, self.batch, self.mode, self._log, about, outputs)
 
 
 def trace(
@@ -199,13 +204,9 @@ def simulate(
     """
     size = check_positive_integer("batch", batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
+    _check_size(program, size)
     log = Log.for_program(program)
-    try:
-        run(program, Shapes(program, size), log)
-    except OverflowError:
-        raise InvalidValueError(
-            f"a step of batch {size} would take more than 2^63 bytes: choose a smaller one"
-        ) from None
+    run(program, Shapes(program, size), log)
     return _trace(program, size, mode, log, {"simulated": True}, None)
 
 
@@ -247,6 +248,15 @@ def _traced(variable: Variable, batch: int) -> TracedVariable:
     )
 
 
+def _check_size(program: Program, batch: int) -> None:
+    """Raise unless all bytes of the step fit into the integers that count them."""
+    if sum(v.nbytes.at(batch) for v in program.schedule.graph.variables) >= 2**63:
+        raise InvalidValueError(
+            f"a step of batch {batch} would take more than 2^63 bytes: "
+            "choose a smaller batch or narrower layers"
+        )
+
+
 def _persistent_arrays(schedule: Schedule, model: Model) -> dict[str, np.ndarray]:
     """The model's parameters, and zeros for the state of the optimizer."""
     state = {
@@ -254,4 +264,16 @@ def _persistent_arrays(schedule: Schedule, model: Model) -> dict[str, np.ndarray
         for v in schedule.graph.sources
         if v.category == "optimizer_state"
     }
+    for variable in schedule.graph.parameters:
+        _check_parameter(variable, model.parameters.get(variable.name))
     return {**model.parameters, **state}
+
+
+def _check_parameter(variable: Variable, array: object) -> None:
+    """Raise unless ``array`` can be computed with and updated in the place of ``variable``."""
+    shape, dtype = variable.shape_at(1), variable.dtype
+    if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (shape, dtype):
+        got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)
+        raise InvalidValueError(f"{variable.name} must be an array {dtype} {shape}, got {got}")
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        raise InvalidValueError(f"{variable.name} must be contiguous and writeable")

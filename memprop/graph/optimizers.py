@@ -45,11 +45,17 @@ def _check_constant(optimizer: str, name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
         raise InvalidTypeError(f"{optimizer}: {name} must be a number, got {value!r}")
     below_one = name in {"beta1", "beta2", "momentum"}
-    least = "at least 0" if name != "learning_rate" else "positive"
-    valid = value > 0 if name == "learning_rate" else value >= 0
-    if not (valid and math.isfinite(value) and (value < 1 or not below_one)):
+    positive = name in {"learning_rate", "epsilon"}
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    valid = math.isfinite(number) and (number > 0 if positive else number >= 0)
+    if not valid or (below_one and number >= 1):
+        least = "positive" if positive else "at least 0"
         bound = " and below 1" if below_one else ""
-        raise InvalidValueError(f"{optimizer}: {name} must be {least}{bound}, got {value!r}")
+        shown = "a number too large" if number == math.inf else repr(value)
+        raise InvalidValueError(f"{optimizer}: {name} must be {least}{bound}, got {shown}")
 
 
 @dataclass(frozen=True)

@@ -205,9 +205,13 @@ def _check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _check_l2(l2: float) -> float:
-    if isinstance(l2, bool) or not isinstance(l2, int | float | np.number):
+def _check_l2(l2: object) -> float:
+    if isinstance(l2, bool) or not isinstance(l2, int | float | np.integer | np.floating):
         raise InvalidTypeError(f"l2 must be a number, got {l2!r}")
-    if not (np.isfinite(l2) and l2 >= 0):
+    try:
+        strength = float(l2)
+    except OverflowError:
+        raise InvalidValueError("l2 must be finite and not negative, got a larger number") from None
+    if not (np.isfinite(strength) and strength >= 0):
         raise InvalidValueError(f"l2 must be finite and not negative, got {l2!r}")
-    return float(l2)
+    return strength

@@ -91,8 +91,11 @@ def outputs(model: Model, x: ArrayLike, *, batch: SupportsIndex = 1024) -> np.nd
     for start in range(0, len(x), step.batch):
         rows = x[start : start + step.batch]
         run = step if len(rows) == step.batch else step.with_batch(len(rows))
-        parts.append(run(rows).copy())  # the arena is written over by the next step
-    return np.concatenate(parts)
+        parts.append(run(rows))
+    found = np.concatenate(parts)
+    if not np.isfinite(found).all():
+        raise DataError("the model's outputs are not finite numbers: its parameters have diverged")
+    return found
 
 
 def score(model: Model, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 1024) -> float:

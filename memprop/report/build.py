@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from memprop.data import load_data
 from memprop.engine.step import simulate
+from memprop.errors import DataError
 from memprop.report import plots
 from memprop.report.findings import findings
 from memprop.report.frames import agreements, measured, series, training_against_inference
@@ -70,8 +71,10 @@ def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
     axes = spec.grid.model_dump()
     varied = ", ".join(f"{k} ({', '.join(map(str, v))})" for k, v in axes.items() if len(v) > 1)
     fixed = ", ".join(f"{k} {v[0]}" for k, v in axes.items() if len(v) == 1)
+    planned = len(trials(spec))
+    part = "" if len(results) == planned else f" of {planned}"
     return (
-        f"{len(results)} trials over {varied or 'a single point'}; {fixed}; data: "
+        f"{len(results)}{part} trials over {varied or 'a single point'}; {fixed}; data: "
         f"{spec.data.source}. Each trial ran real steps in a process of its own."
     )
 
@@ -189,7 +192,10 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, T
         middle = trial.depth == _middle(spec.grid.depth) and trial.batch == _middle(spec.grid.batch)
         if trial.mode == "train" and middle:
             chosen.setdefault(trial.schedule, trial)
-    data = load_data(spec.data.source)
+    try:
+        data = load_data(spec.data.source)
+    except DataError:
+        return []  # the file has gone since the sweep ran; its results are still there
     return [
         (
             f"{schedule}: depth {trial.depth}, width {trial.width}, batch {trial.batch}",

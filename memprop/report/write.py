@@ -42,6 +42,18 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     return report
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and those above it.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
+
+
 def write_file(path: Path, text: str) -> None:
     """Write a text file.
 
@@ -59,6 +71,8 @@ def _environment(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}; run the sweep again") from None
+    if not isinstance(found, dict) or not isinstance(found.get("command", []), list):
+        raise DataError(f"{path} is damaged; run the sweep again")
     return {"command": [], **found}
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError
@@ -44,6 +45,7 @@ class Trial:
         timeout_seconds: the process is killed after that long.
         memory_limit_bytes: of the process's address space; None for no limit.
         data_source: "digits" or a path.
+        data_digest: SHA-256 of the data file, so that other data make another trial.
     """
 
     depth: int
@@ -64,6 +66,7 @@ class Trial:
     timeout_seconds: float
     memory_limit_bytes: int | None
     data_source: str
+    data_digest: str = ""
 
     @property
     def key(self) -> str:
@@ -104,8 +107,14 @@ def trials(spec: "SweepSpec") -> tuple[Trial, ...]:
     return tuple(dict.fromkeys(_product(spec)))
 
 
+def _digest(source: str) -> str:
+    """SHA-256 of a data file; empty for the bundled data and for a file that is not there."""
+    path = Path(source)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _product(spec: "SweepSpec") -> Iterator[Trial]:
-    measure = spec.measure
+    measure, digest = spec.measure, _digest(spec.data.source)
     for point in itertools.product(*(getattr(spec.grid, axis) for axis in AXES)):
         trial = Trial(
             **dict(zip(AXES, point, strict=True)),
@@ -116,5 +125,6 @@ def _product(spec: "SweepSpec") -> Iterator[Trial]:
             timeout_seconds=measure.timeout,
             memory_limit_bytes=measure.memory_limit,
             data_source=spec.data.source,
+            data_digest=digest,
         )
         yield replace(trial, schedule="inference") if trial.mode == "inference" else trial

@@ -73,7 +73,10 @@ def load_results(folder: str | os.PathLike[str]) -> "DataFrame":
         rows = stored_rows(folder)
         if not rows:
             raise DataError(f"{folder / FILE} holds no results yet: run `memprop sweep` to the end")
-        return frame(rows)
+        try:
+            return frame(rows)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise DataError(f"{folder / FILE} is damaged: {error}; use --fresh") from None
     if (folder / PARQUET).is_file():
         return _read_parquet(folder / PARQUET)
     raise DataError(

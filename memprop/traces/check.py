@@ -23,6 +23,8 @@ def check(trace: "Trace") -> None:
         if operator.phase not in PHASES:
             raise TraceFormatError(f"{operator.name} has the unknown phase {operator.phase!r}")
     events = trace.events
+    if not len(events):
+        raise TraceFormatError("the trace has no events")
     _check_range("kind", events.kind, 0, len(KINDS))
     _check_range("phase", events.phase, 0, len(PHASES))
     _check_range("operator", events.operator, -1, len(trace.operators))

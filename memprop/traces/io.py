@@ -84,6 +84,8 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _variable(entry: dict[str, Any]) -> TracedVariable:
+    if not isinstance(entry["bytes"], int) or not 0 <= entry["bytes"] < 2**63:
+        raise ValueError(f"{entry['bytes']!r} is no size of a variable")
     return TracedVariable(**{**entry, "shape": tuple(int(dim) for dim in entry["shape"])})
 
 

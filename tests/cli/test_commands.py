@@ -200,7 +200,51 @@ def test_a_failed_trial_is_a_row_and_status_1(memprop, tmp_path):
     assert "did not run to the end" in out
 
 
+def test_names_in_brackets_are_no_markup(memprop, tmp_path):
+    spec = tmp_path / "brackets.toml"
+    text = SPEC.replace("A <b>tiny</b> sweep", "[/b] of [red]x").replace("[1, 2, 3]", "1")
+    spec.write_text(text.replace("[16, 64]", "8"))
+    status, out, _ = memprop("sweep", spec, "--out", tmp_path / "out[/b]")
+    assert status == 0
+    assert "[/b] of [red]x" in out
+    assert "out[/b]" in out.replace("\n", "")
+
+
+def test_what_json_has_no_number_for_is_null(memprop):
+    document = json_of(memprop, "profile", "--l2", 1e300)
+    assert document["penalty"] is None
+
+
+def test_a_report_outlives_its_data(memprop, tmp_path):
+    data, spec = tmp_path / "mine.csv", tmp_path / "mine.toml"
+    data.write_text("1,2,0\n3,4,1\n")
+    text = SPEC.replace("[1, 2, 3]", "1").replace("[16, 64]", "8")
+    spec.write_text(f"{text}\n[data]\nsource = {str(data)!r}\n")
+    assert memprop("sweep", spec, "--out", tmp_path / "out")[0] == 0
+    data.write_text("1,2,3,0\n3,4,5,1\n")  # other data are other trials
+    status, out, _ = memprop("sweep", spec, "--out", tmp_path / "out", "--json")
+    assert (status, json.loads(out)["ran"]) == (0, 3)
+    data.unlink()
+    assert memprop("report", tmp_path / "out")[0] == 0
+    (tmp_path / "out" / "environment.json").write_text("[]")
+    status, _, err = memprop("report", tmp_path / "out")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "damaged" in err
+
+
+def test_a_full_disk_is_told_in_one_line():
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "memprop", "simulate", "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("memprop: ")
+    assert done.stderr.count("\n") == 1
+
+
 BAD = {
+    "endless budget": (["simulate", "--budget", f"{'9' * 400}.5TiB"], "more than can be had"),
     "no such command": (["profil"], "profil"),
     "no such option": (["profile", "--dept", 3], "--dept"),
     "not a number": (["profile", "--depth", "many"], "expected an integer, got 'many'"),

@@ -28,6 +28,7 @@ BAD_ARRAYS = {
     "negative label": (X, Y - 1, ValueError, r"y\[0\] is the label -1"),
     "labels in a column": (X, Y[:, None], ValueError, r"y must have the shape \(5,\)"),
     "too few labels": (X, Y[:3], ValueError, r"y must have the shape \(5,\), got \(3,\)"),
+    "masked": (np.ma.masked_array(X, X > 1), Y, TypeError, "x is a masked array"),
     "true and false": (X, Y.astype(bool), TypeError, "got the dtype bool"),
 }
 
@@ -135,3 +136,80 @@ def test_a_step_that_fails_lets_go_of_its_arrays(monkeypatch):
     with pytest.raises(MemoryError):
         step(X, Y)
     assert all(array is None for array in step._arrays._values)
+
+
+def test_a_schedule_belongs_to_its_model_mode_and_optimizer():
+    own = mp.Step(MODEL, 5).schedule
+    trained = mp.Step(MODEL, 5, optimizer="sgd").schedule
+    assert mp.simulate(MODEL, 5, schedule=own) == mp.simulate(MODEL, 5)
+    assert mp.simulate(MODEL, 5, schedule=trained, optimizer="sgd").peak > 0
+    for other in (mp.MLP([4, 3, 2], activation="tanh"), mp.MLP([4, 4, 2])):
+        with pytest.raises(mp.MempropError, match="made for another model"):
+            mp.simulate(other, 5, schedule=own)
+    with pytest.raises(mp.MempropError, match="or for another mode"):
+        mp.simulate(MODEL, 5, schedule=own, mode="inference")
+    with pytest.raises(mp.MempropError, match="does not update parameters with sgd"):
+        mp.MLP([4, 3, 2]).fit(X, Y, schedule=own, optimizer=mp.SGD(0.5))
+    with pytest.raises(mp.MempropError, match="does not update parameters with adam"):
+        mp.simulate(MODEL, 5, schedule=trained, optimizer="adam")
+
+
+def test_a_trace_and_a_prediction_outlive_the_next_run():
+    step = mp.Step(MODEL, 5, allocator="arena")
+    step(X, Y)
+    trace = step.trace
+    kept = trace.outputs["gradients"]["W1"].copy()
+    step(-X, Y)
+    np.testing.assert_array_equal(trace.outputs["gradients"]["W1"], kept)
+    inference = mp.Step(MODEL, 5, mode="inference")
+    first = inference(X)
+    before = first.copy()
+    inference(-X)
+    np.testing.assert_array_equal(first, before)
+
+
+def test_a_step_that_is_refused_leaves_no_old_results():
+    step = mp.Step(MODEL, 5)
+    step(X, Y)
+    with pytest.raises(ValueError, match="x must have the shape"):
+        step(X[:3], Y[:3])
+    with pytest.raises(mp.MempropError, match="call it with x and y first"):
+        _ = step.outputs
+
+
+@pytest.mark.parametrize("function", [mp.Step, mp.simulate, mp.peak_bytes])
+def test_steps_beyond_the_integers_that_count_them_are_refused(function):
+    for batch in (2**62, 2**63, 10**30):
+        with pytest.raises(ValueError, match=r"2\^63|integers"):
+            function(MODEL, batch)
+    with pytest.raises(ValueError, match="narrower layers"):
+        function(mp.MLP([10**10, 10**10]), 1)
+    with pytest.raises(ValueError, match=r"2\^63"):
+        mp.peak_bytes(MODEL, np.array([1, 2**60], dtype=np.uint64))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((9, 9), np.float32), np.zeros((3, 4)), [1.0], np.zeros((4, 3), np.float32).T, None],
+)
+def test_parameters_that_were_exchanged_are_checked(wrong):
+    model = mp.MLP([4, 3, 2])
+    model.parameters["W1"] = wrong
+    with pytest.raises(ValueError, match="W1 must be"):
+        mp.Step(model, 5)
+
+
+def test_a_diverged_model_does_not_predict():
+    model = mp.MLP([4, 3, 2])
+    model.parameters["W1"][...] = np.nan
+    with pytest.raises(ValueError, match="diverged"):
+        model.predict(X)
+
+
+@pytest.mark.parametrize("value", [10**400, float("inf"), -1, "a", np.complex64(1)])
+def test_constants_are_finite_numbers(value):
+    for make in (mp.SGD, mp.AdamW, lambda value: mp.MLP([4, 2], l2=value)):
+        with pytest.raises(mp.MempropError):
+            make(value)
+    with pytest.raises(ValueError, match="epsilon must be positive, got 0"):
+        mp.Adam(epsilon=0)

@@ -201,6 +201,10 @@ DAMAGED = {
     "texts as numbers": gzipped(column("bytes", ["many"] * len(ROWS))),
     "nested": gzipped(column("bytes", [[1]] * len(ROWS))),
     "too large": gzipped(column("bytes", [2**70] * len(ROWS))),
+    "no event at all": gzipped(document(events={name: [] for name in EVENTS})),
+    "no size": gzipped(
+        document(variables=[{**entry, "bytes": None} for entry in document()["variables"]])
+    ),
     "negative size": gzipped(column("bytes", [-1] * len(ROWS))),
     "no such variable": gzipped(column("variable", [99] * len(ROWS))),
     "no such operator": gzipped(column("operator", [-2] * len(ROWS))),
