@@ -147,6 +147,22 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
     assert_refused(tmp_path / "one.npz", "expected an archive|damaged")
 
 
+def test_a_few_changed_bytes_are_read_or_refused(tmp_path):
+    write_npz(tmp_path / "whole.npz")
+    whole = np.frombuffer((tmp_path / "whole.npz").read_bytes(), dtype=np.uint8)
+    random = np.random.default_rng(7)
+    refused = 0
+    for _ in range(400):
+        changed = whole.copy()
+        changed[random.integers(len(whole), size=2)] = random.integers(256, size=2)
+        (tmp_path / "changed.npz").write_bytes(changed.tobytes())
+        try:
+            mp.load_data(tmp_path / "changed.npz")
+        except DataError:
+            refused += 1
+    assert refused > 200  # the checksums of the archive tell
+
+
 def test_files_that_are_not_there(tmp_path):
     assert_refused(tmp_path / "nowhere.csv", "there is no such file")
     (tmp_path / "folder.csv").mkdir()
