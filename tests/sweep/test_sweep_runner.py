@@ -157,6 +157,15 @@ def test_a_limit_and_jobs_must_be_positive(tmp_path, spec, name):
         run_sweep(spec, tmp_path, **{name: 0})
 
 
+@pytest.fixture
+def interruptible():
+    """What a shell runs in the background is deaf to SIGINT: make this process listen."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupt_leaves_no_process_behind(tmp_path, spec, monkeypatch, jobs):
     pids = tmp_path / "pids"
