@@ -6,12 +6,12 @@ must run with :data:`ENVIRONMENT`, the step must have run before (BLAS has then 
 and free memory inside the process is handed back first.
 """
 
-import ctypes
-import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from memprop.probes.heap import hand_back
 
 ENVIRONMENT: Final[dict[str, str]] = {
     # Blocks of 64 KiB and more get pages of their own, which go back when they are freed.
@@ -46,19 +46,11 @@ def measure(step: Callable[[], object]) -> int | None:
         return None
     step()
     step()
-    gc.collect()
-    _trim()
+    hand_back()
     _CLEAR_REFS.write_text(_RESET_PEAK)
     base = _status_bytes("VmRSS")
     step()
     return _status_bytes("VmHWM") - base
-
-
-def _trim() -> None:
-    """Hand all free memory of the C heap back to the kernel, where the C library can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
 
 
 def _status_bytes(field: str) -> int:

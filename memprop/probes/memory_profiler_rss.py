@@ -1,10 +1,10 @@
 """What memory_profiler sees: resident memory of the process, read by a second process."""
 
-import gc
 import warnings
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from memprop.probes.heap import hand_back
 from memprop.probes.psutil_rss import repeat
 
 _INTERVAL_SECONDS: Final = 0.001
@@ -16,7 +16,7 @@ _BYTES_PER_MIB: Final = 2**20
 def measure(step: Callable[[], object]) -> int | None:
     """Growth of memory_profiler's peak while ``step`` is repeated, in bytes."""
     step()
-    gc.collect()
+    hand_back()
     base = _peak_mib(repeat, lambda: None, 0.0)
     return round((_peak_mib(repeat, step, _LEAST_SECONDS) - base) * _BYTES_PER_MIB)
 

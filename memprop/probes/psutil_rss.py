@@ -1,12 +1,13 @@
 """What psutil sees: resident memory of the process, read every millisecond by a thread."""
 
-import gc
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 import psutil
+
+from memprop.probes.heap import hand_back
 
 _INTERVAL_SECONDS: Final = 0.001
 _LEAST_SECONDS: Final = 0.1
@@ -16,7 +17,7 @@ _LEAST_SECONDS: Final = 0.1
 def measure(step: Callable[[], object]) -> int | None:
     """Growth of the largest reading while ``step`` is repeated, in bytes."""
     step()
-    gc.collect()
+    hand_back()
     process = psutil.Process()
     base = peak = process.memory_info().rss
     done = threading.Event()
