@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from memprop.errors import ScheduleError
 from memprop.graph.autodiff import differentiate
-from memprop.graph.graph import Graph, Operator
+from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, with_updates
 from memprop.schedules.actions import Action, Compute, Free, Schedule
+from memprop.schedules.order import in_order
 
 
 def textbook(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
@@ -30,7 +31,7 @@ def lean(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
     operand that dies; everything is freed at its last use. Nothing is computed twice.
     """
     graph = with_updates(differentiate(forward, "lean"), optimizer)
-    return Schedule(name="lean", graph=graph, actions=tuple(_free_at_last_use(graph)))
+    return Schedule(name="lean", graph=graph, actions=in_order(graph, graph.operators))
 
 
 def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
@@ -43,8 +44,7 @@ def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
         raise ScheduleError(
             "the schedule 'inference' keeps nothing for backward: ask for mode='inference'"
         )
-    actions = tuple(_free_at_last_use(forward))
-    return Schedule(name="inference", graph=forward, actions=actions)
+    return Schedule(name="inference", graph=forward, actions=in_order(forward, forward.operators))
 
 
 def _keep_all(graph: Graph) -> Iterator[Action]:
@@ -57,38 +57,3 @@ def _keep_all(graph: Graph) -> Iterator[Action]:
     for name in (*(variable.name for variable in graph.sources), *made):
         if name not in consumed and not graph.survives(name):
             yield Free(variable=name)
-
-
-def _free_at_last_use(graph: Graph) -> Iterator[Action]:
-    last_use = _last_uses(graph)
-    for operator in graph.operators:
-        dying = {
-            name: None  # a dict, for it keeps the order
-            for name in (*operator.inputs, *operator.outputs)
-            if last_use[name] == operator.name and not graph.survives(name)
-        }
-        into = _overwrites(graph, operator, dying)
-        yield Compute(operator=operator.name, into=into)
-        taken = {operand for _, operand in into}
-        yield from (Free(variable=name) for name in dying if name not in taken)
-
-
-def _last_uses(graph: Graph) -> dict[str, str]:
-    """The last operator that reads each variable, or that writes it if none reads it."""
-    return {
-        name: operator.name
-        for operator in graph.operators
-        for name in (*operator.inputs, *operator.outputs)
-    }
-
-
-def _overwrites(
-    graph: Graph, operator: Operator, dying: dict[str, None]
-) -> tuple[tuple[str, str], ...]:
-    """The pairs in which a target takes over the buffer of an operand that dies here."""
-    chosen = dict(operator.pairs(operator.definition.updates))
-    for target, operand in operator.pairs(operator.definition.in_place):
-        fits = graph.by_name[target].spec == graph.by_name[operand].spec
-        if operand in dying and fits and target not in chosen and operand not in chosen.values():
-            chosen[target] = operand
-    return tuple(chosen.items())

@@ -1,0 +1,73 @@
+"""From an order of operators to a schedule: what is freed when, and what is written over what.
+
+A strategy decides in which order the operators run and which of them run again; everything else
+follows. A value is read from its latest computation, so it lives from there to its last read
+before it is computed again, and not an action longer.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from memprop.graph.graph import Graph, Operator
+from memprop.schedules.actions import Action, Compute, Free
+
+
+def in_order(graph: Graph, order: Sequence[Operator]) -> tuple[Action, ...]:
+    """The actions that run ``order``, freeing each value at its last use.
+
+    Args:
+        graph: the step.
+        order: its operators, each at least once; one that stands there again is recomputed. A
+            recomputation that nothing reads is left out.
+    """
+    useful = _without_waste(graph, order)
+    return tuple(_actions(graph, useful, _dying(graph, useful)))
+
+
+def _without_waste(graph: Graph, order: Sequence[Operator]) -> list[Operator]:
+    """``order`` without the repetitions whose results are not read."""
+    times = Counter(operator.name for operator in order)
+    awaited = set(graph.outputs)
+    useful = []
+    for operator in reversed(order):
+        if times[operator.name] > 1 and awaited.isdisjoint(operator.outputs):
+            times[operator.name] -= 1
+            continue
+        awaited.difference_update(operator.outputs)
+        awaited.update(operator.inputs)
+        useful.append(operator)
+    return useful[::-1]
+
+
+def _dying(graph: Graph, order: Sequence[Operator]) -> list[dict[str, None]]:
+    """For each place in ``order`` the values used for the last time, in the order of their use."""
+    awaited: set[str] = set()
+    found = []
+    for operator in reversed(order):
+        used = dict.fromkeys((*operator.inputs, *operator.outputs))  # a dict keeps the order
+        found.append({n: None for n in used if n not in awaited and not graph.survives(n)})
+        awaited.difference_update(operator.outputs)
+        awaited.update(operator.inputs)
+    return found[::-1]
+
+
+def _actions(
+    graph: Graph, order: Sequence[Operator], dying: Sequence[dict[str, None]]
+) -> Iterator[Action]:
+    for operator, dead in zip(order, dying, strict=True):
+        into = _overwrites(graph, operator, dead)
+        yield Compute(operator=operator.name, into=into)
+        taken = {operand for _, operand in into}
+        yield from (Free(variable=name) for name in dead if name not in taken)
+
+
+def _overwrites(
+    graph: Graph, operator: Operator, dying: dict[str, None]
+) -> tuple[tuple[str, str], ...]:
+    """The pairs in which a target takes over the buffer of an operand that dies here."""
+    chosen = dict(operator.pairs(operator.definition.updates))
+    for target, operand in operator.pairs(operator.definition.in_place):
+        fits = graph.by_name[target].spec == graph.by_name[operand].spec
+        if operand in dying and fits and target not in chosen and operand not in chosen.values():
+            chosen[target] = operand
+    return tuple(chosen.items())
