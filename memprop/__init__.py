@@ -20,7 +20,7 @@ from memprop.graph.optimizers import Adam as Adam
 from memprop.graph.optimizers import AdamW as AdamW
 from memprop.graph.optimizers import Momentum as Momentum
 from memprop.models.mlp import MLP as MLP
-from memprop.schedules.actions import Schedule as Schedule
+from memprop.schedules.schedule import Schedule as Schedule
 from memprop.sweep.results import load_results as load_results
 from memprop.traces.trace import Trace as Trace
 from memprop.units import format_bytes as format_bytes

@@ -5,19 +5,19 @@ finitely many straight lines: found once for a model and schedule, then evaluate
 batch sizes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from memprop.checks import check_positive_integer
-from memprop.engine.prepare import Model
+from memprop.engine.prepare import Model, check_slices, schedule_for
 from memprop.engine.step import simulate
 from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.actions import Schedule
-from memprop.traces.trace import Trace
+from memprop.schedules.schedule import Schedule
 from memprop.units import parse_bytes
 
 
@@ -28,6 +28,7 @@ def peak_bytes(
     schedule: str | Schedule = "lean",
     mode: str = "train",
     optimizer: str | Optimizer | None = None,
+    update: str = "at_end",
 ) -> int | NDArray[np.int64]:
     """The peak of a step in bytes, for one batch size or an array of them.
 
@@ -37,38 +38,17 @@ def peak_bytes(
         schedule: a name, or a schedule of your own.
         mode: "train" or "inference".
         optimizer: a name, or ``mp.Adam(1e-3)``.
+        update: "at_end" or "in_backward".
 
     Returns:
         An integer, or an int64 array of the shape of ``batch``: what ``simulate(...).peak`` is for
         each, to the byte.
     """
-    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
-    lines = _lines(simulate(model, size, **how) for size in (1, 2))
+    how = (model, schedule, mode, optimizer, update)
     given: Any = batch
     if np.ndim(given) == 0:
-        return _peak(lines, check_positive_integer("batch", given))
-    return _peaks(lines, np.asarray(given))
-
-
-def _peak(lines: list[tuple[int, int]], size: int) -> int:
-    """The highest of ``lines`` at one batch size."""
-    peak = max(constant + slope * size for constant, slope in lines)
-    if peak >= 2**63:
-        raise InvalidValueError(f"a step of batch {size} would take more than 2^63 bytes")
-    return peak
-
-
-def _peaks(lines: list[tuple[int, int]], sizes: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The highest of ``lines`` at each batch size."""
-    if sizes.dtype.kind not in "iu":
-        raise InvalidTypeError(f"batch must hold integers, got the dtype {sizes.dtype}")
-    if sizes.size and sizes.min() < 1:
-        raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
-    _peak(lines, int(sizes.max(initial=1)))  # the largest must be countable
-    peaks = np.zeros(sizes.shape, dtype=np.int64)
-    for constant, slope in lines:
-        np.maximum(peaks, constant + slope * sizes.astype(np.int64), out=peaks)
-    return peaks
+        return _peak(_lines(how), check_positive_integer("batch", given))
+    return _peaks(_lines(how), np.asarray(given))
 
 
 def max_batch(
@@ -78,6 +58,7 @@ def max_batch(
     schedule: str | Schedule = "lean",
     mode: str = "train",
     optimizer: str | Optimizer | None = None,
+    update: str = "at_end",
 ) -> int:
     """The largest batch size whose peak stays within ``budget``; 0 if not even one sample fits.
 
@@ -87,23 +68,42 @@ def max_batch(
         schedule: a name, or a schedule of your own.
         mode: "train" or "inference".
         optimizer: a name, or ``mp.Adam(1e-3)``.
+        update: "at_end" or "in_backward".
     """
     room = parse_bytes(budget)
-    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
-    lines = _lines(simulate(model, size, **how) for size in (1, 2))
-    if any(constant > room for constant, slope in lines if slope == 0):
+    lines = _lines((model, schedule, mode, optimizer, update))
+    if any(constant > room for constant, slope in lines.each if slope == 0):
         return 0
-    return max(0, min((room - constant) // slope for constant, slope in lines if slope > 0))
+    rows = min((room - constant) // slope for constant, slope in lines.each if slope > 0)
+    return max(0, rows) * lines.slices
 
 
-def _lines(traces: Iterable[Trace]) -> list[tuple[int, int]]:
-    """Live bytes as lines ``(constant, slope)`` over the batch size, those that can be highest.
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The peak of a step as the highest of straight lines over the samples of a slice.
 
-    Args:
-        traces: of a step with batch sizes 1 and 2. The events are the same for every batch size,
-            and two points make a line.
+    Attributes:
+        each: ``(constant, slope)`` pairs.
+        slices: into how many slices the step takes its batch.
     """
-    one, two = (trace.live.total for trace in traces)
+
+    each: list[tuple[int, int]]
+    slices: int
+
+
+def _lines(how: tuple[Model, str | Schedule, str, str | Optimizer | None, str]) -> _Lines:
+    """Live bytes as lines over the batch size, those that can be highest.
+
+    The events are the same for every batch size, and two points make a line.
+    """
+    slices = schedule_for(*how).slices
+    model, schedule, mode, optimizer, update = how
+    one, two = (
+        simulate(
+            model, rows * slices, schedule=schedule, mode=mode, optimizer=optimizer, update=update
+        ).live.total
+        for rows in (1, 2)
+    )
     slopes = two - one
     constants = one - slopes
     # Of two lines the one with both the smaller slope and the smaller constant is never higher.
@@ -112,4 +112,30 @@ def _lines(traces: Iterable[Trace]) -> list[tuple[int, int]]:
     for place in steepest_first:
         if not kept or constants[place] > kept[-1][0]:
             kept.append((int(constants[place]), int(slopes[place])))
-    return kept
+    return _Lines(kept, slices)
+
+
+def _peak(lines: _Lines, size: int) -> int:
+    """The highest of ``lines`` at one batch size."""
+    check_slices(size, lines.slices)
+    peak = max(constant + slope * (size // lines.slices) for constant, slope in lines.each)
+    if peak >= 2**63:
+        raise InvalidValueError(f"a step of batch {size} would take more than 2^63 bytes")
+    return peak
+
+
+def _peaks(lines: _Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The highest of ``lines`` at each batch size."""
+    if sizes.dtype.kind not in "iu":
+        raise InvalidTypeError(f"batch must hold integers, got the dtype {sizes.dtype}")
+    if not sizes.size:
+        return np.zeros(sizes.shape, dtype=np.int64)
+    if sizes.min() < 1:
+        raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
+    uneven = sizes[sizes % lines.slices != 0]
+    _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it cannot be told
+    rows = sizes.astype(np.int64) // lines.slices
+    peaks = np.zeros(sizes.shape, dtype=np.int64)
+    for constant, slope in lines.each:
+        np.maximum(peaks, constant + slope * rows, out=peaks)
+    return peaks

@@ -23,3 +23,7 @@ computes L, s and J from the output, ``end`` frees what the schedule kept to the
 
 MODES: Final = ("train", "inference")
 """``train`` runs the whole step, ``inference`` the forward pass to the output alone."""
+
+UPDATES: Final = ("at_end", "in_backward")
+"""When an optimizer updates a parameter: after backward, or as soon as its gradient is complete,
+which is then let go of."""

@@ -7,40 +7,51 @@ from numpy.typing import ArrayLike
 
 from memprop.errors import DataError, InvalidTypeError, InvalidValueError
 from memprop.graph.graph import Graph, Variable
+from memprop.graph.slices import slice_of
 
 
 def check_inputs(
-    graph: Graph, batch: int, arrays: Mapping[str, ArrayLike | None]
+    graph: Graph, batch: int, arrays: Mapping[str, ArrayLike | None], slices: int = 1
 ) -> dict[str, np.ndarray]:
-    """The arrays that ``graph`` takes as inputs, each of the right shape, type and range.
+    """The arrays that a step takes as inputs, each of the right shape, type and range.
 
     Args:
         graph: the step.
         batch: the number of rows that every array must have.
         arrays: by variable: ``x``, and ``y`` in training.
+        slices: into how many slices the step takes its batch; the arrays are returned as such.
 
     Raises:
         InvalidValueError: an array is missing, or has a wrong shape.
         InvalidTypeError: an array has a type that cannot be used.
         DataError: NaN, infinity, or labels out of range.
     """
-    wanted = [variable for variable in graph.sources if variable.category == "input"]
-    return {v.name: _check(graph, v, batch, arrays.get(v.name)) for v in wanted}
+    rows = batch // slices
+    checked: dict[str, np.ndarray] = {}
+    parts = {}
+    for variable in graph.sources:
+        if variable.category == "input":
+            name, number = slice_of(variable.name)
+            if name not in checked:
+                checked[name] = _check(graph, variable, name, batch, arrays.get(name))
+            start = 0 if number is None else (number - 1) * rows
+            parts[variable.name] = checked[name][start : start + rows]
+    return parts
 
 
-def _check(graph: Graph, variable: Variable, batch: int, given: ArrayLike | None) -> np.ndarray:
+def _check(
+    graph: Graph, variable: Variable, name: str, batch: int, given: ArrayLike | None
+) -> np.ndarray:
     if given is None:
-        raise InvalidValueError(f"a training step needs {variable.name}: pass {variable.name}=...")
-    array = as_array(variable.name, given)
+        raise InvalidValueError(f"a training step needs {name}: pass {name}=...")
+    array = as_array(name, given)
     expected = variable.shape_at(batch)
     if array.shape != expected:
-        raise InvalidValueError(
-            f"{variable.name} must have the shape {expected}, got {array.shape}"
-        )
+        raise InvalidValueError(f"{name} must have the shape {expected}, got {array.shape}")
     if variable.dtype == "int64":
-        _check_labels(variable.name, array, _classes(graph, variable.name))
+        _check_labels(name, array, _classes(graph, variable.name))
     else:
-        check_numbers(variable.name, array, variable.dtype)
+        check_numbers(name, array, variable.dtype)
     return array
 
 

@@ -1,18 +1,20 @@
 """From what a user names (a model, a schedule, an optimizer) to a schedule that can be run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import numpy as np
 
-from memprop.errors import InvalidTypeError, ScheduleError, unknown_name
+from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
-from memprop.schedules.actions import Schedule
+from memprop.graph.slices import sliced
 from memprop.schedules.check import check
 from memprop.schedules.names import strategy_named
+from memprop.schedules.schedule import Schedule
 from memprop.schedules.store import inference
-from memprop.terms import MODES
+from memprop.terms import MODES, UPDATES
 
 Mode = Literal["train", "inference"]
 
@@ -35,6 +37,8 @@ def schedule_for(
     schedule: str | Schedule = "lean",
     mode: str = "train",
     optimizer: str | Optimizer | None = None,
+    update: str = "at_end",
+    batch: int | None = None,
 ) -> Schedule:
     """The schedule of one step of ``model``.
 
@@ -43,10 +47,12 @@ def schedule_for(
         schedule: a name, such as "lean", or a schedule of your own, which is checked. Inference
             has its own schedule whatever is named here.
         mode: "train" or "inference".
-        optimizer: updates the parameters at the end of a training step.
+        optimizer: updates the parameters in a training step.
+        update: "at_end" of the step, or "in_backward": each as soon as its gradient is complete.
+        batch: samples of the step; ``None`` for a schedule that does not depend on them.
 
     Raises:
-        UnknownNameError: no schedule, mode or optimizer has that name.
+        UnknownNameError: no schedule, mode, optimizer or update has that name.
         ScheduleError: your schedule cannot be run.
     """
     if isinstance(model, type) or not callable(getattr(model, "graph", None)):
@@ -55,21 +61,50 @@ def schedule_for(
         )
     if mode not in MODES:
         raise unknown_name("mode", mode, MODES)
+    if update not in UPDATES:
+        raise unknown_name("update", update, UPDATES)
     chosen = optimizer_named(optimizer)
+    forward = model.graph(mode)
     if isinstance(schedule, Schedule):
         check(schedule)
-        _check_belongs(schedule, model.graph(mode), chosen)
+        _check_belongs(schedule, forward, chosen)
+        found = schedule
+    elif mode == "inference":
+        strategy_named(schedule)
+        found = inference(forward)
+    else:
+        found = strategy_named(schedule).schedule(forward, chosen, update)
+    if batch is not None:
+        check_slices(batch, found.slices)
+    return replace(found, batch=batch)
+
+
+def resliced(schedule: str | Schedule, batch: int, largest: int) -> str | Schedule:
+    """``schedule`` for another batch size, in slices of at most ``largest`` samples.
+
+    A schedule of the user's own is left as it is.
+    """
+    if isinstance(schedule, Schedule) or (strategy := strategy_named(schedule)).slices == 1:
         return schedule
-    strategy = strategy_named(schedule)
-    if mode == "inference":
-        return inference(model.graph("inference"))
-    return strategy(model.graph("train"), chosen)
+    fewest = -(-batch // largest)
+    slices = next(d for d in range(fewest, batch + 1) if batch % d == 0)
+    return strategy.in_slices(slices).name
+
+
+def check_slices(batch: int, slices: int) -> None:
+    """Raise unless ``batch`` samples can be taken in equal slices."""
+    if batch % slices:
+        raise InvalidValueError(
+            f"a batch of {batch} cannot be taken in {slices} equal slices: "
+            f"choose a batch that is a multiple of {slices}"
+        )
 
 
 def _check_belongs(schedule: Schedule, forward: Graph, optimizer: Optimizer | None) -> None:
     """Raise unless a schedule of the user's own is one for this model, mode and optimizer."""
     graph = schedule.graph
-    if _forward(graph) != _forward(forward):
+    whole = forward if schedule.slices == 1 else sliced(forward, schedule.slices)
+    if _forward(graph) != _forward(whole):
         raise ScheduleError("the schedule was made for another model, or for another mode")
     updates = {operator.rule for operator in graph.operators if operator.phase == "update"}
     if optimizer is not None and optimizer.rule not in updates:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from memprop.graph.graph import Operator
 from memprop.graph.rules import Kernel
-from memprop.schedules.actions import Compute, Free, Schedule
+from memprop.schedules.actions import Compute, Free
+from memprop.schedules.schedule import Schedule
 from memprop.terms import PHASES
 
 

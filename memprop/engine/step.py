@@ -12,14 +12,14 @@ from memprop.checks import check_positive_integer
 from memprop.engine.arrays import Arena, Arrays, Heap
 from memprop.engine.inputs import as_array, check_inputs
 from memprop.engine.log import Log
-from memprop.engine.prepare import Model, schedule_for
+from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
 from memprop.engine.shapes import Shapes
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Variable
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.actions import Schedule
+from memprop.schedules.schedule import Schedule
 from memprop.traces.events import TracedOperator, TracedVariable
 from memprop.traces.trace import Trace
 
@@ -43,6 +43,8 @@ class Step:
         optimizer: a name such as "adam", or ``mp.Adam(1e-3)``; its state belongs to this step.
         allocator: "arena" for one buffer planned beforehand, "heap" for a buffer per variable.
         record: whether each run leaves a trace.
+        update: when the optimizer updates a parameter: "at_end" of the step, or "in_backward", as
+            soon as its gradient is complete; the gradient is then freed and is no output.
 
     Raises:
         MempropError: an argument is wrong; the message says which and what was expected.
@@ -57,35 +59,43 @@ class Step:
         optimizer: str | Optimizer | None = None,
         allocator: str = "arena",
         record: bool = True,
+        update: str = "at_end",
     ) -> None:
         if not isinstance(allocator, str) or allocator not in ALLOCATORS:
             raise unknown_name("allocator", allocator, ALLOCATORS)
         self.mode = mode
         self.allocator = allocator
-        self.schedule = schedule_for(model, schedule, mode, optimizer)
-        self._program = compile_schedule(self.schedule)
-        size = check_positive_integer("batch", batch)
-        _check_size(self._program, size)  # before any array is made
-        self._persistent = _persistent_arrays(self.schedule, model)
+        self.batch = check_positive_integer("batch", batch)
+        self.schedule = schedule_for(model, schedule, mode, optimizer, update, self.batch)
+        self._made_from = (model, schedule, mode, optimizer, update)
         self._record = record
-        graph = self.schedule.graph
+        self._program = compile_schedule(self.schedule)
+        _check_size(self._program)  # before any array is made
+        self._persistent = _persistent_arrays(self.schedule, model)
+        self._begin()
+
+    def _begin(self) -> None:
+        graph, rows = self.schedule.graph, _rows(self.schedule)
         self._outputs = {
             v.name: place for place, v in enumerate(graph.variables) if v.name in graph.outputs
         }
-        self._begin(size)
-
-    def _begin(self, batch: int) -> None:
-        self.batch = batch
-        self._arrays = ALLOCATORS[self.allocator](self._program, batch, self._persistent)
+        self._arrays = ALLOCATORS[self.allocator](self._program, rows, self._persistent)
         self._log = Log.for_program(self._program) if self._record else None
         self._results: dict[str, np.ndarray] = {}
 
     def with_batch(self, batch: SupportsIndex) -> "Step":
-        """This step for another batch size, on the same parameters and optimizer state."""
-        size = check_positive_integer("batch", batch)
-        _check_size(self._program, size)
+        """This step for another batch size, on the same parameters and optimizer state.
+
+        Where it is taken in slices, they are no larger than those of this step.
+        """
         other = copy.copy(self)
-        other._begin(size)
+        other.batch = check_positive_integer("batch", batch)
+        model, schedule, mode, optimizer, update = self._made_from
+        again = resliced(schedule, other.batch, largest=_rows(self.schedule))
+        other.schedule = schedule_for(model, again, mode, optimizer, update, other.batch)
+        other._program = compile_schedule(other.schedule)
+        _check_size(other._program)
+        other._begin()
         return other
 
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None) -> Any:
@@ -98,7 +108,8 @@ class Step:
             MempropError: ``x`` or ``y`` has a wrong shape, type or value.
         """
         self.release()
-        inputs = check_inputs(self.schedule.graph, self.batch, {"x": x, "y": y})
+        graph, slices = self.schedule.graph, self.schedule.slices
+        inputs = check_inputs(graph, self.batch, {"x": x, "y": y}, slices)
         self._arrays.begin(inputs)
         try:
             with np.errstate(all="ignore"):
@@ -163,7 +174,7 @@ class Step:
         self._check_has_run()
         about = {"simulated": False, "allocator": self.allocator}
         outputs = copy.deepcopy(self.outputs)  # the arena is written over by the next run
-        return _trace(self._program, self.batch, self.mode, self._log, about, outputs)
+        return _trace(self._program, self.mode, self._log, about, outputs)
 
 
 def trace(
@@ -175,6 +186,7 @@ def trace(
     mode: str = "train",
     optimizer: str | Optimizer | None = None,
     allocator: str = "heap",
+    update: str = "at_end",
 ) -> Trace:
     """Run one real step of ``model`` on all of ``x`` and ``y`` and say where every byte went.
 
@@ -184,7 +196,7 @@ def trace(
     samples = as_array("x", x)
     if samples.ndim != 2 or not len(samples):
         raise InvalidValueError(f"x must have the shape (batch, inputs), got {samples.shape}")
-    step = Step(model, len(samples), schedule, mode, optimizer, allocator)
+    step = Step(model, len(samples), schedule, mode, optimizer, allocator, update=update)
     step(samples, y)
     return step.trace
 
@@ -196,6 +208,7 @@ def simulate(
     schedule: str | Schedule = "lean",
     mode: str = "train",
     optimizer: str | Optimizer | None = None,
+    update: str = "at_end",
 ) -> Trace:
     """The trace that a step would leave, without allocating or computing anything.
 
@@ -203,34 +216,34 @@ def simulate(
     :class:`Step`.
     """
     size = check_positive_integer("batch", batch)
-    program = compile_schedule(schedule_for(model, schedule, mode, optimizer))
-    _check_size(program, size)
+    program = compile_schedule(schedule_for(model, schedule, mode, optimizer, update, size))
+    _check_size(program)
     log = Log.for_program(program)
-    run(program, Shapes(program, size), log)
-    return _trace(program, size, mode, log, {"simulated": True}, None)
+    run(program, Shapes(program, size // program.schedule.slices), log)
+    return _trace(program, mode, log, {"simulated": True}, None)
 
 
 def _trace(
     program: Program,
-    batch: int,
     mode: str,
     log: Log,
     about: Mapping[str, Any],
     outputs: Mapping[str, Any] | None,
 ) -> Trace:
     schedule = program.schedule
+    rows = _rows(schedule)
     operators = (TracedOperator(op.name, op.phase, op.layer) for op in schedule.graph.operators)
     described = {
         "mode": mode,
         "schedule": schedule.name,
-        "batch": batch,
-        "flops": schedule.flops.at(batch),
-        "recomputed_flops": schedule.recomputed_flops.at(batch),
+        "batch": schedule.batch,
+        "flops": schedule.flops,
+        "recomputed_flops": schedule.recomputed_flops,
         **about,
     }
     return Trace(
         events=log.events(program),
-        variables=tuple(_traced(v, batch) for v in schedule.graph.variables),
+        variables=tuple(_traced(v, rows) for v in schedule.graph.variables),
         operators=tuple(operators),
         about=MappingProxyType(described),
         outputs=outputs,
@@ -248,11 +261,18 @@ def _traced(variable: Variable, batch: int) -> TracedVariable:
     )
 
 
-def _check_size(program: Program, batch: int) -> None:
+def _rows(schedule: Schedule) -> int:
+    """The value of the batch size that stands in the shapes: the samples of a slice."""
+    assert schedule.batch is not None  # noqa: S101 - schedule_for() was given one
+    return schedule.batch // schedule.slices
+
+
+def _check_size(program: Program) -> None:
     """Raise unless all bytes of the step fit into the integers that count them."""
-    if sum(v.nbytes.at(batch) for v in program.schedule.graph.variables) >= 2**63:
+    schedule = program.schedule
+    if sum(v.nbytes.at(_rows(schedule)) for v in schedule.graph.variables) >= 2**63:
         raise InvalidValueError(
-            f"a step of batch {batch} would take more than 2^63 bytes: "
+            f"a step of batch {schedule.batch} would take more than 2^63 bytes: "
             "choose a smaller batch or narrower layers"
         )
 

@@ -15,6 +15,7 @@ from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule, extend
 from memprop.graph.graph import Graph, Operator, Variable
 from memprop.graph.rules import Gradient, rule
+from memprop.graph.slices import in_slice, slice_of
 
 Form = Literal["textbook", "lean"]
 
@@ -60,7 +61,9 @@ def _leaving_residuals(
 ) -> tuple[Operator, tuple[Variable, ...]]:
     """``operator`` by its lean rule, whose results beyond the operator's own are residuals."""
     lean_rule = str(operator.definition.lean_rule)
+    _, number = slice_of(operator.name)
     suffix = "" if operator.layer is None else str(operator.layer)
+    suffix += "" if number is None else in_slice("", number)
     residuals = rule(lean_rule).writes[len(operator.outputs) :]
     return apply_rule(
         lean_rule,

@@ -6,7 +6,7 @@ gradient is read only, so that whoever ran the step can still look at it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -125,8 +125,15 @@ def optimizer_named(given: str | Optimizer | None) -> Optimizer | None:
     return OPTIMIZERS[given]()
 
 
-def with_updates(graph: Graph, optimizer: Optimizer | None) -> Graph:
-    """``graph``, which has gradients, followed by the update of every parameter."""
+def with_updates(graph: Graph, optimizer: Optimizer | None, update: str = "at_end") -> Graph:
+    """``graph``, which has gradients, with the update of every parameter.
+
+    Args:
+        graph: forward and backward.
+        optimizer: how parameters are updated; ``None`` leaves the graph as it is.
+        update: "at_end" updates after backward; "in_backward" as soon as a gradient is complete
+            and nothing reads the parameter any more, and the gradients are no outputs then.
+    """
     if optimizer is None:
         return graph
     variables: list[Variable] = []
@@ -148,7 +155,35 @@ def with_updates(graph: Graph, optimizer: Optimizer | None) -> Graph:
         state, operator, made = _update(graph, optimizer, parameter, count)
         variables += [*state, *made]
         operators.append(operator)
-    return extend(graph, variables, operators)
+    updated = extend(graph, variables, operators)
+    return updated if update == "at_end" else _as_soon_as_possible(updated, graph)
+
+
+def _as_soon_as_possible(updated: Graph, graph: Graph) -> Graph:
+    """``updated`` with each update right behind the last operator of ``graph`` it must wait for.
+
+    It waits for its gradient, and for those that read the parameter as it was.
+    """
+    last = {
+        name: place
+        for place, operator in enumerate(graph.operators)
+        for name in (*operator.inputs, *operator.outputs)
+    }
+    due: dict[int, list[Operator]] = {}
+    for operator in updated.operators[len(graph.operators) :]:
+        waits = [last[name] for name in operator.inputs if name in last]
+        due.setdefault(max(waits, default=-1), []).append(operator)
+    # What waits for nothing, counting the steps, is done before the first update.
+    first = min((place for place in due if place >= 0), default=len(graph.operators) - 1)
+    due[first] = due.pop(-1, []) + due.get(first, [])
+    operators = [
+        following
+        for place, operator in enumerate(graph.operators)
+        for following in (operator, *due.get(place, ()))
+    ]
+    applied = {f"d{parameter.name}" for parameter in graph.parameters}
+    outputs = tuple(name for name in updated.outputs if name not in applied)
+    return replace(updated, operators=tuple(operators), outputs=outputs)
 
 
 def _update(

@@ -14,7 +14,7 @@ from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
 from memprop.models import training
 from memprop.models.build import forward_graph
-from memprop.schedules.actions import Schedule
+from memprop.schedules.schedule import Schedule
 from memprop.terms import MODES
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ class MLP:
         batch: SupportsIndex = 64,
         optimizer: str | Optimizer = "adam",
         schedule: str | Schedule = "lean",
+        update: str = "at_end",
         validation: tuple[ArrayLike, ArrayLike] | None = None,
         seed: int = 0,
         progress: bool | None = None,
@@ -130,6 +131,7 @@ class MLP:
             batch: samples per step; the last step of an epoch takes what is left.
             optimizer: a name, or ``mp.Adam(1e-3)``.
             schedule: how each step keeps and recomputes.
+            update: when a step updates a parameter: "at_end", or "in_backward".
             validation: samples and labels to score after every epoch.
             seed: of the order of the samples.
             progress: whether to show a bar; ``None`` shows it if stderr is a terminal.
@@ -149,6 +151,7 @@ class MLP:
             batch=batch,
             optimizer=optimizer,
             schedule=schedule,
+            update=update,
             validation=validation,
             seed=seed,
             progress=progress,

@@ -16,7 +16,7 @@ from memprop.engine.prepare import Model
 from memprop.engine.step import Step
 from memprop.errors import DataError, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer, optimizer_named
-from memprop.schedules.actions import Schedule
+from memprop.schedules.schedule import Schedule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ def fit(
     batch: SupportsIndex,
     optimizer: str | Optimizer,
     schedule: str | Schedule,
+    update: str,
     validation: tuple[ArrayLike, ArrayLike] | None,
     seed: int,
     progress: bool | None,
@@ -45,7 +46,7 @@ def fit(
     data = _samples(model, x, y)
     held_out = None if validation is None else _samples(model, *_pair(validation))
     size = min(check_positive_integer("batch", batch), len(data[0]))
-    step = Step(model, size, schedule, optimizer=optimizer, record=False)
+    step = Step(model, size, schedule, optimizer=optimizer, record=False, update=update)
     generator = np.random.default_rng(check_seed(seed))
     rows = []
     with _progress(check_positive_integer("epochs", epochs), progress) as report:

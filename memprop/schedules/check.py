@@ -5,7 +5,8 @@ It shares nothing with the engine but the schedule itself, so that each can witn
 
 from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleError
 from memprop.graph.graph import Graph, Operator
-from memprop.schedules.actions import Compute, Free, Schedule
+from memprop.schedules.actions import Compute, Free
+from memprop.schedules.schedule import Schedule
 from memprop.terms import PERSISTENT
 
 

@@ -1,20 +1,131 @@
-"""Schedules by name, as users and specs write them."""
+"""Schedules by name, as users and specs write them: "lean", "every:4", "sqrt+microbatch:2".
 
-from collections.abc import Callable, Mapping
+A name is a kind with its argument, and may add in how many slices the batch is taken.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
-from memprop.errors import InvalidTypeError, unknown_name
-from memprop.graph.graph import Graph
+from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
+from memprop.graph.graph import Graph, Operator
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.actions import Schedule
-from memprop.schedules.store import inference, lean, textbook
+from memprop.schedules.every import every, sqrt
+from memprop.schedules.recompute import as_built, in_that_order
+from memprop.schedules.revolve import revolve
+from memprop.schedules.schedule import Schedule
+from memprop.schedules.store import inference, textbook
 
-Strategy = Callable[[Graph, Optimizer | None], Schedule]
+_MICROBATCH: Final = "microbatch"
 
-STRATEGIES: Final[Mapping[str, Strategy]] = MappingProxyType(
-    {"textbook": textbook, "lean": lean, "inference": inference}
+
+class _Kind(NamedTuple):
+    """How a kind of strategy is written, and the order it makes of a training step."""
+
+    written: str
+    order: Callable[..., Sequence[Operator]] | None = None
+    argument: str = ""
+    """What the number after the colon counts; empty where there is none."""
+
+
+_KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
+    {
+        "textbook": _Kind("textbook"),
+        "lean": _Kind("lean", as_built),
+        "every": _Kind("every:k", every, "layers in a segment"),
+        "sqrt": _Kind("sqrt", sqrt),
+        "revolve": _Kind("revolve:c", revolve, "stored states"),
+        "inference": _Kind("inference"),
+    }
 )
+
+WRITTEN: Final = (*(kind.written for kind in _KINDS.values()), f"{_MICROBATCH}:m")
+"""How every strategy is written, for messages and help."""
+
+STRATEGIES: Final = ("textbook", "lean", "sqrt", "inference")
+"""The strategies that need no number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """What a name means.
+
+    Attributes:
+        name: as the user wrote it, without spaces.
+        kind: what comes before the colon.
+        argument: the number behind it.
+        slices: into how many slices the batch is taken.
+    """
+
+    name: str
+    kind: str
+    argument: int | None = None
+    slices: int = 1
+
+    def in_slices(self, slices: int) -> "Strategy":
+        """The same strategy with another number of slices."""
+        whole = self.kind if self.argument is None else f"{self.kind}:{self.argument}"
+        name = whole if slices == 1 else f"{whole}+{_MICROBATCH}:{slices}"
+        return replace(self, name=name, slices=slices)
+
+    def schedule(
+        self,
+        forward: Graph,
+        optimizer: Optimizer | None = None,
+        update: str = "at_end",
+    ) -> Schedule:
+        """The schedule of a step, planned once for what it depends on.
+
+        Args:
+            forward: the forward pass of a model.
+            optimizer: updates the parameters.
+            update: when it does; one of :data:`memprop.terms.UPDATES`.
+
+        Raises:
+            ScheduleError: this cannot be done to that model; the message says why.
+        """
+        return _planned(self, forward, optimizer, update)
+
+
+@lru_cache(maxsize=32)
+def _planned(
+    strategy: Strategy, forward: Graph, optimizer: Optimizer | None, update: str
+) -> Schedule:
+    _check_update(strategy, optimizer, update)
+    if strategy.kind == "inference":
+        return inference(forward, optimizer)
+    if strategy.kind == "textbook":
+        return textbook(forward, optimizer)
+    kind = _KINDS[strategy.kind]
+    assert kind.order is not None  # noqa: S101 - the two without an order are done
+    order = kind.order if strategy.argument is None else partial(_with, kind, strategy.argument)
+    return in_that_order(strategy.name, order, forward, optimizer, update, strategy.slices)
+
+
+def _with(kind: _Kind, argument: int, graph: Graph) -> Sequence[Operator]:
+    assert kind.order is not None  # noqa: S101 - only those with an order take an argument
+    return kind.order(graph, argument)
+
+
+def _check_update(strategy: Strategy, optimizer: Optimizer | None, update: str) -> None:
+    if update != "in_backward":
+        return
+    if optimizer is None:
+        raise ScheduleError(
+            "update='in_backward' needs an optimizer: without one nothing is updated"
+        )
+    if strategy.kind == "textbook":
+        raise ScheduleError(
+            "update='in_backward' lets go of gradients, which 'textbook' keeps to the end: "
+            "choose another schedule"
+        )
+    if strategy.slices > 1:
+        raise ScheduleError(
+            "update='in_backward' cannot be combined with microbatch: a gradient is complete only "
+            "after the last slice, and the slices before it need the parameters as they were"
+        )
 
 
 def strategy_named(name: str) -> Strategy:
@@ -22,10 +133,43 @@ def strategy_named(name: str) -> Strategy:
 
     Raises:
         UnknownNameError: there is none; the message lists the known.
+        InvalidValueError: its number is impossible, or the parts make no sense together.
         InvalidTypeError: ``name`` is no string.
     """
     if not isinstance(name, str):
         raise InvalidTypeError(f"schedule must be a name, such as 'lean', got {name!r}")
-    if name not in STRATEGIES:
-        raise unknown_name("schedule", name, STRATEGIES)
-    return STRATEGIES[name]
+    parts = [_parsed(name, part.strip()) for part in name.split("+")]
+    slices = [argument for kind, argument in parts if kind == _MICROBATCH]
+    kinds = [part for part in parts if part[0] != _MICROBATCH]
+    if len(slices) > 1 or len(kinds) > 1:
+        raise InvalidValueError(
+            f"schedule {name!r} names two ways to do one thing: choose one of them"
+        )
+    kind, argument = kinds[0] if kinds else ("lean", None)
+    if slices and kind in ("textbook", "inference"):
+        why = {
+            "textbook": "keeps everything to the end of the step",
+            "inference": "has no gradients",
+        }
+        raise InvalidValueError(
+            f"schedule {name!r} makes no sense: {kind!r} {why[kind]}, so slices would save nothing"
+        )
+    return Strategy(name.replace(" ", ""), kind, argument, (slices or [1])[0] or 1)
+
+
+def _parsed(name: str, part: str) -> tuple[str, int | None]:
+    """The kind and the number of one part of ``name``."""
+    kind, colon, number = (piece.strip() for piece in part.partition(":"))
+    if kind not in _KINDS and kind != _MICROBATCH:
+        raise unknown_name("schedule", part, WRITTEN)
+    counts = "slices of the batch" if kind == _MICROBATCH else _KINDS[kind].argument
+    if not counts:
+        if colon:
+            raise InvalidValueError(f"schedule {kind!r} takes no number, got {name!r}")
+        return kind, None
+    if not (number.isascii() and number.isdigit()) or not 0 < int(number) < 2**31:
+        raise InvalidValueError(
+            f"schedule {kind}:... needs the number of {counts}, a positive integer as in "
+            f"'{kind}:4', got {part!r}"
+        )
+    return kind, int(number)

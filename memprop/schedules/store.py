@@ -9,8 +9,10 @@ from memprop.errors import ScheduleError
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, with_updates
-from memprop.schedules.actions import Action, Compute, Free, Schedule
+from memprop.schedules.actions import Action, Compute, Free
 from memprop.schedules.order import in_order
+from memprop.schedules.recompute import as_built, in_that_order
+from memprop.schedules.schedule import Schedule
 
 
 def textbook(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
@@ -30,8 +32,7 @@ def lean(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
     Derivatives of relu, tanh and sigmoid come from their output; a result is written over an
     operand that dies; everything is freed at its last use. Nothing is computed twice.
     """
-    graph = with_updates(differentiate(forward, "lean"), optimizer)
-    return Schedule(name="lean", graph=graph, actions=in_order(graph, graph.operators))
+    return in_that_order("lean", as_built, forward, optimizer)
 
 
 def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:

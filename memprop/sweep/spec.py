@@ -26,12 +26,11 @@ from memprop.errors import SpecError, unknown_name
 from memprop.graph.optimizers import OPTIMIZERS
 from memprop.models.mlp import ACTIVATIONS, DTYPES, LOSSES
 from memprop.probes import MODULES
-from memprop.schedules.names import STRATEGIES
+from memprop.schedules.names import WRITTEN, strategy_named
 from memprop.sweep.mistakes import first_mistake
 from memprop.terms import MODES
 from memprop.units import parse_bytes, parse_seconds
 
-SCHEDULE_NAMES: Final = tuple(STRATEGIES)
 OPTIMIZER_NAMES: Final = ("none", *OPTIMIZERS)
 WITNESSES: Final = tuple(MODULES)
 
@@ -71,6 +70,10 @@ def _known(what: str, names: Sequence[str]) -> Callable[[str], str]:
     return check
 
 
+def _schedule(name: str) -> str:
+    return strategy_named(name).name
+
+
 def _in_listed_order(witnesses: tuple[str, ...]) -> tuple[str, ...]:
     """The order in which witnesses are written changes no result, so it must change no key."""
     return tuple(name for name in WITNESSES if name in witnesses)
@@ -99,7 +102,7 @@ Axis = Annotated[Values[T], AfterValidator(_not_empty)]
 Count = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Mode = Annotated[str, AfterValidator(_known("mode", MODES))]
-ScheduleName = Annotated[str, AfterValidator(_known("schedule", SCHEDULE_NAMES))]
+ScheduleName = Annotated[str, AfterValidator(_schedule)]
 Activation = Annotated[str, AfterValidator(_known("activation", ACTIVATIONS))]
 OptimizerName = Annotated[str, AfterValidator(_known("optimizer", OPTIMIZER_NAMES))]
 Loss = Annotated[str, AfterValidator(_known("loss", LOSSES))]
@@ -136,7 +139,7 @@ class GridSpec(_Table):
     batch: Axis[Count] = Field(description=_COUNT)
     width: Axis[Count] = Field(description=_COUNT)
     mode: Axis[Mode] = Field(default=("train",), description=_one_of(MODES))
-    schedule: Axis[ScheduleName] = Field(default=("lean",), description=_one_of(SCHEDULE_NAMES))
+    schedule: Axis[ScheduleName] = Field(default=("lean",), description=_one_of(WRITTEN))
     activation: Axis[Activation] = Field(default=("relu",), description=_one_of(ACTIVATIONS))
     optimizer: Axis[OptimizerName] = Field(default=("none",), description=_one_of(OPTIMIZER_NAMES))
     loss: Axis[Loss] = Field(default=("cross_entropy",), description=_one_of(LOSSES))

@@ -51,6 +51,19 @@ def test_inference_takes_what_the_ledger_says(activation):
         assert_ledger_is_traced(step, x, None)
 
 
+@pytest.mark.parametrize("schedule", ["every:2", "sqrt", "revolve:2", "microbatch:4"])
+def test_recomputing_takes_what_the_ledger_says(schedule):
+    for activation, loss, update in itertools.product(
+        ("relu", "gelu"), LOSSES, ("at_end", "in_backward")
+    ):
+        if schedule.startswith("microbatch") and update == "in_backward":
+            continue  # refused
+        mlp = model(6, 96, 40, 10, activation=activation, loss=loss, l2=0.1)
+        x, y = data(mlp, batch=192)
+        step = mp.Step(mlp, len(x), schedule, optimizer="adam", allocator="heap", update=update)
+        assert_ledger_is_traced(step, x, y)
+
+
 def test_narrow_layers_hide_no_copies():
     for inputs, width, outputs, batch in itertools.product((1, 3), (1, 2), (1, 2), (1, 5000)):
         mlp = model(2, width, inputs, outputs, l2=0.1)

@@ -8,7 +8,7 @@ from cases import ACTIVATIONS, DTYPES, LOSSES, data, model
 
 import memprop as mp
 from memprop.schedules.check import check
-from memprop.schedules.names import STRATEGIES
+from memprop.schedules.names import STRATEGIES, strategy_named
 
 
 @pytest.mark.parametrize("depth", range(1, 7))
@@ -87,7 +87,7 @@ def test_every_schedule_passes_the_reference_machine(schedule, activation):
     for loss, l2, optimizer in itertools.product(LOSSES, (0.0, 0.1), (None, mp.AdamW())):
         mlp = model(3, activation=activation, loss=loss, l2=l2)
         graph = mlp.graph(mode)
-        check(STRATEGIES[schedule](graph, optimizer if mode == "train" else None))
+        check(strategy_named(schedule).schedule(graph, optimizer if mode == "train" else None))
 
 
 def test_lean_never_needs_more_than_textbook():

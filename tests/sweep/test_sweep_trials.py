@@ -10,7 +10,6 @@ from memprop.errors import DataError
 from memprop.models.mlp import ACTIVATIONS
 from memprop.sweep.plan import AXES, Trial, trials
 from memprop.sweep.spec import (
-    SCHEDULE_NAMES,
     WITNESSES,
     GridSpec,
     MeasureSpec,
@@ -137,7 +136,11 @@ counts = st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=3, unique=True
     depth=counts,
     batch=counts,
     mode=st.sampled_from(["train", "inference", ["train", "inference"]]),
-    schedule=st.lists(st.sampled_from(SCHEDULE_NAMES[:2]), min_size=1, unique=True),
+    schedule=st.lists(
+        st.sampled_from(["textbook", "lean", "every:2", "sqrt+microbatch:2"]),
+        min_size=1,
+        unique=True,
+    ),
     activation=st.lists(st.sampled_from(ACTIVATIONS), min_size=1, max_size=2, unique=True),
     l2=st.floats(0, 1e6),
     witnesses=st.lists(st.sampled_from(WITNESSES), unique=True),

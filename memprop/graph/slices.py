@@ -1,0 +1,121 @@
+"""Gradient accumulation: the forward pass over a batch taken slice by slice.
+
+The loss over a batch is the mean of the losses over m slices of equal size, so the gradients of
+the slices add up to those of the batch, up to rounding, and the activations of one slice at a time
+have to be kept. In the graph every slice has operators and variables of its own, named
+``linear_1@2`` and ``z1@2``; the parameters are shared. The batch size that stands in its shapes is
+that of a slice.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from memprop.errors import GraphError
+from memprop.graph.affine import Affine
+from memprop.graph.apply import apply_rule
+from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.rules import Gradient, Rule, register
+
+_MARK: Final = "@"
+
+
+def in_slice(name: str, number: int) -> str:
+    """What ``name`` is called in slice ``number``, counted from 1."""
+    return f"{name}{_MARK}{number}"
+
+
+def slice_of(name: str) -> tuple[str, int | None]:
+    """The name without its slice, and the slice; ``None`` for what all slices share."""
+    base, mark, number = name.partition(_MARK)
+    return base, int(number) if mark else None
+
+
+def sliced(forward: Graph, count: int) -> Graph:
+    """``forward`` taken in ``count`` slices, its loss L the mean of theirs.
+
+    Raises:
+        GraphError: ``forward`` has no loss named L to take the mean of.
+    """
+    if "L" not in forward.by_name:
+        raise GraphError("only a graph with a loss L can be taken in slices")
+    own = _of_one_slice(forward)
+    numbers = range(count, 0, -1)  # autodiff goes backward: it adds up from slice 1 on
+    variables = [v for v in forward.variables if v.name not in own]
+    variables += [replace(v, name=in_slice(v.name, i)) for i in numbers for v in own.values()]
+    operators = [_copy(op, own, i) for i in numbers for op in forward.operators if _is_own(op, own)]
+    losses = [v for v in variables if slice_of(v.name)[0] == "L"][::-1]
+    mean, made = apply_rule(
+        "mean_loss",
+        operator="mean",
+        inputs=losses,
+        outputs=[("L", "activation")],
+        phase="loss",
+        slices=count,
+    )
+    shared = [op for op in forward.operators if not _is_own(op, own)]
+    return replace(
+        forward,
+        variables=(*variables, *made),
+        operators=(*operators, mean, *shared),
+    )
+
+
+def _of_one_slice(forward: Graph) -> dict[str, Variable]:
+    """The variables of which every slice has its own: what L is computed by, and L."""
+    own = {v.name for v in forward.sources if v.category == "input"}
+    for operator in forward.operators:
+        if not own.isdisjoint(operator.inputs) and "L" not in operator.inputs:
+            own.update(operator.outputs + operator.workspace)
+    return {v.name: v for v in forward.variables if v.name in own}
+
+
+def _is_own(operator: Operator, own: dict[str, Variable]) -> bool:
+    return operator.outputs[0] in own
+
+
+def _copy(operator: Operator, own: dict[str, Variable], number: int) -> Operator:
+    def rename(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(in_slice(name, number) if name in own else name for name in names)
+
+    return replace(
+        operator,
+        name=in_slice(operator.name, number),
+        inputs=rename(operator.inputs),
+        outputs=rename(operator.outputs),
+        workspace=rename(operator.workspace),
+    )
+
+
+def _mean(*arrays: np.ndarray, slices: int) -> None:
+    *losses, mean = arrays
+    mean.fill(0)
+    for loss in losses:
+        np.add(mean, loss, out=mean)
+    np.divide(mean, slices, out=mean)
+
+
+def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, slices: int) -> None:
+    np.divide(dmean, slices, out=dL)
+
+
+register(
+    Rule(
+        name="mean_loss",
+        reads=("*L",),
+        writes=("mean",),
+        infer=lambda L, *_, **__: (L,),
+        kernel=_mean,
+        flops=lambda *losses, **_: Affine(len(losses), 0),
+        gradients=(Gradient(of="L", rule="mean_loss_backward", reads=("dmean",)),),
+    ),
+    Rule(
+        name="mean_loss_backward",
+        reads=("dmean",),
+        writes=("dL",),
+        infer=lambda dmean, **_: (dmean,),
+        kernel=_mean_backward,
+        flops=lambda *_, **__: Affine(1, 0),
+    ),
+)

@@ -1,0 +1,32 @@
+"""Live bytes of a schedule, counted from its actions alone.
+
+The engine counts the same while it runs; here nothing is run, so that a planner can ask for the
+peaks of many schedules. The two share only the schedule, so each is a witness of the other.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from memprop.graph.graph import Graph
+from memprop.schedules.actions import Action, Compute
+
+
+def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> np.ndarray:
+    """Live bytes during each of ``actions``, shape (actions,), for one value of the batch size."""
+    sizes = {v.name: v.nbytes.at(batch) for v in graph.variables}
+    begin = sum(sizes[variable.name] for variable in graph.sources)
+    changes = np.array([_change(graph, action, sizes) for action in actions], dtype=np.int64)
+    born, died = changes.reshape(-1, 2).T
+    return begin + np.cumsum(born - died) + died
+
+
+def _change(graph: Graph, action: Action, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Bytes that come to life as ``action`` begins, and bytes that are gone when it is done."""
+    if not isinstance(action, Compute):
+        return 0, sizes[action.variable]
+    operator = graph.operators_by_name[action.operator]
+    over = {target for target, _ in action.into}
+    born = sum(sizes[n] for n in operator.outputs + operator.workspace if n not in over)
+    # A result keeps the storage of the operand that it is written over; scratch gives it up too.
+    return born, sum(sizes[name] for name in operator.workspace)

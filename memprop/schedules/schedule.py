@@ -1,0 +1,80 @@
+"""What is done, in which order: a schedule is a flat tuple of actions over a graph."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from memprop.errors import ScheduleError
+from memprop.graph.graph import Graph
+from memprop.schedules.actions import Action, Compute
+from memprop.schedules.live import live_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A training step as a list of things to do.
+
+    Attributes:
+        name: how a user names it, as "lean".
+        graph: the step that the actions belong to.
+        actions: in the order in which they are done.
+        slices: into how many equal slices the step takes its batch; the batch size that stands in
+            the shapes of ``graph`` is that of a slice.
+        batch: the samples of a step that :attr:`peak` and :attr:`flops` are given for; ``None``
+            where none was named. The actions can be run with another number as well.
+    """
+
+    name: str
+    graph: Graph
+    actions: tuple[Action, ...]
+    slices: int = 1
+    batch: int | None = None
+
+    def __str__(self) -> str:
+        return "\n".join(f"{n:5d}  {action}" for n, action in enumerate(self.actions))
+
+    def computes(self) -> Iterator[Compute]:
+        """The actions that run an operator."""
+        return (action for action in self.actions if isinstance(action, Compute))
+
+    @property
+    def peak(self) -> int:
+        """The peak of a step of :attr:`batch` samples, in bytes."""
+        return self.peak_at(self._batch())
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of such a step, those of recomputation included."""
+        return self.flops_at(self._batch())
+
+    @property
+    def recomputed_flops(self) -> int:
+        """Floating-point operations that such a step does more than once."""
+        return self.recomputed_flops_at(self._batch())
+
+    def peak_at(self, batch: int) -> int:
+        """The peak of a step of ``batch`` samples, in bytes."""
+        return int(live_bytes(self.graph, self.actions, batch // self.slices).max(initial=0))
+
+    def flops_at(self, batch: int) -> int:
+        """Floating-point operations of a step of ``batch`` samples."""
+        return self._count(batch, lambda times: times)
+
+    def recomputed_flops_at(self, batch: int) -> int:
+        """Floating-point operations beyond the first run of each operator."""
+        return self._count(batch, lambda times: times - 1)
+
+    def _count(self, batch: int, weight) -> int:
+        times = Counter(action.operator for action in self.computes())
+        costs = (
+            (self.graph.flops(self.graph.operators_by_name[n]), weight(k)) for n, k in times.items()
+        )
+        return sum(cost.at(batch // self.slices) * k for cost, k in costs)
+
+    def _batch(self) -> int:
+        if self.batch is None:
+            raise ScheduleError(
+                f"the schedule {self.name!r} was made for no batch size: "
+                "use mp.schedule(model, batch=...), or peak_at(batch)"
+            )
+        return self.batch
