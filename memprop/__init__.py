@@ -13,6 +13,7 @@ from memprop.data import load_digits as load_digits
 from memprop.engine.step import Step as Step
 from memprop.engine.step import simulate as simulate
 from memprop.engine.step import trace as trace
+from memprop.errors import InfeasibleBudget as InfeasibleBudget
 from memprop.errors import MempropError as MempropError
 from memprop.graph.graph import Graph as Graph
 from memprop.graph.optimizers import SGD as SGD
@@ -20,6 +21,9 @@ from memprop.graph.optimizers import Adam as Adam
 from memprop.graph.optimizers import AdamW as AdamW
 from memprop.graph.optimizers import Momentum as Momentum
 from memprop.models.mlp import MLP as MLP
+from memprop.schedules.chain import Chain as Chain
+from memprop.schedules.optimal import optimal as optimal
+from memprop.schedules.optimal import optimal_frontier as optimal_frontier
 from memprop.schedules.schedule import Schedule as Schedule
 from memprop.sweep.results import load_results as load_results
 from memprop.traces.trace import Trace as Trace

@@ -12,7 +12,8 @@
     ├── ScheduleError (ValueError)         a schedule that cannot be run on its graph
     │   ├── DeadReadError                  reads a variable that is not live
     │   ├── DoubleFreeError                frees a variable that is not live
-    │   └── LeakError                      leaves a variable alive at the end of the step
+    │   ├── LeakError                      leaves a variable alive at the end of the step
+    │   └── InfeasibleBudget               a budget that no schedule can keep to
     ├── TraceFormatError (ValueError)      a file that is no trace, or a damaged one
     ├── MissingExtraError (ImportError)    an optional package that is not installed
     └── OutputError (OSError)              a place that cannot be written
@@ -66,6 +67,20 @@ class DoubleFreeError(ScheduleError):
 
 class LeakError(ScheduleError):
     """A variable is still alive at the end of the step though nobody asked for it."""
+
+
+class InfeasibleBudget(ScheduleError):  # noqa: N818 - the name that users type
+    """A budget that no schedule can keep to.
+
+    Attributes:
+        budget: the bytes that were asked for.
+        smallest: the bytes of the smallest budget that can be kept to.
+    """
+
+    def __init__(self, message: str, budget: int, smallest: int) -> None:
+        super().__init__(message)
+        self.budget = budget
+        self.smallest = smallest
 
 
 class TraceFormatError(MempropError, ValueError):

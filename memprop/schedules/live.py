@@ -5,6 +5,7 @@ peaks of many schedules. The two share only the schedule, so each is a witness o
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,13 +13,26 @@ from memprop.graph.graph import Graph
 from memprop.schedules.actions import Action, Compute
 
 
-def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> np.ndarray:
-    """Live bytes during each of ``actions``, shape (actions,), for one value of the batch size."""
+class Live(NamedTuple):
+    """Live bytes while each action is done, and when it is done; both of shape (actions,)."""
+
+    during: np.ndarray
+    after: np.ndarray
+
+    @property
+    def peak(self) -> int:
+        """The largest live bytes."""
+        return int(self.during.max(initial=0))
+
+
+def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> Live:
+    """The account of ``actions`` for one value of the batch size."""
     sizes = {v.name: v.nbytes.at(batch) for v in graph.variables}
     begin = sum(sizes[variable.name] for variable in graph.sources)
     changes = np.array([_change(graph, action, sizes) for action in actions], dtype=np.int64)
     born, died = changes.reshape(-1, 2).T
-    return begin + np.cumsum(born - died) + died
+    after = begin + np.cumsum(born - died)
+    return Live(after + died, after)
 
 
 def _change(graph: Graph, action: Action, sizes: Mapping[str, int]) -> tuple[int, int]:

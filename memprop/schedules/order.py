@@ -6,25 +6,29 @@ before it is computed again, and not an action longer.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.actions import Action, Compute, Free
 
 
-def in_order(graph: Graph, order: Sequence[Operator]) -> tuple[Action, ...]:
+def in_order(
+    graph: Graph, order: Sequence[Operator], kept: Iterable[str] = ()
+) -> tuple[Action, ...]:
     """The actions that run ``order``, freeing each value at its last use.
 
     Args:
         graph: the step.
         order: its operators, each at least once; one that stands there again is recomputed. A
             recomputation that nothing reads is left out.
+        kept: variables that are read once more behind the end of ``order``, if that is but a part
+            of a step.
     """
-    useful = _without_waste(graph, order)
-    return tuple(_actions(graph, useful, _dying(graph, useful)))
+    useful = without_waste(graph, order)
+    return tuple(_actions(graph, useful, _dying(graph, useful, set(kept))))
 
 
-def _without_waste(graph: Graph, order: Sequence[Operator]) -> list[Operator]:
+def without_waste(graph: Graph, order: Sequence[Operator]) -> list[Operator]:
     """``order`` without the repetitions whose results are not read."""
     times = Counter(operator.name for operator in order)
     awaited = set(graph.outputs)
@@ -39,9 +43,8 @@ def _without_waste(graph: Graph, order: Sequence[Operator]) -> list[Operator]:
     return useful[::-1]
 
 
-def _dying(graph: Graph, order: Sequence[Operator]) -> list[dict[str, None]]:
+def _dying(graph: Graph, order: Sequence[Operator], awaited: set[str]) -> list[dict[str, None]]:
     """For each place in ``order`` the values used for the last time, in the order of their use."""
-    awaited: set[str] = set()
     found = []
     for operator in reversed(order):
         used = dict.fromkeys((*operator.inputs, *operator.outputs))  # a dict keeps the order

@@ -54,7 +54,7 @@ class Schedule:
 
     def peak_at(self, batch: int) -> int:
         """The peak of a step of ``batch`` samples, in bytes."""
-        return int(live_bytes(self.graph, self.actions, batch // self.slices).max(initial=0))
+        return live_bytes(self.graph, self.actions, batch // self.slices).peak
 
     def flops_at(self, batch: int) -> int:
         """Floating-point operations of a step of ``batch`` samples."""

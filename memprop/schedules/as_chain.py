@@ -1,0 +1,113 @@
+"""The planner's view of a training step: a chain of stages, measured on the lean schedule.
+
+Every figure is read off the live bytes of real schedules, in-place results and workspace included:
+what a stage holds between its forward and its backward is what the lean schedule holds there more
+than before; what its kernels need on top is the workspace. The gradients of parameters are what
+its backward leaves behind. What is there all the time (parameters, optimizer state, labels) is
+given apart.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+import numpy as np
+
+from memprop.graph.graph import Graph, Operator
+from memprop.schedules.actions import Compute
+from memprop.schedules.chain import Chain
+from memprop.schedules.live import live_bytes
+from memprop.schedules.order import in_order
+from memprop.schedules.stages import Stage, stages
+
+
+@dataclass(frozen=True, slots=True)
+class GraphChain:
+    """A training step as a chain.
+
+    Attributes:
+        stages: the parts of the step, in order.
+        chain: their costs in FLOPs and their sizes in bytes.
+        fixed_bytes: what is live all the time, beside what the chain accounts for.
+    """
+
+    stages: tuple[Stage, ...]
+    chain: Chain
+    fixed_bytes: int
+
+
+def as_chain(graph: Graph, batch: int) -> GraphChain:
+    """The chain of the training step ``graph`` for one batch size."""
+    parts = stages(graph)
+    size = {v.name: v.nbytes.at(batch) for v in graph.variables}
+    inputs = [size[part.input] for part in parts]
+    outputs = [size[part.output] for part in parts]
+    fixed = sum(size[v.name] for v in graph.sources) - inputs[0]
+    lengths = [len(part.forward) for part in parts] + [len(part.backward) for part in parts[::-1]]
+    account = _account(graph, batch, lengths)
+    forward, backward = account[: len(parts)], account[: len(parts) - 1 : -1]
+    saved = [max(f.after - f.before, output) for f, output in zip(forward, outputs, strict=True)]
+    saving = [max(f.peak - f.before - s, 0) for f, s in zip(forward, saved, strict=True)]
+    # What lies below a stage while its backward runs: everything fixed, x, and what the stages
+    # before it saved. The rest is its own, or was left behind by the stages after it.
+    below = [fixed + inputs[0] + before for before in accumulate([0, *saved[:-1]])]
+    gradients = [*inputs[1:], outputs[-1]]
+    left_up_to = [
+        b.after - under - (gradient if place else 0)
+        for place, (b, under, gradient) in enumerate(zip(backward, below, inputs, strict=True))
+    ]
+    left_before = [*left_up_to[1:], 0]
+    left = [up_to - before for up_to, before in zip(left_up_to, left_before, strict=True)]
+    needed = [
+        b.peak - under - s - gradient - up_to
+        for b, under, s, gradient, up_to in zip(
+            backward, below, saved, gradients, left_up_to, strict=True
+        )
+    ]
+    chain = Chain(
+        forward_cost=[_flops(graph, part.forward, batch) for part in parts],
+        backward_cost=[_flops(graph, part.backward, batch) for part in parts],
+        input_bytes=inputs[0],
+        output_bytes=outputs,
+        saved_bytes=saved,
+        forward_workspace=[_forward_workspace(graph, part, batch) for part in parts],
+        saving_workspace=saving,
+        backward_workspace=[max(extra, 0) for extra in needed],
+        left_bytes=left,
+    )
+    return GraphChain(parts, chain, fixed)
+
+
+def _flops(graph: Graph, operators: Iterable[Operator], batch: int) -> int:
+    return sum(graph.flops(operator).at(batch) for operator in operators)
+
+
+def _forward_workspace(graph: Graph, part: Stage, batch: int) -> int:
+    """What running ``part`` forward needs beside its input and its output, nothing being saved."""
+    actions = in_order(graph, part.forward, kept=(part.input, part.output))
+    begin = sum(v.nbytes.at(batch) for v in graph.sources)
+    peak = live_bytes(graph, actions, batch).peak - begin
+    return max(peak - graph.by_name[part.output].nbytes.at(batch), 0)
+
+
+class _Part(NamedTuple):
+    """Live bytes before some operators, at their peak, and after them."""
+
+    before: int
+    peak: int
+    after: int
+
+
+def _account(graph: Graph, batch: int, lengths: Sequence[int]) -> list[_Part]:
+    """The operators of ``graph`` in consecutive parts of these lengths, under the lean schedule."""
+    actions = in_order(graph, graph.operators)
+    live = live_bytes(graph, actions, batch)
+    computes = [place for place, action in enumerate(actions) if isinstance(action, Compute)]
+    begins = [computes[place] for place in accumulate([0, *lengths[:-1]])]
+    ends = [*begins[1:], len(actions)]
+    before = [sum(v.nbytes.at(batch) for v in graph.sources), *live.after[np.array(ends[:-1]) - 1]]
+    return [
+        _Part(int(under), int(live.during[begin:end].max()), int(live.after[end - 1]))
+        for under, begin, end in zip(before, begins, ends, strict=True)
+    ]

@@ -1,0 +1,155 @@
+"""A chain of stages: what a planner of recomputation needs to know of a training step.
+
+The memory model is that of rotor (Beaumont, Eyraud-Dubois, Herrmann, Joly, Shilova, "Optimal
+checkpointing for heterogeneous chains: how to train deep neural networks with limited memory",
+2019). Stages l = 1..n; a_0 is the input, a_l the output of stage l, s_l all that its full forward
+keeps (a_l included, a_(l-1) not), d_l the gradient of a_l, as large as a_l. Everything counts, a_0
+and d_n from the start.
+
+=======================  ====================================  ================================
+action                   needs                                 live while it runs, beside the rest
+=======================  ====================================  ================================
+forward                  a_(l-1), which is dropped afterwards  a_l and the forward workspace
+forward keeping input    a_(l-1)                               a_l and the forward workspace
+full forward             a_(l-1)                               s_l and the saving workspace
+backward                 d_l, s_l, a_(l-1)                     the backward workspace, and what
+                                                               it leaves behind
+=======================  ====================================  ================================
+
+Where s_(l-1) is live, it contains a_(l-1) and is not dropped with it. Backward leaves d_(l-1) in
+the place of a_(l-1), and s_l and d_l are gone. The step ends with d_0.
+
+Two things are added to that model, both 0 unless given. A full forward may need another workspace
+than a plain one. And a backward may leave bytes behind until the end of the step, as the gradients
+of parameters are; they are negative where it lets go of what was there from the start.
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from memprop.errors import InvalidTypeError, InvalidValueError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """A chain of n stages; every sequence has n entries.
+
+    Attributes:
+        forward_cost: of each stage's forward, in any unit; a full forward costs the same.
+        backward_cost: of each stage's backward, in the same unit.
+        input_bytes: the size of a_0.
+        output_bytes: the size of each a_l.
+        saved_bytes: the size of each s_l, a_l included.
+        forward_workspace: bytes that a forward needs while it runs.
+        backward_workspace: bytes that a backward needs while it runs.
+        saving_workspace: bytes that a full forward needs; those of a forward if not given.
+        left_bytes: bytes that a backward leaves behind until the end; they may be negative.
+
+    Raises:
+        InvalidValueError, InvalidTypeError: an entry is impossible; the message says which.
+    """
+
+    forward_cost: Sequence[float]
+    backward_cost: Sequence[float]
+    input_bytes: int
+    output_bytes: Sequence[int]
+    saved_bytes: Sequence[int]
+    forward_workspace: Sequence[int] = ()
+    backward_workspace: Sequence[int] = ()
+    saving_workspace: Sequence[int] = ()
+    left_bytes: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        stages = len(_listed("output_bytes", self.output_bytes))
+        if stages == 0:
+            raise InvalidValueError("a chain needs at least one stage, got an empty output_bytes")
+        object.__setattr__(self, "input_bytes", _size("input_bytes", self.input_bytes))
+        for field in fields(self):
+            if field.name != "input_bytes":
+                object.__setattr__(self, field.name, self._entries(field.name, stages))
+        for stage, (saved, output) in enumerate(
+            zip(self.saved_bytes, self.output_bytes, strict=True), start=1
+        ):
+            if saved < output:
+                raise InvalidValueError(
+                    f"saved_bytes of stage {stage} is {saved}, but it contains the stage's output "
+                    f"of {output} bytes"
+                )
+
+        total = sum(self.sizes) + sum(self.saved_bytes) + sum(map(abs, self.left_bytes))
+        total += sum((*self.forward_workspace, *self.backward_workspace, *self.saving_workspace))
+        if total >= 2**62:
+            raise InvalidValueError(
+                f"the sizes of a chain must add up to less than 2^62, not {total}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.output_bytes)
+
+    def _entries(self, name: str, stages: int) -> tuple[float, ...]:
+        given = _listed(name, getattr(self, name))
+        if not given and name == "saving_workspace":
+            given = _listed("forward_workspace", self.forward_workspace)
+        if not given and name in _OPTIONAL:
+            given = (0,) * stages
+        if len(given) != stages:
+            raise InvalidValueError(
+                f"{name} has {len(given)} entries, but output_bytes has {stages}: "
+                "give one for each stage"
+            )
+        check = _cost if name.endswith("cost") else _left if name == "left_bytes" else _size
+        return tuple(check(f"{name}[{place}]", value) for place, value in enumerate(given))
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The sizes of a_0 to a_n, which are those of d_0 to d_n."""
+        return (self.input_bytes, *self.output_bytes)
+
+
+_OPTIONAL = ("forward_workspace", "backward_workspace", "saving_workspace", "left_bytes")
+
+
+def _listed(name: str, values: object) -> tuple[object, ...]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InvalidTypeError(
+            f"{name} must be a list with one entry for each stage, got {values!r}"
+        )
+    return tuple(values)
+
+
+def _cost(name: str, value: object) -> float:
+    if isinstance(value, bool):
+        raise InvalidTypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return _exact_or_float(name, value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidTypeError(f"{name} must be a number, got {value!r}") from None
+
+
+def _exact_or_float(name: str, value) -> float:
+    try:
+        cost = operator.index(value)
+    except TypeError:
+        cost = float(value)
+    if not math.isfinite(cost) or cost < 0:
+        raise InvalidValueError(f"{name} must be finite and not negative, got {value!r}")
+    return cost
+
+
+def _size(name: str, value: object) -> int:
+    size = _left(name, value)
+    if size < 0:
+        raise InvalidValueError(f"{name} must be a number of bytes of at least 0, got {size}")
+    return size
+
+
+def _left(name: str, value) -> int:
+    if isinstance(value, bool):
+        raise InvalidTypeError(f"{name} must be a whole number of bytes, got {value!r}")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InvalidTypeError(f"{name} must be a whole number of bytes, got {value!r}") from None

@@ -1,0 +1,95 @@
+"""The persistent recurrence solved in true bytes, for all budgets at once; for short chains.
+
+C(i, j, m) falls in steps as m grows, so it is kept as the list of its steps: how much memory is
+needed for which cost, and what to do. No size is rounded.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from memprop.schedules.chain import Chain
+from memprop.schedules.needs import Needs
+from memprop.schedules.plan import StageAction
+from memprop.schedules.unfold import Decision, unfold
+
+LONGEST: Final = 12
+"""Stages up to which this is fast: the number of steps grows quickly beyond."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Run the first stage with all that its backward reads, then the rest, then its backward."""
+
+    need: int
+    cost: float
+    rest: "Choice | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Run up to stage k, keep its input, do the part from k on and then the part before it."""
+
+    need: int
+    cost: float
+    k: int
+    right: "Choice"
+    left: "Choice"
+
+
+Choice = Full | Keep
+
+
+@lru_cache(maxsize=32)
+def choices(chain: Chain) -> tuple[Choice, ...]:
+    """The best choices for the whole chain, by rising need and falling cost."""
+    needs = Needs.of(chain)
+    n = len(chain)
+    table: dict[tuple[int, int], list[Choice]] = {}
+    for i in range(n, 0, -1):
+        for j in range(i, n + 1):
+            table[i, j] = _steps([*_full(needs, table, i, j), *_keeping(needs, table, i, j)])
+    return tuple(table[1, n])
+
+
+def _full(needs: Needs, table: dict[tuple[int, int], list[Choice]], i: int, j: int) -> list[Choice]:
+    least, own = needs.full(i, j), needs.own_cost(i)
+    if i == j:
+        return [Full(least, own, None)]
+    saved = needs.chain.saved_bytes[i - 1]
+    return [Full(max(least, saved + r.need), own + r.cost, r) for r in table[i + 1, j]]
+
+
+def _keeping(
+    needs: Needs, table: dict[tuple[int, int], list[Choice]], i: int, j: int
+) -> list[Choice]:
+    found: list[Choice] = []
+    for k, least in enumerate(needs.runs(i, j), start=i + 1):
+        run = needs.prefix[k - 1] - needs.prefix[i - 1]
+        stored = needs.chain.sizes[k - 1]
+        for right in table[k, j]:
+            for left in table[i, k - 1]:
+                need = max(least, stored + right.need, left.need)
+                found.append(Keep(need, run + right.cost + left.cost, k, right, left))
+    return _steps(found)
+
+
+def _steps(found: list[Choice]) -> list[Choice]:
+    """Those that cost less than every other with as little need."""
+    kept: list[Choice] = []
+    for choice in sorted(found, key=lambda c: (c.need, c.cost)):
+        if not kept or choice.cost < kept[-1].cost:
+            kept.append(choice)
+    return kept
+
+
+def actions(chain: Chain, choice: Choice) -> Iterator[StageAction]:
+    """What ``choice``, one for the whole chain, means."""
+
+    def decide(i: int, _: int, state: Choice) -> Decision:
+        if isinstance(state, Keep):
+            return Decision(state.k, state.right, state.left)
+        return Decision(i, state.rest)
+
+    return unfold(len(chain), choice, decide)

@@ -1,0 +1,178 @@
+"""The persistent recurrence solved on a grid of memory levels, for long chains.
+
+Memory is counted in units: what a schedule needs is rounded up, what it has is rounded down, so a
+plan never takes more than it was given. For a part i..j all levels are one row, and all choices of
+k one block of rows, so that the innermost loops are NumPy's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+
+from memprop.schedules.chain import Chain
+from memprop.schedules.needs import Needs
+from memprop.schedules.plan import StageAction
+from memprop.schedules.unfold import Decision, unfold
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """The solved recurrence.
+
+    Attributes:
+        terms: the thresholds of the chain.
+        cost: ``cost[i][j - i]`` is C(i, j, m) for every level m.
+        shifted: ``shifted[j][k]`` is C(k, j, m - a_(k-1)) and the forward cost of stages 1..k-1.
+        known: choices that were asked for: plans for neighbouring levels share most of theirs.
+    """
+
+    terms: "Terms"
+    cost: list[np.ndarray]
+    shifted: list[np.ndarray]
+    known: dict[tuple[int, int, int], int] = field(default_factory=dict)
+
+    def levels(self) -> np.ndarray:
+        """The least cost of the whole chain at every level."""
+        return self.cost[1][-1]
+
+    def actions(self, level: int) -> Iterator[StageAction]:
+        """The plan of least cost at this level."""
+        chain, unit, known = self.terms.chain, self.terms.unit, self.known
+
+        def decide(i: int, j: int, now: int) -> Decision:
+            k = known.get((i, j, now), -1)
+            if k < 0:
+                k = known[i, j, now] = self._choice(i, j, now)
+            stored = chain.saved_bytes[i - 1] if k == i else chain.sizes[k - 1]
+            return Decision(k, now + (-stored // unit), now)
+
+        return unfold(len(chain), level, decide)
+
+    def _choice(self, i: int, j: int, level: int) -> int:
+        """The best k at this level, i for a full forward, 0 for full forwards of all."""
+        terms = self.terms
+        best = self.cost[i][j - i, level]
+        if level >= terms.enough[i][j - i]:
+            return 0
+        after = level - terms.saved[i]
+        fits = level >= terms.full(i, j) and after >= 0
+        if fits and terms.own[i] + self.cost[i + 1][j - i - 1, after] <= best:
+            return i
+        total = self.cost[i][: j - i, level] + self.shifted[j][i + 1 : j + 1, level]
+        total[terms.runs(i, j) > level] = np.inf
+        return i + 1 + int(np.argmin(total))
+
+
+class Terms:
+    """The thresholds of a chain in levels, rounded up."""
+
+    def __init__(self, chain: Chain, unit: int) -> None:
+        self.chain, self.unit = chain, unit
+        self.needs = Needs.of(chain)
+        n = len(chain)
+        self.sizes = [self.up(size) for size in chain.sizes]
+        self.saved = [0, *(self.up(size) for size in chain.saved_bytes)]
+        self.own = [0.0, *(float(self.needs.own_cost(i)) for i in range(1, n + 1))]
+        self.always = [
+            size + left for size, left in zip(chain.sizes, self.needs.behind, strict=True)
+        ]
+        self.saving = [
+            0,
+            *(s + w for s, w in zip(chain.saved_bytes, chain.saving_workspace, strict=True)),
+        ]
+        self.back = [0, *(self.needs.backward(i) for i in range(1, n + 1))]
+        # What running on from i needs grows with k: kept once as an array, once as its few steps.
+        self.most = [np.zeros(0, dtype=np.int64)]
+        self.most += [
+            np.array(self.needs.runs(i, n), dtype=np.int64) - self.always[n]
+            for i in range(1, n + 1)
+        ]
+        self.steps = [_steps(most) for most in self.most]
+        self.enough = self._enough(n)
+
+    def _enough(self, n: int) -> list[list[int]]:
+        """For i and j - i the level from which on nothing is computed twice."""
+        table: list[list[int]] = [[]] + [[0] * (n - i + 1) for i in range(1, n + 1)]
+        for j in range(1, n + 1):
+            enough = 0
+            for i in range(j, 0, -1):
+                enough = max(self.full(i, j), self.saved[i] + enough)
+                table[i][j - i] = enough
+        return table
+
+    def up(self, size: int) -> int:
+        """The levels that hold ``size`` bytes."""
+        return -(-size // self.unit)
+
+    def full(self, i: int, j: int) -> int:
+        """The level that a full forward of i asks for."""
+        return max(-(-max(self.saving[i] + self.always[j], self.back[i]) // self.unit), 0)
+
+    def runs(self, i: int, j: int) -> np.ndarray:
+        """For k = i+1..j the level that keeping k asks for."""
+        return -(-(self.most[i][: j - i] + self.always[j]) // self.unit)
+
+    def changes(self, i: int, j: int) -> Iterator[tuple[int, int]]:
+        """The places k - i - 1 from which on keeping k asks for a higher level, with the level."""
+        for place, most in self.steps[i]:
+            if place >= j - i:
+                return
+            yield place, max(self.up(most + self.always[j]), 0)
+
+
+def _steps(most: np.ndarray) -> list[tuple[int, int]]:
+    """Where a sequence that never falls rises, and to what."""
+    rises = np.flatnonzero(np.diff(most, prepend=-1))
+    return [(int(place), int(most[place])) for place in rises]
+
+
+@lru_cache(maxsize=2)
+def solve(chain: Chain, unit: int, top: int) -> Grid:
+    """The recurrence for ``chain`` at the levels 0..top of ``unit`` bytes."""
+    n, width = len(chain), top + 1
+    cost = [np.full((n - i + 1 if i else 0, width), np.inf) for i in range(n + 1)]
+    shifted = [np.full((j + 1, width), np.inf) for j in range(n + 1)]
+    terms = Terms(chain, unit)
+    grid = Grid(terms, cost, shifted)
+    block = np.empty((n, width))
+    for j in range(1, n + 1):
+        for i in range(j, 0, -1):
+            _fill(grid, block, i, j, min(terms.enough[i][j - i], width))
+    return grid
+
+
+def _fill(grid: Grid, block: np.ndarray, i: int, j: int, enough: int) -> None:
+    """Compute C(i, j) from the parts inside."""
+    terms, row = grid.terms, grid.cost[i][j - i]
+    width, prefix = row.size, terms.needs.prefix
+    if i == j:
+        row[enough:] = terms.own[i]
+    else:
+        saved = terms.saved[i]
+        first = max(terms.full(i, j), saved)
+        if first < width:
+            rest = grid.cost[i + 1][j - i - 1, first - saved : width - saved]
+            np.add(rest, terms.own[i], out=row[first:])
+        _keep(grid, block, i, j, enough)
+    stored = terms.sizes[i - 1]
+    if stored < width:
+        np.add(row[: width - stored], prefix[i - 1], out=grid.shifted[j][i, stored:])
+
+
+def _keep(grid: Grid, block: np.ndarray, i: int, j: int, enough: int) -> None:
+    """The best k at every level below ``enough``."""
+    terms = grid.terms
+    changes = list(terms.changes(i, j))
+    low = changes[0][1]
+    if low >= enough:
+        return
+    left, right = grid.cost[i][: j - i, low:enough], grid.shifted[j][i + 1 : j + 1, low:enough]
+    total = np.add(left, right, out=block[: j - i, : enough - low])
+    for place, level in changes[1:]:
+        total[place:, : max(level - low, 0)] = np.inf
+    best = total.min(axis=0)
+    best -= terms.needs.prefix[i - 1]
+    row = grid.cost[i][j - i, low:enough]
+    np.minimum(row, best, out=row)

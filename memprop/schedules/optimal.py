@@ -1,0 +1,199 @@
+"""The cheapest way through a chain within a byte budget.
+
+Among memory-persistent schedules (see :mod:`memprop.schedules.needs`) the plan found is optimal
+for chains of up to 12 stages, where no size is rounded, and for longer ones up to the rounding of
+memory to a thousandth of the budget. Other schedules can be cheaper: ask with
+``persistent=False``.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from math import gcd
+from typing import TYPE_CHECKING, Final, SupportsIndex
+
+from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.schedules import exact, least, unrestricted
+from memprop.schedules.chain import Chain
+from memprop.schedules.grid import Grid, solve
+from memprop.schedules.plan import (
+    BACKWARD,
+    FULL,
+    Plan,
+    StageAction,
+    infeasible,
+    replay,
+)
+from memprop.units import format_bytes, parse_bytes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVELS: Final = 1000
+"""Memory levels of the grid that long chains are solved on."""
+
+PERSISTENT: Final = "memory-persistent schedules"
+ALL: Final = "all schedules"
+
+IN_TURN: Final = "memory-persistent schedules that finish one part before they begin the next"
+"""What the recurrence covers where backwards leave bytes behind: only then can it pay to run a
+forward early, before a gradient is left."""
+
+_EXACT: Final = "dynamic programming, exact"
+_LEAST: Final = "dynamic programming for the least memory"
+
+
+def optimal(chain: Chain, budget: str | SupportsIndex, *, persistent: bool = True) -> Plan:
+    """The plan of least cost for ``chain`` whose peak stays within ``budget``.
+
+    Args:
+        chain: the stages.
+        budget: bytes, or a text such as "8 MiB"; everything that is live counts.
+        persistent: whether what is stored must stay until its own backward. With ``False`` all
+            schedules are searched for short chains, and longer ones are improved upon.
+
+    Raises:
+        InfeasibleBudget: no plan fits; the error names the smallest budget that one fits.
+    """
+    _check_chain(chain)
+    room = check_budget(budget)
+    if not persistent and len(chain) <= unrestricted.LONGEST:
+        return _of_all_schedules(chain, room)
+    plan = _persistent(chain, room)
+    if persistent or plan.optimal_in == ALL:
+        return plan
+    return unrestricted.with_less_repetition(plan, room)
+
+
+def check_budget(budget: str | SupportsIndex) -> int:
+    """The bytes of a budget.
+
+    Raises:
+        InvalidValueError: it is not positive.
+    """
+    room = parse_bytes(budget)
+    if room == 0:
+        raise InvalidValueError(f"a budget must be more than 0 bytes, got {budget!r}")
+    return room
+
+
+def optimal_frontier(chain: Chain, levels: int = LEVELS) -> "pd.DataFrame":
+    """Every trade of memory for cost that is worth making, from one solve.
+
+    Args:
+        chain: the stages.
+        levels: memory levels for chains that are not solved exactly.
+
+    Returns:
+        ``peak_bytes``, rising, and ``cost``, falling.
+    """
+    import pandas as pd
+
+    _check_chain(chain)
+    rows = [(plan.peak, plan.cost) for plan in frontier_plans(chain, levels)]
+    return pd.DataFrame(rows, columns=["peak_bytes", "cost"])
+
+
+@lru_cache(maxsize=8)
+def frontier_plans(chain: Chain, levels: int = LEVELS) -> tuple[Plan, ...]:
+    """The plans behind :func:`optimal_frontier`, by rising peak."""
+    most = everything_saved(chain)
+    if len(chain) <= exact.LONGEST:
+        found = [
+            _plan(chain, exact.actions(chain, c), _EXACT, _covered(chain))
+            for c in exact.choices(chain)
+        ]
+    else:
+        grid = _grid(chain, most.peak, levels)
+        costs = grid.levels()
+        drops = [t for t in range(len(costs)) if costs[t] < (costs[t - 1] if t else float("inf"))]
+        found = [_plan(chain, grid.actions(t), _rounded(grid)) for t in drops]
+        found.append(_plan(chain, least.actions(chain), _LEAST))
+    kept: list[Plan] = []
+    for plan in sorted([*found, most], key=lambda plan: (plan.peak, plan.cost)):
+        if not kept or plan.cost < kept[-1].cost:
+            kept.append(plan)
+    return tuple(kept)
+
+
+def everything_saved(chain: Chain) -> Plan:
+    """The plan that computes nothing twice."""
+    n = len(chain)
+    actions = [StageAction(FULL, stage) for stage in range(1, n + 1)]
+    actions += [StageAction(BACKWARD, stage) for stage in range(n, 0, -1)]
+    return _plan(chain, actions, "everything saved", ALL)
+
+
+def _of_all_schedules(chain: Chain, room: int) -> Plan:
+    actions = unrestricted.cheapest(chain, room)
+    if actions is None:
+        most = everything_saved(chain).peak
+        raise infeasible(room, unrestricted.smallest_peak(chain, most))
+    plan = _plan(chain, actions, "search over all schedules", ALL)
+    return replace(plan, lower_bound=plan.cost)
+
+
+@lru_cache(maxsize=64)
+def _persistent(chain: Chain, room: int) -> Plan:
+    most = everything_saved(chain)
+    if room >= most.peak:
+        return most
+    if len(chain) <= exact.LONGEST:
+        fitting = [c for c in exact.choices(chain) if c.need + chain.input_bytes <= room]
+        if fitting:
+            return _plan(chain, exact.actions(chain, fitting[-1]), _EXACT, _covered(chain))
+    else:
+        grid = _grid(chain, room, LEVELS)
+        if grid.levels()[-1] < float("inf"):
+            return _plan(chain, grid.actions(len(grid.levels()) - 1), _rounded(grid))
+    leanest = _plan(chain, least.actions(chain), _LEAST)
+    if leanest.peak > room:
+        raise infeasible(room, leanest.peak)
+    return leanest
+
+
+def _grid(chain: Chain, room: int, levels: int) -> Grid:
+    """The recurrence on at most ``levels`` levels, without rounding where that is possible."""
+    memory = room - chain.input_bytes
+    sizes = (
+        *chain.sizes,
+        *chain.saved_bytes,
+        *chain.forward_workspace,
+        *chain.saving_workspace,
+        *chain.backward_workspace,
+        *chain.left_bytes,
+    )
+    common = gcd(*sizes)
+    if common and memory // common <= levels:
+        return solve(chain, common, max(memory // common, 0))
+    unit = max(-(-memory // levels), 1)
+    return solve(chain, unit, max(memory // unit, 0))
+
+
+def _covered(chain: Chain) -> str:
+    return IN_TURN if any(left > 0 for left in chain.left_bytes) else PERSISTENT
+
+
+def _rounded(grid: Grid) -> str:
+    return f"dynamic programming, memory in units of {format_bytes(grid.terms.unit)}"
+
+
+def _plan(
+    chain: Chain, actions: Iterable[StageAction], method: str, optimal_in: str | None = None
+) -> Plan:
+    done = tuple(actions)
+    peak, cost = replay(chain, done)
+    return Plan(
+        chain=chain,
+        actions=done,
+        cost=cost,
+        peak=peak,
+        method=method,
+        optimal_in=optimal_in,
+        lower_bound=sum(chain.forward_cost) + sum(chain.backward_cost),
+    )
+
+
+def _check_chain(chain: object) -> None:
+    if not isinstance(chain, Chain):
+        raise InvalidTypeError(f"chain must be an mp.Chain, got {type(chain).__name__}")

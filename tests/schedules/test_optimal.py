@@ -1,0 +1,272 @@
+"""Plans through a chain: no schedule of their class costs less, none takes more than it may."""
+
+from random import Random
+
+import pytest
+from chain_oracle import frontier
+
+import memprop as mp
+from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError, ScheduleError
+from memprop.schedules import exact, optimal
+from memprop.schedules.plan import BACKWARD, FORWARD, FULL, KEEPING, StageAction, replay
+
+CHAINS_PER_SEED = 700
+
+
+def random_chain(generator, stages, *, leaving=False):
+    """Uneven in every respect; some sizes and workspaces are 0."""
+    largest = generator.choice([3, 6, 20, 10**9])
+
+    def sizes(often=1.0):
+        return [
+            generator.randint(0, largest) if generator.random() < often else 0
+            for _ in range(stages)
+        ]
+
+    outputs = sizes(0.9)
+    left = sizes(0.3) if leaving else [0] * stages
+    return mp.Chain(
+        forward_cost=[generator.randint(0, 9) for _ in range(stages)],
+        backward_cost=[generator.randint(0, 9) for _ in range(stages)],
+        input_bytes=generator.randint(0, largest),
+        output_bytes=outputs,
+        saved_bytes=[a + b for a, b in zip(outputs, sizes(), strict=True)],
+        forward_workspace=sizes(0.4),
+        backward_workspace=sizes(0.4),
+        saving_workspace=sizes(0.4),
+        left_bytes=left,
+    )
+
+
+def uniform(stages, saved=2, **options):
+    return mp.Chain(
+        forward_cost=[1] * stages,
+        backward_cost=[0] * stages,
+        input_bytes=1,
+        output_bytes=[1] * stages,
+        saved_bytes=[saved] * stages,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_persistent_schedule_is_better_at_any_budget(seed):
+    generator = Random(seed)
+    for _ in range(CHAINS_PER_SEED):
+        chain = random_chain(generator, generator.choice([1, 2, 3, 3, 4, 4, 5, 5, 6]))
+        best = frontier(chain)
+        table = mp.optimal_frontier(chain)
+        assert list(table.itertuples(index=False, name=None)) == best
+        for peak, cost in best:
+            plan = mp.optimal(chain, max(peak, 1))
+            assert (plan.peak, plan.cost) == (peak, cost)
+            assert plan.optimal_in in (optimal.PERSISTENT, optimal.ALL)
+        if best[0][0] > 1:
+            with pytest.raises(InfeasibleBudget) as caught:
+                mp.optimal(chain, best[0][0] - 1)
+            assert caught.value.smallest == best[0][0]
+
+
+def test_with_bytes_left_behind_the_class_is_smaller_and_named():
+    generator = Random(1)
+    points = equal = 0
+    for _ in range(CHAINS_PER_SEED):
+        chain = random_chain(generator, generator.choice([2, 3, 4, 5, 6]), leaving=True)
+        ours = [(plan.peak, plan.cost) for plan in optimal.frontier_plans(chain)]
+        for peak, cost in frontier(chain):
+            found = [c for p, c in ours if p <= peak]
+            assert not found or found[-1] >= cost
+            points += 1
+            equal += bool(found) and found[-1] == cost
+        if any(chain.left_bytes):
+            classes = {plan.optimal_in for plan in optimal.frontier_plans(chain)}
+            assert classes <= {optimal.IN_TURN, optimal.ALL}
+    assert equal > 0.99 * points
+
+
+def test_a_forward_may_fit_before_a_gradient_is_left_and_not_after_it():
+    chain = mp.Chain(
+        forward_cost=[9, 5, 4, 1, 2],
+        backward_cost=[5, 4, 1, 1, 4],
+        input_bytes=19,
+        output_bytes=[1, 7, 6, 1, 14],
+        saved_bytes=[2, 26, 11, 4, 22],
+        forward_workspace=[0, 0, 0, 0, 13],
+        backward_workspace=[13, 0, 0, 0, 16],
+        saving_workspace=[0, 20, 0, 0, 0],
+        left_bytes=[0, 0, 0, 17, 0],
+    )
+    assert (83, 45) in frontier(chain)
+    plan = mp.optimal(chain, 83)
+    assert (plan.cost, plan.optimal_in) == (46, optimal.IN_TURN)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_no_schedule_at_all_is_better_than_one_of_all_schedules(seed):
+    generator = Random(seed)
+    better = 0
+    for _ in range(60):
+        chain = random_chain(generator, generator.choice([2, 3, 4, 5]))
+        for peak, cost in frontier(chain, persistent=False):
+            plan = mp.optimal(chain, max(peak, 1), persistent=False)
+            assert plan.cost == plan.lower_bound == cost
+            assert plan.peak <= peak
+            assert plan.optimal_in == "all schedules"
+        for peak, cost in frontier(chain):
+            better += mp.optimal(chain, max(peak, 1), persistent=False).cost < cost
+    assert better > 0  # being persistent costs something
+
+
+def test_the_full_forward_is_held_against_the_gradient_that_is_live_then():
+    # A widely copied table tests it against d_s instead of d_t and claims 38.
+    chain = mp.Chain(
+        forward_cost=[6, 5, 4, 6],
+        backward_cost=[0, 0, 0, 0],
+        input_bytes=2,
+        output_bytes=[3, 4, 1, 3],
+        saved_bytes=[7, 7, 5, 4],
+        forward_workspace=[0, 0, 6, 0],
+    )
+    plan = mp.optimal(chain, 18)
+    assert (plan.cost, plan.peak) == (42, 18)
+    assert replay(chain, plan.actions) == (18, 42)
+
+
+def test_persistent_is_not_the_end():
+    assert mp.optimal(uniform(3), 6).cost == 5
+    plan = mp.optimal(uniform(3), 6, persistent=False)
+    assert (plan.cost, plan.peak) == (4, 6)
+    assert "drop 1" in str(plan)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_grid_without_rounding_finds_the_same(seed, monkeypatch):
+    generator = Random(seed)
+    for _ in range(40):
+        chain = random_chain(generator, generator.randint(1, 9))
+        if max(chain.saved_bytes) > 40:
+            continue
+        steps = [(p.peak, p.cost) for p in optimal.frontier_plans(chain)]
+        with monkeypatch.context() as patched:
+            patched.setattr(exact, "LONGEST", 0)
+            optimal.frontier_plans.cache_clear()
+            optimal._persistent.cache_clear()
+            assert [(p.peak, p.cost) for p in optimal.frontier_plans(chain)] == steps
+            for peak, cost in steps:
+                if peak:
+                    assert mp.optimal(chain, peak).cost == cost
+        optimal.frontier_plans.cache_clear()
+        optimal._persistent.cache_clear()
+
+
+@pytest.mark.parametrize("stages", [13, 30, 60])
+def test_rounding_never_takes_more_than_the_budget(stages):
+    generator = Random(stages)
+    chain = random_chain(generator, stages)
+    table = mp.optimal_frontier(chain, levels=200)
+    least, most = int(table["peak_bytes"].iloc[0]), int(table["peak_bytes"].iloc[-1])
+    assert table["cost"].iloc[-1] == sum(chain.forward_cost) + sum(chain.backward_cost)
+    assert (table.diff().iloc[1:]["peak_bytes"] > 0).all()
+    assert (table.diff().iloc[1:]["cost"] < 0).all()
+    before = float("inf")
+    for tenth in range(11):
+        budget = least + (most - least) * tenth // 10
+        plan = mp.optimal(chain, budget)
+        assert replay(chain, plan.actions) == (plan.peak, plan.cost)
+        assert plan.peak <= budget
+        assert plan.cost <= before
+        free = mp.optimal(chain, budget, persistent=False)
+        assert free.peak <= budget
+        assert free.lower_bound <= free.cost <= plan.cost
+        before = plan.cost
+    with pytest.raises(InfeasibleBudget, match=f"is {least} bytes") as caught:
+        mp.optimal(chain, least - 1)
+    assert mp.optimal(chain, caught.value.smallest).peak == least
+
+
+def test_a_fine_grid_is_close_to_the_exact_solution(monkeypatch):
+    generator = Random(3)
+    chain = random_chain(generator, 12)
+    steps = optimal.frontier_plans(chain)
+    monkeypatch.setattr(exact, "LONGEST", 0)
+    optimal._persistent.cache_clear()
+    for plan in steps[1:-1]:
+        rounded = mp.optimal(chain, plan.peak)
+        assert plan.cost <= rounded.cost <= 1.1 * plan.cost
+    optimal._persistent.cache_clear()
+
+
+def test_what_is_left_behind_counts_to_the_end():
+    kept = uniform(4, left_bytes=[5, 5, 5, 5])
+    free = uniform(4)
+    assert mp.optimal(kept, 10**6).peak - mp.optimal(free, 10**6).peak >= 5
+    assert mp.optimal_frontier(kept)["peak_bytes"].min() >= 20
+
+
+def test_a_single_stage_has_one_plan():
+    plan = mp.optimal(uniform(1), 4)
+    assert [str(action) for action in plan.actions] == ["full forward 1", "backward 1"]
+    with pytest.raises(InfeasibleBudget, match=r"is 4 bytes \(4 B\)"):
+        mp.optimal(uniform(1), 3)
+
+
+def test_huge_sizes_are_counted_exactly():
+    chain = mp.Chain(
+        forward_cost=[1.5] * 3,
+        backward_cost=[0.5] * 3,
+        input_bytes=2**58,
+        output_bytes=[2**58 + 1] * 3,
+        saved_bytes=[2**58 + 3] * 3,
+    )
+    plan = mp.optimal(chain, 2**61)
+    assert plan.peak == 2**58 + 3 * (2**58 + 3) + 2**58 + 1
+
+
+@pytest.mark.parametrize("budget", [0, -1, "0 MiB", "many", 1.5, None, "-3 KiB"])
+def test_impossible_budgets_are_refused(budget):
+    with pytest.raises((InvalidValueError, InvalidTypeError)) as caught:
+        mp.optimal(uniform(3), budget)
+    assert repr(budget).strip("'") in str(caught.value)
+
+
+WRONG = {
+    "output_bytes": ([], "at least one stage"),
+    "forward_cost": ([1, 1], "forward_cost has 2 entries, but output_bytes has 3"),
+    "backward_cost": ([1, float("nan"), 1], r"backward_cost\[1\] must be"),
+    "saved_bytes": ([2, 0, 2], "saved_bytes of stage 2 is 0, but it contains"),
+    "forward_workspace": ([0, -1, 0], r"forward_workspace\[1\] must be a number of bytes"),
+    "backward_workspace": ([0, 1.5, 0], r"backward_workspace\[1\] must be a whole number"),
+    "input_bytes": ("one", "input_bytes must be a whole number"),
+    "left_bytes": (7, "left_bytes must be a list with one entry for each"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_impossible_chains_are_refused(name):
+    good = {
+        "forward_cost": [1] * 3,
+        "backward_cost": [0] * 3,
+        "input_bytes": 1,
+        "output_bytes": [1] * 3,
+        "saved_bytes": [2] * 3,
+    }
+    value, message = WRONG[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        mp.Chain(**{**good, name: value})
+
+
+def test_the_machine_refuses_what_the_model_does_not_allow():
+    chain = uniform(2)
+    wrong = {
+        "input a_1 is not live": [StageAction(FULL, 2)],
+        "d_1 or s_1 is not live": [StageAction(FULL, 1), StageAction(BACKWARD, 1)],
+        "output is live already": [StageAction(KEEPING, 1), StageAction(FULL, 1)],
+        "has the stages 1 to 2": [StageAction(FULL, 3)],
+        "input a_0 is not live": [StageAction(FORWARD, 1), StageAction(FULL, 1)],
+        "nothing of that stage": [StageAction("drop", 2)],
+        "no action 'jump'": [StageAction("jump", 1)],
+        "ends with the gradient d_2": [],
+    }
+    for message, actions in wrong.items():
+        with pytest.raises(ScheduleError, match=message):
+            replay(chain, actions)
