@@ -9,8 +9,9 @@ given apart.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import NamedTuple
+from functools import lru_cache
+from itertools import accumulate, pairwise
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,10 @@ from memprop.schedules.actions import Compute
 from memprop.schedules.chain import Chain
 from memprop.schedules.live import live_bytes
 from memprop.schedules.order import in_order
-from memprop.schedules.stages import Stage, stages
+from memprop.schedules.stages import Stage, joined, stages
+
+_LONGEST: Final = 256
+"""Stages of a chain: planning takes time that grows with the cube of their number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,13 @@ class GraphChain:
     fixed_bytes: int
 
 
+@lru_cache(maxsize=8)
 def as_chain(graph: Graph, batch: int) -> GraphChain:
-    """The chain of the training step ``graph`` for one batch size."""
-    parts = stages(graph)
+    """The chain of the training step ``graph`` for one batch size.
+
+    Neighbouring stages are taken together where there would be more than 256.
+    """
+    parts = _at_most(stages(graph), _LONGEST)
     size = {v.name: v.nbytes.at(batch) for v in graph.variables}
     inputs = [size[part.input] for part in parts]
     outputs = [size[part.output] for part in parts]
@@ -77,6 +85,13 @@ def as_chain(graph: Graph, batch: int) -> GraphChain:
         left_bytes=left,
     )
     return GraphChain(parts, chain, fixed)
+
+
+def _at_most(parts: Sequence[Stage], longest: int) -> tuple[Stage, ...]:
+    """``parts``, neighbours joined evenly so that there are at most ``longest``."""
+    count = min(len(parts), longest)
+    bounds = [len(parts) * place // count for place in range(count + 1)]
+    return tuple(joined(parts[i:j]) for i, j in pairwise(bounds))
 
 
 def _flops(graph: Graph, operators: Iterable[Operator], batch: int) -> int:

@@ -24,22 +24,23 @@ def in_order(
         kept: variables that are read once more behind the end of ``order``, if that is but a part
             of a step.
     """
-    useful = without_waste(graph, order)
+    useful = [order[place] for place in useful_places(graph, order)]
     return tuple(_actions(graph, useful, _dying(graph, useful, set(kept))))
 
 
-def without_waste(graph: Graph, order: Sequence[Operator]) -> list[Operator]:
-    """``order`` without the repetitions whose results are not read."""
+def useful_places(graph: Graph, order: Sequence[Operator]) -> list[int]:
+    """The places in ``order`` but those of repetitions whose results are not read."""
     times = Counter(operator.name for operator in order)
     awaited = set(graph.outputs)
     useful = []
-    for operator in reversed(order):
+    for place in range(len(order) - 1, -1, -1):
+        operator = order[place]
         if times[operator.name] > 1 and awaited.isdisjoint(operator.outputs):
             times[operator.name] -= 1
             continue
         awaited.difference_update(operator.outputs)
         awaited.update(operator.inputs)
-        useful.append(operator)
+        useful.append(place)
     return useful[::-1]
 
 
