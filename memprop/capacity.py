@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memprop.checks import check_positive_integer
-from memprop.engine.prepare import Model, check_slices, schedule_for
+from memprop.engine.prepare import Model, check_slices, depends_on_batch, schedule_for
 from memprop.engine.step import simulate
-from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.schedule import Schedule
 from memprop.units import parse_bytes
@@ -46,6 +46,8 @@ def peak_bytes(
     """
     how = (model, schedule, mode, optimizer, update)
     given: Any = batch
+    if mode == "train" and depends_on_batch(schedule):
+        return _one_by_one(how, given)
     if np.ndim(given) == 0:
         return _peak(_lines(how), check_positive_integer("batch", given))
     return _peaks(_lines(how), np.asarray(given))
@@ -71,11 +73,42 @@ def max_batch(
         update: "at_end" or "in_backward".
     """
     room = parse_bytes(budget)
+    if mode == "train" and depends_on_batch(schedule):
+        return _largest((model, schedule, mode, optimizer, update), room)
     lines = _lines((model, schedule, mode, optimizer, update))
     if any(constant > room for constant, slope in lines.each if slope == 0):
         return 0
     rows = min((room - constant) // slope for constant, slope in lines.each if slope > 0)
     return max(0, rows) * lines.slices
+
+
+How = tuple[Model, str | Schedule, str, str | Optimizer | None, str]
+
+
+def _one_by_one(how: How, sizes: Any) -> Any:
+    """The peaks under a schedule that is another one for every batch size."""
+    if np.ndim(sizes) == 0:
+        return schedule_for(*how, check_positive_integer("batch", sizes)).peak
+    peaks = [_one_by_one(how, size) for size in np.asarray(sizes).reshape(-1).tolist()]
+    return np.array(peaks, dtype=np.int64).reshape(np.shape(sizes))
+
+
+def _largest(how: How, room: int) -> int:
+    """The largest batch under such a schedule: doubled until it fails, then halved in between."""
+
+    def fits(size: int) -> bool:
+        try:
+            return _one_by_one(how, size) <= room
+        except InfeasibleBudget:
+            return False
+
+    low, high = 0, 1
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +124,7 @@ class _Lines:
     slices: int
 
 
-def _lines(how: tuple[Model, str | Schedule, str, str | Optimizer | None, str]) -> _Lines:
+def _lines(how: How) -> _Lines:
     """Live bytes as lines over the batch size, those that can be highest.
 
     The events are the same for every batch size, and two points make a line.

@@ -73,7 +73,7 @@ def schedule_for(
         strategy_named(schedule)
         found = inference(forward)
     else:
-        found = strategy_named(schedule).schedule(forward, chosen, update)
+        found = strategy_named(schedule).schedule(forward, chosen, update, batch)
     if batch is not None:
         check_slices(batch, found.slices)
     return replace(found, batch=batch)
@@ -89,6 +89,11 @@ def resliced(schedule: str | Schedule, batch: int, largest: int) -> str | Schedu
     fewest = -(-batch // largest)
     slices = next(d for d in range(fewest, batch + 1) if batch % d == 0)
     return strategy.in_slices(slices).name
+
+
+def depends_on_batch(schedule: str | Schedule) -> bool:
+    """Whether ``schedule`` is another one for another batch size."""
+    return not isinstance(schedule, Schedule) and strategy_named(schedule).depends_on_batch
 
 
 def check_slices(batch: int, slices: int) -> None:

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph, Operator
 from memprop.graph.optimizers import Optimizer
+from memprop.schedules.budget import within_budget
 from memprop.schedules.every import every, sqrt
+from memprop.schedules.optimal import check_budget
 from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.revolve import revolve
 from memprop.schedules.schedule import Schedule
@@ -37,6 +39,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         "every": _Kind("every:k", every, "layers in a segment"),
         "sqrt": _Kind("sqrt", sqrt),
         "revolve": _Kind("revolve:c", revolve, "stored states"),
+        "budget": _Kind("budget:BYTES", within_budget, "bytes"),
         "inference": _Kind("inference"),
     }
 )
@@ -75,6 +78,7 @@ class Strategy:
         forward: Graph,
         optimizer: Optimizer | None = None,
         update: str = "at_end",
+        batch: int | None = None,
     ) -> Schedule:
         """The schedule of a step, planned once for what it depends on.
 
@@ -82,16 +86,28 @@ class Strategy:
             forward: the forward pass of a model.
             optimizer: updates the parameters.
             update: when it does; one of :data:`memprop.terms.UPDATES`.
+            batch: samples of the step; only a strategy that depends on them asks for it.
 
         Raises:
             ScheduleError: this cannot be done to that model; the message says why.
         """
-        return _planned(self, forward, optimizer, update)
+        if self.depends_on_batch and batch is None:
+            raise ScheduleError(f"schedule {self.name!r} depends on the batch size: name one")
+        return _planned(self, forward, optimizer, update, batch if self.depends_on_batch else None)
+
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether the order is another for another batch size."""
+        return self.kind == "budget"
 
 
 @lru_cache(maxsize=32)
 def _planned(
-    strategy: Strategy, forward: Graph, optimizer: Optimizer | None, update: str
+    strategy: Strategy,
+    forward: Graph,
+    optimizer: Optimizer | None,
+    update: str,
+    batch: int | None,
 ) -> Schedule:
     _check_update(strategy, optimizer, update)
     if strategy.kind == "inference":
@@ -100,13 +116,15 @@ def _planned(
         return textbook(forward, optimizer)
     kind = _KINDS[strategy.kind]
     assert kind.order is not None  # noqa: S101 - the two without an order are done
-    order = kind.order if strategy.argument is None else partial(_with, kind, strategy.argument)
+    order = (
+        kind.order if strategy.argument is None else partial(_with, kind, strategy.argument, batch)
+    )
     return in_that_order(strategy.name, order, forward, optimizer, update, strategy.slices)
 
 
-def _with(kind: _Kind, argument: int, graph: Graph) -> Sequence[Operator]:
+def _with(kind: _Kind, argument: int, batch: int | None, graph: Graph) -> Sequence[Operator]:
     assert kind.order is not None  # noqa: S101 - only those with an order take an argument
-    return kind.order(graph, argument)
+    return kind.order(graph, argument) if batch is None else kind.order(graph, argument, batch)
 
 
 def _check_update(strategy: Strategy, optimizer: Optimizer | None, update: str) -> None:
@@ -146,6 +164,11 @@ def strategy_named(name: str) -> Strategy:
             f"schedule {name!r} names two ways to do one thing: choose one of them"
         )
     kind, argument = kinds[0] if kinds else ("lean", None)
+    if slices and kind == "budget":
+        raise InvalidValueError(
+            f"schedule {name!r}: a budget is planned for the whole batch, not for slices: "
+            "choose one of them"
+        )
     if slices and kind in ("textbook", "inference"):
         why = {
             "textbook": "keeps everything to the end of the step",
@@ -167,6 +190,8 @@ def _parsed(name: str, part: str) -> tuple[str, int | None]:
         if colon:
             raise InvalidValueError(f"schedule {kind!r} takes no number, got {name!r}")
         return kind, None
+    if kind == "budget":
+        return kind, check_budget(number)
     if not (number.isascii() and number.isdigit()) or not 0 < int(number) < 2**31:
         raise InvalidValueError(
             f"schedule {kind}:... needs the number of {counts}, a positive integer as in "

@@ -1,0 +1,100 @@
+"""budget:BYTES keeps to the budget, repeats little, and says what the smallest budget is."""
+
+import itertools
+
+import numpy as np
+import pytest
+from cases import data, model, with_random_biases
+
+import memprop as mp
+from memprop.errors import InfeasibleBudget
+from memprop.graph.autodiff import differentiate
+from memprop.graph.optimizers import Adam, with_updates
+from memprop.schedules.as_chain import as_chain
+from memprop.schedules.budget import frontier
+from memprop.schedules.check import check
+from memprop.schedules.optimal import frontier_plans
+
+
+def smallest(mlp, batch, **how):
+    with pytest.raises(InfeasibleBudget) as caught:
+        mp.simulate(mlp, batch, schedule="budget:1", **how)
+    return caught.value.smallest
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "sigmoid", "identity"])
+@pytest.mark.parametrize("optimizer", [None, "adam"])
+def test_it_keeps_to_the_budget_and_beats_what_has_a_name(activation, optimizer):
+    mlp = with_random_biases(model(9, 32, 8, 3, activation=activation))
+    x, y = data(mlp, batch=48)
+    how = {"optimizer": optimizer}
+    lean = mp.simulate(mlp, len(x), **how)
+    gradients = mp.trace(mlp, x, y).outputs["gradients"]
+    names = ["sqrt", *(f"every:{k}" for k in range(1, 11)), *(f"revolve:{c}" for c in range(1, 11))]
+    named = [mp.simulate(mlp, len(x), schedule=name, **how) for name in names]
+    low = smallest(mlp, len(x), **how)
+    before = None
+    for budget in np.linspace(low, lean.peak, 7).astype(int).tolist():
+        schedule = f"budget:{budget}"
+        step = mp.Step(mlp, len(x), schedule, allocator="heap", **how)
+        check(step.schedule)
+        trace = mp.simulate(mlp, len(x), schedule=schedule, **how)
+        assert trace.peak == step.schedule.peak <= budget
+        extra = trace.about["recomputed_flops"]
+        for other in named:
+            assert other.peak > budget or extra <= other.about["recomputed_flops"]
+        if optimizer is None:
+            step(x, y)
+            assert step.trace == trace
+            for name, gradient in gradients.items():
+                np.testing.assert_array_equal(step.gradients[name], gradient)
+        before = extra
+    assert before == 0
+
+
+def test_the_loosest_budget_is_lean():
+    for activation, optimizer in itertools.product(("relu", "gelu"), (None, "sgd")):
+        mlp = model(5, activation=activation)
+        lean = mp.Step(mlp, 8, "lean", optimizer=optimizer).schedule
+        for budget in (lean.peak, 10 * lean.peak):
+            loose = mp.Step(mlp, 8, f"budget:{budget}", optimizer=optimizer).schedule
+            assert (loose.graph, loose.actions) == (lean.graph, lean.actions)
+        assert mp.Step(mlp, 8, f"budget:{lean.peak - 1}", optimizer=optimizer).schedule != lean
+
+
+def test_the_chain_counts_what_the_graph_counts():
+    for activation, l2 in itertools.product(("relu", "tanh", "gelu"), (0.0, 0.1)):
+        mlp = mp.MLP([40, *[64] * 12, 10], activation=activation, l2=l2)
+        graph = with_updates(differentiate(mlp.graph()), Adam())
+        view = as_chain(graph, 128)
+        for plan, real in zip(frontier_plans(view.chain), frontier(graph, 128), strict=True):
+            assert real.peak <= plan.peak + view.fixed_bytes <= 1.01 * real.peak
+
+
+@pytest.mark.parametrize("budget", ["0", "-3", "x", "0 MiB", "", "1 MiB+microbatch:2"])
+def test_impossible_budgets_are_one_clear_line(budget):
+    with pytest.raises(ValueError, match=r"size in bytes|more than 0 bytes|choose one") as caught:
+        mp.simulate(model(2), 8, schedule=f"budget:{budget}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_below_the_parameters_names_one_that_works():
+    mlp = model(4, 64)
+    parameters = sum(array.nbytes for array in mlp.parameters.values())
+    with pytest.raises(InfeasibleBudget, match=r"no schedule fits .* is \d+ bytes \([\d.]+ KiB\)"):
+        mp.simulate(mlp, 16, schedule=f"budget:{parameters - 1}")
+    least = smallest(mlp, 16)
+    assert mp.simulate(mlp, 16, schedule=f"budget:{least}").peak == least > parameters
+
+
+def test_capacity_under_a_budget():
+    mlp = model(6, 32)
+    schedule = "budget:64KiB"
+    largest = mp.max_batch(mlp, "64 KiB", schedule=schedule)
+    assert mp.max_batch(mlp, "64 KiB") < largest
+    peaks = mp.peak_bytes(mlp, [1, largest], schedule=schedule)
+    assert peaks.max() <= 64 * 1024
+    with pytest.raises(InfeasibleBudget):
+        mp.peak_bytes(mlp, largest + 1, schedule=schedule)
+    x, y = data(mlp, batch=largest + 3)  # and what is left over is planned for itself
+    mlp.fit(x, y, batch=largest, epochs=1, schedule="budget:256KiB")
