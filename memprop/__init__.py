@@ -27,6 +27,8 @@ from memprop.schedules.optimal import optimal_frontier as optimal_frontier
 from memprop.schedules.schedule import Schedule as Schedule
 from memprop.sweep.results import load_results as load_results
 from memprop.traces.trace import Trace as Trace
+from memprop.tradeoff import frontier as frontier
+from memprop.tradeoff import schedule as schedule
 from memprop.units import format_bytes as format_bytes
 from memprop.units import parse_bytes as parse_bytes
 from memprop.version import __version__ as __version__

@@ -15,7 +15,7 @@ LEVELS = (
     {"schedules"},
     {"engine"},
     {"models"},
-    {"capacity"},
+    {"capacity", "tradeoff"},
     {"sweep"},
     {"report"},
     {"cli"},

@@ -24,6 +24,8 @@ NAMES = [
     "InfeasibleBudget",
     "Chain",
     "optimal",
+    "schedule",
+    "frontier",
     "optimal_frontier",
     "trace",
     "simulate",
