@@ -65,7 +65,7 @@ def frontier(
     size = check_positive_integer("batch", batch)
     lean = schedule(model, size, optimizer=optimizer, update=update)
     rows = []
-    for name in named(len(model.graph("train").parameters)):
+    for name in named(len({p.layer for p in lean.graph.parameters})):
         try:
             found = schedule(model, size, name, optimizer=optimizer, update=update)
         except MempropError:

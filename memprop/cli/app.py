@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memprop.cli.plan import plan
 from memprop.cli.profile import profile
 from memprop.cli.report import report
 from memprop.cli.simulate import simulate
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, sweep, report):
+for command in (profile, simulate, plan, sweep, report):
     app.command()(command)
 
 

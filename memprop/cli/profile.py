@@ -13,7 +13,8 @@ def profile(
     width: options.Width = 128,
     batch: options.Batch = 256,
     schedule: Annotated[
-        str, typer.Option(help="What is kept for backward: textbook or lean.")
+        str,
+        typer.Option(help="textbook, lean, every:4, sqrt, revolve:3, budget:8MiB or microbatch:4."),
     ] = "lean",
     mode: Annotated[str, typer.Option(help="train or inference.")] = "train",
     activation: options.Activation = "relu",

@@ -1,0 +1,153 @@
+"""``memprop plan``: what to keep and what to compute again, for a budget or for all of them."""
+
+from typing import Annotated, Any
+
+import typer
+
+from memprop.cli import options
+
+
+def plan(
+    depth: options.Depth = 8,
+    width: options.Width = 256,
+    batch: options.Batch = 512,
+    budget: Annotated[str | None, typer.Option(help="Memory to keep to, such as '8 MiB'.")] = None,
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="The whole trade-off, for every budget.")
+    ] = False,
+    activation: options.Activation = "relu",
+    loss: options.Loss = "cross_entropy",
+    bias: options.Bias = True,
+    l2: options.L2 = 0.0,
+    dtype: options.DType = "float32",
+    optimizer: options.Optimizer = "none",
+    seed: options.Seed = 0,
+    data: options.Data = "digits",
+    as_json: options.Json = False,
+) -> None:
+    """Plan what to keep and what to compute again.
+
+    For example:
+
+    memprop plan --depth 64 --width 256 --batch 512 --budget "24 MiB"
+    """
+    from memprop.cli.model import described
+    from memprop.errors import InvalidValueError
+    from memprop.schedules.optimal import check_budget
+
+    if frontier == (budget is not None):
+        raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
+    room = None if budget is None else check_budget(budget)
+    model = described(
+        depth=depth,
+        width=width,
+        data=data,
+        activation=activation,
+        loss=loss,
+        bias=bias,
+        l2=l2,
+        dtype=dtype,
+        seed=seed,
+    ).model
+    if room is None:
+        _frontier(model, batch, optimizer, as_json)
+    else:
+        _budget(model, batch, optimizer, room, as_json)
+
+
+def _frontier(model: Any, batch: int, optimizer: str, as_json: bool) -> None:
+    from memprop.cli.output import console, print_json, table
+    from memprop.tradeoff import frontier
+    from memprop.units import format_bytes
+
+    found = frontier(model, batch, optimizer=optimizer)
+    if as_json:
+        rows = found.to_dict(orient="records")
+        print_json({"model": repr(model), "batch": batch, "frontier": rows})
+        return
+    cells = [
+        (
+            row["strategy"],
+            format_bytes(row["peak_bytes"]),
+            f"{row['peak_bytes']:,}",
+            f"{row['forward_flops_recomputed']:,}",
+            f"{row['slowdown']:.3f}",
+        )
+        for row in found.to_dict(orient="records")
+    ]
+    screen = console()
+    screen.print(f"{model}, batch {batch}, predicted; nothing was run\n")
+    columns = ["strategy", "peak", "bytes", "FLOPs again", "slow-down"]
+    screen.print(table("Memory against recomputation", columns, cells))
+
+
+def _budget(model: Any, batch: int, optimizer: str, room: int, as_json: bool) -> None:
+    from memprop.cli.output import console, print_json, table
+    from memprop.tradeoff import schedule
+    from memprop.units import format_bytes
+
+    found = schedule(model, batch, f"budget:{room}", optimizer=optimizer)
+    lean = schedule(model, batch, optimizer=optimizer)
+    rows = layers(found)
+    if as_json:
+        print_json(
+            {
+                "model": repr(model),
+                "batch": batch,
+                "budget": room,
+                "peak": found.peak,
+                "lean_peak": lean.peak,
+                "flops": found.flops,
+                "recomputed_flops": found.recomputed_flops,
+                "slowdown": found.flops / lean.flops,
+                "layers": rows,
+            }
+        )
+        return
+    screen = console()
+    screen.print(f"{model}, batch {batch}, budget {format_bytes(room)}; nothing was run")
+    screen.print(
+        f"peak {format_bytes(found.peak)} ({found.peak:,} bytes), without recomputation "
+        f"{format_bytes(lean.peak)} ({lean.peak:,} bytes)"
+    )
+    screen.print(
+        f"computed again: {found.recomputed_flops:,} FLOPs, predicted slow-down "
+        f"{found.flops / lean.flops:.3f}\n"
+    )
+    cells = [
+        (row["layer"], ", ".join(row["kept"]) or "nothing", row["runs"], ", ".join(row["again"]))
+        for row in rows
+    ]
+    columns = ["layer", "kept when backward begins", "forward runs", "computed again"]
+    screen.print(table("What each layer keeps", columns, cells))
+
+
+def layers(schedule: Any) -> list[dict[str, Any]]:
+    """For each layer what is kept when backward begins, and what is computed again."""
+    from collections import Counter
+
+    from memprop.schedules.actions import Compute, Free
+
+    graph = schedule.graph
+    live: set[str] = {variable.name for variable in graph.sources}
+    for action in schedule.actions:
+        if isinstance(action, Free):
+            live.discard(action.variable)
+            continue
+        operator = graph.operators_by_name[action.operator]
+        if operator.phase == "backward":
+            break
+        live.difference_update(operand for _, operand in action.into)
+        live.update(operator.outputs)
+    runs = Counter(a.operator for a in schedule.actions if isinstance(a, Compute))
+    kept = [v for v in graph.variables if v.name in live and v.category == "activation"]
+    forward = [operator for operator in graph.operators if operator.phase == "forward"]
+    return [
+        {
+            "layer": layer,
+            "kept": [v.name for v in kept if v.layer == layer],
+            "runs": max(runs[op.name] for op in forward if op.layer == layer),
+            "again": [op.name for op in forward if op.layer == layer and runs[op.name] > 1],
+        }
+        for layer in sorted({op.layer for op in forward if op.layer is not None})
+    ]
