@@ -97,6 +97,42 @@ def test_simulate_names_the_largest_batch_that_fits(memprop):
     assert "largest batch" in out
 
 
+def test_plan_keeps_to_the_budget_that_profile_then_measures(memprop):
+    shape = ("--depth", 6, "--width", 64, "--batch", 256)
+    lean = json_of(memprop, "profile", *shape)["peak"]
+    room = lean * 9 // 10
+    planned = json_of(memprop, "plan", *shape, "--budget", room)
+    measured = json_of(memprop, "profile", *shape, "--schedule", f"budget:{room}")
+    assert planned["lean_peak"] == lean
+    assert planned["peak"] == measured["predicted_peak"] == measured["peak"] <= room
+    assert planned["recomputed_flops"] == measured["recomputed_flops"] > 0
+    assert planned["slowdown"] > 1
+    assert [row["layer"] for row in planned["layers"]] == list(range(1, 8))
+    assert {row["runs"] for row in planned["layers"]} == {1, 2}
+    status, out, _ = memprop("plan", *shape, "--budget", room)
+    assert status == 0
+    assert "computed again" in out
+    table = json_of(memprop, "plan", *shape, "--frontier")["frontier"]
+    assert {"lean", "textbook", "sqrt"} <= {row["strategy"] for row in table}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((), "plan needs one of --budget SIZE and --frontier"),
+        (("--budget", "1 MiB", "--frontier"), "plan needs one of"),
+        (("--budget", "0"), "a budget must be more than 0 bytes"),
+        (("--budget", "-1"), "is no size in bytes"),
+        (("--budget", "1 KiB"), "the smallest budget that can be kept to is"),
+    ],
+)
+def test_what_cannot_be_planned_is_one_line(memprop, given, message):
+    status, out, err = memprop("plan", "--depth", 2, "--width", 8, *given)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
 def test_profile_takes_the_users_own_data(memprop, tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, X=np.random.default_rng(0).random((30, 7)), y=np.arange(30) % 3)
