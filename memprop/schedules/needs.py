@@ -10,7 +10,8 @@ theorem 1, with the full forward held against d_j, which is what is live then)
         keep k   f_i + ... + f_(k-1) + C(k, j, m - a_(k-1)) + C(i, k-1, m)
                  for i < k <= j                          if m >= run(i, k) + d_j + G_j
 
-    full(i, j) = max(s_i + saving workspace + d_j + G_j, s_i + d_i + backward workspace + G_(i-1))
+    full(i, j) = max(s_i + saving workspace + d_j + G_j,
+                     s_i + d_i + G_i + max(backward workspace + left_i, 0))
     run(i, k)  = max of a_i + workspace, and of a_(l-1) + a_l + workspace for i < l < k
 
 and C(i, i, m) is ``full`` with nothing in between. Stages are numbered from 1.
@@ -51,8 +52,9 @@ class Needs:
     def backward(self, i: int) -> int:
         """The memory that the backward of i asks for."""
         chain = self.chain
-        own = chain.saved_bytes[i - 1] + chain.sizes[i] + chain.backward_workspace[i - 1]
-        return own + self.behind[i - 1]
+        own = chain.saved_bytes[i - 1] + chain.sizes[i] + self.behind[i]
+        # What it lets go of (a negative left_bytes) is there until it runs.
+        return own + max(chain.backward_workspace[i - 1] + chain.left_bytes[i - 1], 0)
 
     def runs(self, i: int, j: int) -> list[int]:
         """The memory that keeping k asks for, k = i+1..j."""

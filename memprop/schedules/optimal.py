@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import gcd
 from typing import TYPE_CHECKING, Final, SupportsIndex
 
+from memprop.checks import check_positive_integer
 from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.schedules import exact, least, unrestricted
 from memprop.schedules.chain import Chain
@@ -87,11 +88,15 @@ def optimal_frontier(chain: Chain, levels: int = LEVELS) -> "pd.DataFrame":
 
     Returns:
         ``peak_bytes``, rising, and ``cost``, falling.
+
+    Raises:
+        InvalidValueError, InvalidTypeError: ``levels`` is no positive integer.
     """
     import pandas as pd
 
     _check_chain(chain)
-    rows = [(plan.peak, plan.cost) for plan in frontier_plans(chain, levels)]
+    plans = frontier_plans(chain, check_positive_integer("levels", levels))
+    rows = [(plan.peak, plan.cost) for plan in plans]
     return pd.DataFrame(rows, columns=["peak_bytes", "cost"])
 
 
@@ -122,7 +127,9 @@ def everything_saved(chain: Chain) -> Plan:
     n = len(chain)
     actions = [StageAction(FULL, stage) for stage in range(1, n + 1)]
     actions += [StageAction(BACKWARD, stage) for stage in range(n, 0, -1)]
-    return _plan(chain, actions, "everything saved", ALL)
+    plan = _plan(chain, actions, "everything saved", ALL)
+    # The same costs added in another order may differ in their last digit: there is no gap.
+    return replace(plan, lower_bound=plan.cost)
 
 
 def _of_all_schedules(chain: Chain, room: int) -> Plan:
@@ -143,7 +150,7 @@ def _persistent(chain: Chain, room: int) -> Plan:
         fitting = [c for c in exact.choices(chain) if c.need + chain.input_bytes <= room]
         if fitting:
             return _plan(chain, exact.actions(chain, fitting[-1]), _EXACT, _covered(chain))
-    else:
+    elif room >= chain.input_bytes:  # the grid has no levels below 0, and a_0 is not on it
         grid = _grid(chain, room, LEVELS)
         if grid.levels()[-1] < float("inf"):
             return _plan(chain, grid.actions(len(grid.levels()) - 1), _rounded(grid))

@@ -1,5 +1,6 @@
 """Plans through a chain: no schedule of their class costs less, none takes more than it may."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -220,6 +221,66 @@ def test_huge_sizes_are_counted_exactly():
     )
     plan = mp.optimal(chain, 2**61)
     assert plan.peak == 2**58 + 3 * (2**58 + 3) + 2**58 + 1
+
+
+@pytest.mark.parametrize("longest", [12, 0])  # solved exactly, and on the grid
+@pytest.mark.parametrize("seed", range(2))
+def test_what_a_backward_lets_go_of_is_there_until_it_runs(seed, longest, monkeypatch):
+    monkeypatch.setattr(exact, "LONGEST", longest)
+    generator = Random(seed)
+    for _ in range(250):
+        given = random_chain(generator, generator.randint(2, 6), leaving=True)
+        chain = replace(given, left_bytes=[generator.choice([-1, 1]) * b for b in given.left_bytes])
+        optimal.frontier_plans.cache_clear()
+        optimal._persistent.cache_clear()
+        best = frontier(chain)
+        for peak, cost in best:
+            plan = mp.optimal(chain, max(peak, 1))
+            assert plan.peak <= max(peak, 1)
+            assert plan.cost >= cost
+        if best[0][0] > 1:
+            with pytest.raises(InfeasibleBudget) as caught:
+                mp.optimal(chain, best[0][0] - 1)
+            assert mp.optimal(chain, caught.value.smallest).peak <= caught.value.smallest
+    optimal.frontier_plans.cache_clear()
+    optimal._persistent.cache_clear()
+
+
+@pytest.mark.parametrize("stages", [3, 13, 40])
+def test_a_budget_below_the_input_is_refused_however_long_the_chain(stages):
+    chain = mp.Chain(
+        forward_cost=[1] * stages,
+        backward_cost=[0] * stages,
+        input_bytes=10,
+        output_bytes=[0] * stages,
+        saved_bytes=[0] * stages,
+    )
+    with pytest.raises(InfeasibleBudget) as caught:
+        mp.optimal(chain, 5)
+    assert caught.value.smallest == 10
+    assert mp.optimal(chain, 10).peak == 10
+
+
+@pytest.mark.parametrize("stages", [5, 20])  # solved exactly, and on the grid
+@pytest.mark.parametrize("levels", [0, -5, 1.5, True, "many"])
+def test_impossible_levels_are_refused(levels, stages):
+    with pytest.raises((InvalidValueError, InvalidTypeError), match="levels must be a positive"):
+        mp.optimal_frontier(uniform(stages), levels=levels)
+
+
+def test_nothing_is_cheaper_than_computing_nothing_twice_whatever_the_rounding():
+    generator = Random(1)
+    for _ in range(100):
+        stages = generator.randint(2, 20)
+        chain = mp.Chain(
+            forward_cost=[generator.random() for _ in range(stages)],
+            backward_cost=[generator.random() for _ in range(stages)],
+            input_bytes=1,
+            output_bytes=[1] * stages,
+            saved_bytes=[2] * stages,
+        )
+        plan = mp.optimal(chain, 10**6)
+        assert (plan.lower_bound, plan.gap) == (plan.cost, 0)
 
 
 @pytest.mark.parametrize("budget", [0, -1, "0 MiB", "many", 1.5, None, "-3 KiB"])
