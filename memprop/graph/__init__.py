@@ -3,6 +3,26 @@
 Importing the package fills the table of rules; the family files say what each operator does.
 """
 
-from memprop.graph import activation, linear, loss, objective, optimizers, slices
+from memprop.graph import (
+    activation,
+    addition,
+    dropout,
+    linear,
+    loss,
+    norm,
+    objective,
+    optimizers,
+    slices,
+)
 
-__all__ = ["activation", "linear", "loss", "objective", "optimizers", "slices"]
+__all__ = [
+    "activation",
+    "addition",
+    "dropout",
+    "linear",
+    "loss",
+    "norm",
+    "objective",
+    "optimizers",
+    "slices",
+]

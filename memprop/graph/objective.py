@@ -36,8 +36,8 @@ def _penalty_backward(
         np.add(gradient, scaled, out=gradient)
 
 
-def _add(a: Array, b: Array, total: Array) -> None:
-    np.add(a, b, out=total)
+def _objective(L: Array, s: Array, J: Array) -> None:
+    np.add(L, s, out=J)
 
 
 def _one(dJ: Array, **_: str) -> None:
@@ -70,7 +70,7 @@ register(
         reads=("L", "s"),
         writes=("J",),
         infer=lambda L, _: (L,),
-        kernel=_add,
+        kernel=_objective,
         flops=flops_per_element(1),
         gradients=(
             Gradient(of="L", rule=None, reads=("dJ",)),
@@ -84,14 +84,5 @@ register(
         infer=lambda *, dtype: (ArraySpec((), dtype),),
         kernel=_one,
         flops=no_flops,
-    ),
-    Rule(
-        name="add",
-        reads=("a", "b"),
-        writes=("sum",),
-        infer=lambda a, _: (a,),
-        kernel=_add,
-        flops=flops_per_element(1),
-        in_place=(("sum", "a"),),
     ),
 )

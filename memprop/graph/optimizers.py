@@ -100,6 +100,9 @@ class AdamW(Adam):
     rule: ClassVar[str] = "adamw"
 
 
+STEPS: Final = "t"
+"""The variable that counts the steps done."""
+
 OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
     {kind.rule: kind for kind in (SGD, Momentum, Adam, AdamW)}
 )
@@ -128,35 +131,48 @@ def optimizer_named(given: str | Optimizer | None) -> Optimizer | None:
 def with_updates(graph: Graph, optimizer: Optimizer | None, update: str = "at_end") -> Graph:
     """``graph``, which has gradients, with the update of every parameter.
 
+    Where anything depends on how many steps were done, the variable ``t`` counts them, last of all.
+
     Args:
         graph: forward and backward.
-        optimizer: how parameters are updated; ``None`` leaves the graph as it is.
+        optimizer: how parameters are updated; ``None`` leaves them as they are.
         update: "at_end" updates after backward; "in_backward" as soon as a gradient is complete
             and nothing reads the parameter any more, and the gradients are no outputs then.
     """
-    if optimizer is None:
-        return graph
+    if optimizer is not None and optimizer.counts_steps and STEPS not in graph.by_name:
+        graph = extend(graph, [steps_done()], [])
+    updated = graph if optimizer is None else _updated(graph, optimizer)
+    if update == "in_backward":
+        updated = _as_soon_as_possible(updated, graph)
+    return _counted(updated) if STEPS in graph.by_name else updated
+
+
+def steps_done() -> Variable:
+    """The variable ``t``: how many steps were done before this one."""
+    return Variable(name=STEPS, shape=(), dtype="int64", category="optimizer_state")
+
+
+def _counted(graph: Graph) -> Graph:
+    """``graph`` with this step counted when all else is done."""
+    tick, made = apply_rule(
+        "count",
+        operator=f"count.{STEPS}",
+        inputs=[graph.by_name[STEPS]],
+        outputs=[(f"{STEPS}'", "optimizer_state")],
+        phase="update",
+    )
+    return extend(graph, made, [tick])
+
+
+def _updated(graph: Graph, optimizer: Optimizer) -> Graph:
     variables: list[Variable] = []
     operators: list[Operator] = []
-    count = ()
-    if optimizer.counts_steps:
-        before = Variable(name="t", shape=(), dtype="int64", category="optimizer_state")
-        tick, made = apply_rule(
-            "count",
-            operator="count.t",
-            inputs=[before],
-            outputs=[("t'", "optimizer_state")],
-            phase="update",
-        )
-        variables += [before, *made]
-        operators.append(tick)
-        count = made
+    count = (graph.by_name[STEPS],) if optimizer.counts_steps else ()
     for parameter in graph.parameters:
         state, operator, made = _update(graph, optimizer, parameter, count)
         variables += [*state, *made]
         operators.append(operator)
-    updated = extend(graph, variables, operators)
-    return updated if update == "at_end" else _as_soon_as_possible(updated, graph)
+    return extend(graph, variables, operators)
 
 
 def _as_soon_as_possible(updated: Graph, graph: Graph) -> Graph:
@@ -171,11 +187,8 @@ def _as_soon_as_possible(updated: Graph, graph: Graph) -> Graph:
     }
     due: dict[int, list[Operator]] = {}
     for operator in updated.operators[len(graph.operators) :]:
-        waits = [last[name] for name in operator.inputs if name in last]
-        due.setdefault(max(waits, default=-1), []).append(operator)
-    # What waits for nothing, counting the steps, is done before the first update.
-    first = min((place for place in due if place >= 0), default=len(graph.operators) - 1)
-    due[first] = due.pop(-1, []) + due.get(first, [])
+        waits = [last[name] for name in operator.inputs if name in last and name != STEPS]
+        due.setdefault(max(waits), []).append(operator)
     operators = [
         following
         for place, operator in enumerate(graph.operators)
@@ -252,7 +265,7 @@ def _adam(
     epsilon: float,
     weight_decay: float = 0.0,
 ) -> None:
-    step = int(t)
+    step = int(t) + 1  # t counts those before this one
     step_size = learning_rate / (1 - beta1**step)
     correction = math.sqrt(1 - beta2**step)
     for part, weights, gradient, mean, square in blocks(block, W_next, dW, m_next, v_next):

@@ -15,6 +15,7 @@ import numpy as np
 from memprop.errors import GraphError
 from memprop.graph.affine import Affine
 from memprop.graph.apply import apply_rule
+from memprop.graph.dropout import PART
 from memprop.graph.graph import Graph, Operator, Variable
 from memprop.graph.rules import Gradient, Rule, register
 
@@ -85,6 +86,7 @@ def _copy(operator: Operator, own: dict[str, Variable], number: int) -> Operator
         inputs=rename(operator.inputs),
         outputs=rename(operator.outputs),
         workspace=rename(operator.workspace),
+        attributes=tuple((n, number if n == PART else v) for n, v in operator.attributes),
     )
 
 

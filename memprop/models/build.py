@@ -1,84 +1,149 @@
 """From a description of an MLP to its forward graph."""
 
+from dataclasses import dataclass
+
 from memprop.graph.affine import BATCH
 from memprop.graph.apply import apply_rule
+from memprop.graph.dropout import PART
 from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.optimizers import steps_done
 
 
-def forward_graph(
-    widths: tuple[int, ...],
-    *,
-    activation: str,
-    bias: bool,
-    loss: str,
-    l2: float,
-    dtype: str,
-    mode: str,
-) -> Graph:
-    """The forward pass of an MLP: z = x W^T + b, h = phi(z), ..., o, and for training L, s, J.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Architecture:
+    """What a user writes down of an MLP, checked.
 
-    Args:
+    Attributes:
         widths: input, hidden..., output.
         activation: phi, the same in every hidden layer.
         bias: whether the linear operators add one.
         loss: "cross_entropy" or "mse".
         l2: the strength lambda of the penalty s; with 0 there is no s, and J is L.
-        dtype: of everything but labels.
-        mode: "train" ends with the objective, "inference" with the output o.
+        dtype: of everything but labels and masks.
+        dropout: the probability p that a hidden unit is dropped in training.
+        dropout_mask: one of :data:`memprop.graph.dropout.MASKS`.
+        norm: "layer", or ``None`` for none.
+        residual: whether hidden layers add their input where it is as wide as their output.
+        seed: that the masks of dropout follow from.
     """
-    builder = _Builder(dtype)
-    h = builder.source("x", (BATCH, widths[0]), "input", layer=0)
-    depth = len(widths) - 2
-    for layer in range(1, depth + 2):
-        output = layer == depth + 1
-        z = builder.linear(h, widths[layer], layer, bias, "o" if output else f"z{layer}")
-        h = z if output else builder.activation(activation, z, layer)
+
+    widths: tuple[int, ...]
+    activation: str = "relu"
+    bias: bool = True
+    loss: str = "cross_entropy"
+    l2: float = 0.0
+    dtype: str = "float32"
+    dropout: float = 0.0
+    dropout_mask: str = "regenerate"
+    norm: str | None = None
+    residual: bool = False
+    seed: int = 0
+
+
+def forward_graph(architecture: Architecture, mode: str) -> Graph:
+    """The forward pass: z = x W^T + b, h = phi(z), ..., o, and for training L, s, J.
+
+    A hidden layer is h = dropout(phi(norm(z))) + its input, of which those parts are there that
+    the architecture has.
+
+    Args:
+        architecture: the MLP.
+        mode: "train" ends with the objective, "inference" with the output o; it drops nothing.
+    """
+    builder = _Builder(architecture, training=mode == "train")
+    h = builder.source("x", (BATCH, architecture.widths[0]), "input", layer=0)
+    *hidden, outputs = architecture.widths[1:]
+    for layer, width in enumerate(hidden, start=1):
+        h = builder.hidden(h, width, layer)
+    o = builder.linear(h, outputs, len(hidden) + 1, "o")
     if mode == "inference":
-        return builder.graph(outputs=(h,))
-    outputs = builder.objective(h, loss, l2)
-    return builder.graph(outputs=outputs, objective=outputs[-1])
+        return builder.graph(outputs=(o,))
+    made = builder.objective(o)
+    return builder.graph(outputs=made, objective=made[-1])
 
 
 class _Builder:
     """Collects variables and operators in order."""
 
-    def __init__(self, dtype: str) -> None:
-        self.dtype = dtype
+    def __init__(self, architecture: Architecture, *, training: bool) -> None:
+        self.architecture = architecture
         self.variables: list[Variable] = []
         self.operators: list[Operator] = []
         self.weights: list[Variable] = []
+        self.drops = training and architecture.dropout > 0
+        self.steps = steps_done()
+        if self.drops:
+            self.variables.append(self.steps)
 
     def source(
         self, name: str, shape, category: str, layer: int | None, dtype: str = ""
     ) -> Variable:
-        variable = Variable(
-            name=name, shape=shape, dtype=dtype or self.dtype, category=category, layer=layer
-        )
+        dtype = dtype or self.architecture.dtype
+        variable = Variable(name=name, shape=shape, dtype=dtype, category=category, layer=layer)
         self.variables.append(variable)
         return variable
 
-    def apply(self, rule: str, operator: str, inputs, output: str, **where) -> Variable:
+    def apply(self, rule: str, operator: str, inputs, *outputs: str, **where) -> Variable:
         node, made = apply_rule(
-            rule, operator=operator, inputs=inputs, outputs=[(output, "activation")], **where
+            rule,
+            operator=operator,
+            inputs=inputs,
+            outputs=[(output, "activation") for output in outputs],
+            **where,
         )
         self.operators.append(node)
         self.variables.extend(made)
         return made[0]
 
-    def linear(self, h: Variable, width: int, layer: int, bias: bool, output: str) -> Variable:
+    def hidden(self, h: Variable, width: int, layer: int) -> Variable:
+        """The layer's output h, whatever it is made of."""
+        architecture = self.architecture
+        skips = architecture.residual and h.shape[-1] == width
+        where = {"phase": "forward", "layer": layer}
+        z = self.linear(h, width, layer, f"z{layer}")
+        n = z if architecture.norm is None else self.norm(z, layer)
+        activation = architecture.activation
+        a = f"a{layer}" if self.drops or skips else f"h{layer}"
+        made = self.apply(activation, f"{activation}_{layer}", [n], a, **where)
+        if self.drops:
+            made = self.dropout(made, layer, f"k{layer}" if skips else f"h{layer}")
+        return self.apply("add", f"add_{layer}", [made, h], f"h{layer}", **where) if skips else made
+
+    def linear(self, h: Variable, width: int, layer: int, output: str) -> Variable:
         W = self.source(f"W{layer}", (width, h.shape[-1]), "parameter", layer)
         self.weights.append(W)
         inputs = [h, W]
-        if bias:
+        if self.architecture.bias:
             inputs.append(self.source(f"b{layer}", (width,), "parameter", layer))
-        rule = "affine" if bias else "linear"
+        rule = "affine" if self.architecture.bias else "linear"
         return self.apply(rule, f"linear_{layer}", inputs, output, phase="forward", layer=layer)
 
-    def activation(self, name: str, z: Variable, layer: int) -> Variable:
-        return self.apply(name, f"{name}_{layer}", [z], f"h{layer}", phase="forward", layer=layer)
+    def norm(self, z: Variable, layer: int) -> Variable:
+        scale = [
+            self.source(f"{name}{layer}", z.shape[1:], "parameter", layer)
+            for name in ("gamma", "beta")
+        ]
+        where = {"phase": "forward", "layer": layer}
+        return self.apply("layer_norm", f"norm_{layer}", [z, *scale], f"n{layer}", **where)
 
-    def objective(self, o: Variable, loss: str, l2: float) -> tuple[Variable, ...]:
+    def dropout(self, a: Variable, layer: int, output: str) -> Variable:
+        keeps = self.architecture.dropout_mask == "store"
+        return self.apply(
+            "dropout_keeping_mask" if keeps else "dropout",
+            f"dropout_{layer}",
+            [a, self.steps],
+            *([output, f"mask{layer}"] if keeps else [output]),
+            phase="forward",
+            layer=layer,
+            p=self.architecture.dropout,
+            seed=self.architecture.seed,
+            stream=layer,
+            **{PART: 1},
+        )
+
+    def objective(self, o: Variable) -> tuple[Variable, ...]:
         """L, and s and J where there is a penalty."""
+        loss, l2 = self.architecture.loss, self.architecture.l2
         if loss == "cross_entropy":
             y = self.source("y", (BATCH,), "input", layer=None, dtype="int64")
         else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, SupportsIndex
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import ArrayLike
 from memprop.checks import check_seed
 from memprop.engine.prepare import Mode
 from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.graph.dropout import MASKS
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
 from memprop.models import training
-from memprop.models.build import forward_graph
+from memprop.models.build import Architecture, forward_graph
 from memprop.schedules.schedule import Schedule
 from memprop.terms import MODES
 
@@ -23,10 +25,18 @@ if TYPE_CHECKING:
 ACTIVATIONS: Final = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
 LOSSES: Final = ("cross_entropy", "mse")
 DTYPES: Final = ("float32", "float64")
+NORMS: Final = ("none", "layer")
+
+_BLOCKS: Final = MappingProxyType(
+    {"dropout": 0.0, "dropout_mask": "regenerate", "norm": None, "residual": False}
+)
+"""What a hidden layer has beside its activation, and what it has of that by default."""
 
 
 class MLP:
     """A multilayer perceptron: h_l = phi(W_l h_(l-1) + b_l), and a linear output layer.
+
+    With norm, dropout and skip connections: h_l = dropout(phi(norm(W_l h_(l-1) + b_l))) + h_(l-1).
 
     Args:
         widths: input, hidden..., output; at least two positive integers.
@@ -36,7 +46,15 @@ class MLP:
             samples and outputs).
         l2: lambda of the penalty s = lambda / 2 * sum of ||W||_F^2, which biases have no part in.
         dtype: "float32" or "float64".
-        seed: of the initial weights.
+        seed: of the initial weights, and of the units that dropout drops.
+        dropout: the probability p with which a hidden unit is dropped in a training step; the
+            others are scaled by 1 / (1 - p). Prediction drops nothing.
+        dropout_mask: how backward knows what was dropped: "regenerate" draws the mask again
+            from a counter-based generator keyed by seed, step and layer; "store" keeps it, a byte
+            a unit.
+        norm: "layer" normalises each sample's z, with a gain gamma and a shift beta; ``None``
+            does not.
+        residual: a hidden layer adds its input to its output, where both are of one width.
 
     Raises:
         InvalidValueError, InvalidTypeError: an argument is wrong; the message says what to do.
@@ -52,6 +70,10 @@ class MLP:
         l2: float = 0.0,
         dtype: str = "float32",
         seed: int = 0,
+        dropout: float = 0.0,
+        dropout_mask: str = "regenerate",
+        norm: str | None = None,
+        residual: bool = False,
     ) -> None:
         self.widths = _check_widths(widths)
         self.activation = _known("activation", activation, ACTIVATIONS)
@@ -60,11 +82,15 @@ class MLP:
         self.l2 = _check_l2(l2)
         self.dtype = _known("dtype", _dtype_name(dtype), DTYPES)
         self.seed = check_seed(seed)
+        self.dropout = _check_dropout(dropout)
+        self.dropout_mask = _known("dropout_mask", dropout_mask, MASKS)
+        self.norm = norm_named(norm)
+        self.residual = _check_flag("residual", residual)
 
     def __repr__(self) -> str:
-        options = {
-            n: getattr(self, n) for n in ("activation", "bias", "loss", "l2", "dtype", "seed")
-        }
+        always = ("activation", "bias", "loss", "l2", "dtype", "seed")
+        options = {name: getattr(self, name) for name in always}
+        options |= {n: v for n, usual in _BLOCKS.items() if (v := getattr(self, n)) != usual}
         return f"MLP({list(self.widths)}, {', '.join(f'{k}={v!r}' for k, v in options.items())})"
 
     def graph(self, mode: Mode = "train") -> Graph:
@@ -73,25 +99,17 @@ class MLP:
 
     @cached_property
     def _graphs(self) -> Mapping[str, Graph]:
-        return {
-            mode: forward_graph(
-                self.widths,
-                activation=self.activation,
-                bias=self.bias,
-                loss=self.loss,
-                l2=self.l2,
-                dtype=self.dtype,
-                mode=mode,
-            )
-            for mode in MODES
-        }
+        names = Architecture.__dataclass_fields__
+        architecture = Architecture(**{name: getattr(self, name) for name in names})
+        return {mode: forward_graph(architecture, mode) for mode in MODES}
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """``{"W1": (out, in), "b1": (out,), ...}``, made when first asked for.
 
         Weights are normal with variance 2 / in for relu and its kin (He et al. 2015) and 1 / in
-        otherwise (LeCun et al. 1998); biases are zero. Training updates the arrays in place.
+        otherwise (LeCun et al. 1998); the gains of norms are one, biases and shifts zero. Training
+        updates the arrays in place.
         """
         return self._parameters
 
@@ -106,6 +124,8 @@ class MLP:
             if len(shape) == 2:
                 generator.standard_normal(dtype=np.dtype(self.dtype).type, out=made[variable.name])
                 made[variable.name] *= (gain / shape[1]) ** 0.5
+            elif variable.name.startswith("gamma"):
+                made[variable.name].fill(1)
         return made
 
     def fit(
@@ -208,13 +228,30 @@ def _check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def norm_named(norm: object) -> str | None:
+    """The norm that a user means: "layer", or ``None``, which specs and options write "none"."""
+    name = _known("norm", "none" if norm is None else norm, NORMS)
+    return None if name == "none" else name
+
+
+def _check_dropout(dropout: object) -> float:
+    p = _number("dropout", dropout)
+    if not 0 <= p < 1:
+        raise InvalidValueError(f"dropout must be at least 0 and below 1, got {dropout!r}")
+    return p
+
+
 def _check_l2(l2: object) -> float:
-    if isinstance(l2, bool) or not isinstance(l2, int | float | np.integer | np.floating):
-        raise InvalidTypeError(f"l2 must be a number, got {l2!r}")
-    try:
-        strength = float(l2)
-    except OverflowError:
-        raise InvalidValueError("l2 must be finite and not negative, got a larger number") from None
+    strength = _number("l2", l2)
     if not (np.isfinite(strength) and strength >= 0):
         raise InvalidValueError(f"l2 must be finite and not negative, got {l2!r}")
     return strength
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InvalidTypeError(f"{name} must be a number, got {value!r}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidValueError(f"{name} must be finite, got a number too large") from None

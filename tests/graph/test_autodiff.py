@@ -11,7 +11,7 @@ from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph, Variable
-from memprop.models.build import forward_graph
+from memprop.models.build import Architecture, forward_graph
 from memprop.schedules.check import check
 from memprop.schedules.store import lean, textbook
 
@@ -108,9 +108,7 @@ def test_a_parameter_that_the_objective_does_not_read_has_no_gradient():
 
 
 def test_the_objective_must_be_there():
-    inference = forward_graph(
-        (2, 2), activation="relu", bias=True, loss="mse", l2=0.0, dtype="float32", mode="inference"
-    )
+    inference = forward_graph(Architecture(widths=(2, 2)), "inference")
     with pytest.raises(GraphError, match="without an objective"):
         differentiate(inference)
 

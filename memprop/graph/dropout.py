@@ -1,0 +1,122 @@
+"""Dropout y = x m / (1 - p): each unit is dropped with probability p (Srivastava et al. 2014).
+
+Which units are kept is no matter of when one asks: the mask comes from the counter-based generator
+Philox (Salmon et al. 2011), keyed by the model's seed and the layer, at the counter of the step
+and the unit's place in the batch. So backward, or a forward that is run again, draws the same bits
+instead of having the mask kept; and a batch that is taken in slices drops what it drops as a whole.
+The variant that keeps the mask, a byte a unit, is there to be compared with.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from memprop.graph.blocks import BLOCK_ELEMENTS
+from memprop.graph.rules import ArraySpec, Gradient, Rule, flops_per_element, like, register
+
+Array = np.ndarray
+
+MASKS: Final = ("regenerate", "store")
+"""Where backward has the mask from: drawn again, or kept since forward."""
+
+_WORD_BITS: Final = 64
+_WORDS: Final = 4  # that Philox draws for each value of its counter
+
+PART: Final = "part"
+"""The attribute that says which slice of the batch an operator works on, counted from 1."""
+
+
+def _uniform(
+    scratch: Array, like: Array, t: Array, *, seed: int, stream: int, part: int
+) -> Iterator[tuple[slice, Array]]:
+    """Uniform numbers in [0, 1) for every element of ``like``, block by block, in ``scratch``.
+
+    ``like`` is slice number ``part`` of a batch, counted from 1, in step ``t``.
+    """
+    numbers = _WORDS * (np.dtype(np.uint64).itemsize // scratch.itemsize)
+    first, skipped = divmod((part - 1) * like.size, numbers)
+    key = seed % 2**_WORD_BITS << _WORD_BITS | stream
+    generator = np.random.Generator(np.random.Philox(counter=int(t) << _WORD_BITS | first, key=key))
+    generator.random(out=scratch[:skipped], dtype=scratch.dtype)
+    for start in range(0, like.size, scratch.size):
+        block = scratch[: min(scratch.size, like.size - start)]
+        generator.random(out=block, dtype=scratch.dtype)
+        yield slice(start, start + block.size), block
+
+
+def _dropout(x: Array, t: Array, y: Array, block: Array, *, p: float, **key: int) -> None:
+    given, made = x.reshape(-1), y.reshape(-1)
+    for place, drawn in _uniform(block, x, t, **key):
+        np.greater_equal(drawn, p, out=drawn)
+        _apply(drawn, p, given[place], made[place])
+
+
+def _dropout_keeping_mask(
+    x: Array, t: Array, y: Array, mask: Array, block: Array, *, p: float, **key: int
+) -> None:
+    given, made, kept = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
+    for place, drawn in _uniform(block, x, t, **key):
+        np.greater_equal(drawn, p, out=drawn)
+        np.copyto(kept[place], drawn, casting="unsafe")
+        _apply(drawn, p, given[place], made[place])
+
+
+def _dropout_backward_from_mask(
+    dy: Array, mask: Array, dx: Array, block: Array, *, p: float, **_: int
+) -> None:
+    gradient, made, kept = dy.reshape(-1), dx.reshape(-1), mask.reshape(-1)
+    for start in range(0, gradient.size, block.size):
+        place = slice(start, start + block.size)
+        drawn = block[: kept[place].size]
+        np.copyto(drawn, kept[place])
+        _apply(drawn, p, gradient[place], made[place])
+
+
+def _apply(mask: Array, p: float, given: Array, made: Array) -> None:
+    """Made = given mask / (1 - p), where ``made`` may lie over ``given``."""
+    np.multiply(mask, 1 / (1 - p), out=mask)
+    np.multiply(given, mask, out=made)
+
+
+def _rule(name: str, reads: tuple[str, ...], writes: tuple[str, ...], kernel, **more: Any) -> Rule:
+    return Rule(
+        name=name,
+        reads=reads,
+        writes=writes,
+        scratch=("block",),
+        infer_scratch=lambda x, *_, **__: (ArraySpec((BLOCK_ELEMENTS,), x.dtype),),
+        kernel=kernel,
+        flops=flops_per_element(3),
+        in_place=((writes[0], reads[0]),),
+        **more,
+    )
+
+
+register(
+    _rule(
+        "dropout",
+        ("x", "t"),
+        ("y",),
+        _dropout,
+        infer=like(),
+        gradients=(Gradient(of="x", rule="dropout_backward", reads=("dy", "t")),),
+    ),
+    # Gradient and mask stand in for input and output: the same numbers times the same mask.
+    _rule("dropout_backward", ("dy", "t"), ("dx",), _dropout, infer=like()),
+    _rule(
+        "dropout_keeping_mask",
+        ("x", "t"),
+        ("y", "mask"),
+        _dropout_keeping_mask,
+        infer=lambda x, *_, **__: (x, ArraySpec(x.shape, "bool")),
+        gradients=(Gradient(of="x", rule="dropout_backward_from_mask", reads=("dy", "mask")),),
+    ),
+    _rule(
+        "dropout_backward_from_mask",
+        ("dy", "mask"),
+        ("dx",),
+        _dropout_backward_from_mask,
+        infer=like(),
+    ),
+)

@@ -1,0 +1,160 @@
+"""Layer normalisation n = gamma (z - mean) / sqrt(variance + eps) + beta (Ba et al. 2016).
+
+Mean and variance are those of a sample's own units, so nothing couples the samples of a batch. They
+are a pass over z away, so backward takes them from z again instead of having them kept: of a
+normalised layer z alone is a cached intermediate. With x = (z - mean) / deviation,
+
+    dJ/dgamma = sum over the batch of dn x,   dJ/dbeta = sum over the batch of dn,
+    dJ/dz = (g - mean(g) - x mean(g x)) / deviation,   where g = dn gamma.
+
+The kernels go over blocks of rows, so that their scratch stays in the cache.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from memprop.errors import GraphError
+from memprop.graph.affine import BATCH
+from memprop.graph.rules import ArraySpec, Gradient, Rule, flops_per_element, register
+
+Array = np.ndarray
+
+EPSILON: Final = 1e-5
+"""Added to the variance; PyTorch's default."""
+
+_BLOCK_ELEMENTS: Final = 16384
+
+
+def _normalised_shape(z: ArraySpec, gamma: ArraySpec, beta: ArraySpec) -> tuple[ArraySpec, ...]:
+    if len(z.shape) != 2 or z.shape[0] != BATCH:
+        raise GraphError(f"a layer norm takes (batch, units), got {z.shape}")
+    if not gamma.shape == beta.shape == z.shape[1:]:
+        raise GraphError(
+            f"a gain of shape {gamma.shape} and a shift of shape {beta.shape} do not fit {z.shape}"
+        )
+    return (z,)
+
+
+def _block(rows: ArraySpec) -> ArraySpec:
+    """Scratch for some rows of an array shaped like ``rows``."""
+    width = int(rows.shape[1])
+    return ArraySpec((max(_BLOCK_ELEMENTS // width, 1), width), rows.dtype)
+
+
+def _statistic(rows: ArraySpec) -> ArraySpec:
+    """Scratch for one number a row of a block."""
+    return ArraySpec((_block(rows).shape[0], 1), rows.dtype)
+
+
+def _row_blocks(scratch: tuple[Array, ...], *arrays: Array) -> Iterator[list[Array]]:
+    """The matching rows of ``scratch`` and of ``arrays``, block by block."""
+    step = len(scratch[0])
+    for start in range(0, len(arrays[0]), step):
+        parts = [array[start : start + step] for array in arrays]
+        yield [*(array[: len(parts[0])] for array in scratch), *parts]
+
+
+def _mean(rows: Array, out: Array) -> None:
+    np.add.reduce(rows, axis=1, keepdims=True, out=out)
+    np.divide(out, rows.shape[1], out=out)
+
+
+def _normalise(z: Array, x: Array, squares: Array, inverse: Array) -> None:
+    """X = (z - mean) / deviation, and 1 / deviation; ``x`` may lie over ``z``."""
+    _mean(z, inverse)
+    np.subtract(z, inverse, out=x)
+    np.multiply(x, x, out=squares)
+    _mean(squares, inverse)
+    np.add(inverse, EPSILON, out=inverse)
+    np.sqrt(inverse, out=inverse)
+    np.reciprocal(inverse, out=inverse)
+    np.multiply(x, inverse, out=x)
+
+
+def _layer_norm(z: Array, gamma: Array, beta: Array, n: Array, block: Array, number: Array) -> None:
+    for squares, inverse, given, made in _row_blocks((block, number), z, n):
+        _normalise(given, made, squares, inverse)
+        np.multiply(made, gamma, out=made)
+        np.add(made, beta, out=made)
+
+
+def _gain_gradient(
+    dn: Array, z: Array, dgamma: Array, block: Array, other: Array, number: Array, row: Array
+) -> None:
+    dgamma.fill(0)
+    for x, squares, inverse, gradient, given in _row_blocks((block, other, number), dn, z):
+        _normalise(given, x, squares, inverse)
+        np.multiply(x, gradient, out=x)
+        np.add.reduce(x, axis=0, out=row)
+        np.add(dgamma, row, out=dgamma)
+
+
+def _backward(
+    dn: Array,
+    z: Array,
+    gamma: Array,
+    dz: Array,
+    block: Array,
+    other: Array,
+    number: Array,
+    second: Array,
+) -> None:
+    scratch = (block, other, number, second)
+    for x, products, inverse, mean, gradient, given, made in _row_blocks(scratch, dn, z, dz):
+        _normalise(given, x, products, inverse)  # dz may lie over z, so this comes first
+        np.multiply(gradient, gamma, out=made)
+        np.multiply(made, x, out=products)
+        _mean(products, mean)
+        np.multiply(x, mean, out=x)
+        _mean(made, mean)
+        np.subtract(made, mean, out=made)
+        np.subtract(made, x, out=made)
+        np.multiply(made, inverse, out=made)
+
+
+register(
+    Rule(
+        name="layer_norm",
+        reads=("z", "gamma", "beta"),
+        writes=("n",),
+        scratch=("block", "number"),
+        infer=_normalised_shape,
+        infer_scratch=lambda z, *_: (_block(z), _statistic(z)),
+        kernel=_layer_norm,
+        flops=flops_per_element(7),
+        in_place=(("n", "z"),),
+        gradients=(
+            Gradient(of="gamma", rule="layer_norm_gain_gradient", reads=("dn", "z")),
+            Gradient(of="beta", rule="column_sum", reads=("dn",)),
+            Gradient(of="z", rule="layer_norm_backward", reads=("dn", "z", "gamma")),
+        ),
+    ),
+    Rule(
+        name="layer_norm_gain_gradient",
+        reads=("dn", "z"),
+        writes=("dgamma",),
+        scratch=("block", "other", "number", "row"),
+        infer=lambda dn, _: (ArraySpec(dn.shape[1:], dn.dtype),),
+        infer_scratch=lambda dn, _: (
+            _block(dn),
+            _block(dn),
+            _statistic(dn),
+            ArraySpec(dn.shape[1:], dn.dtype),
+        ),
+        kernel=_gain_gradient,
+        flops=flops_per_element(7),
+    ),
+    Rule(
+        name="layer_norm_backward",
+        reads=("dn", "z", "gamma"),
+        writes=("dz",),
+        scratch=("block", "other", "number", "second"),
+        infer=lambda dn, *_: (dn,),
+        infer_scratch=lambda dn, *_: (_block(dn), _block(dn), _statistic(dn), _statistic(dn)),
+        kernel=_backward,
+        flops=flops_per_element(13),
+        in_place=(("dz", "dn"), ("dz", "z")),
+    ),
+)
