@@ -7,6 +7,24 @@ import memprop as mp
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
 LOSSES = ("cross_entropy", "mse")
 DTYPES = ("float32", "float64")
+BLOCKS = {
+    "norm": {"norm": "layer"},
+    "residual": {"residual": True},
+    "dropout": {"dropout": 0.3},
+    "kept mask": {"dropout": 0.3, "dropout_mask": "store"},
+    "norm, residual": {"norm": "layer", "residual": True},
+    "norm, dropout": {"norm": "layer", "dropout": 0.3},
+    "residual, dropout": {"residual": True, "dropout": 0.3},
+    "all": {"norm": "layer", "residual": True, "dropout": 0.3},
+    "all, kept mask": {
+        "norm": "layer",
+        "residual": True,
+        "dropout": 0.3,
+        "dropout_mask": "store",
+    },
+}
+"""What a hidden layer may have beside its activation."""
+
 OPTIMIZERS = {
     "sgd": mp.SGD(0.05),
     "momentum": mp.Momentum(0.05, momentum=0.8),
@@ -29,9 +47,9 @@ def data(mlp, batch=6, seed=0):
 
 
 def with_random_biases(mlp, seed=1):
-    """Biases that are not zero, so that a wrong sign or a missing one shows."""
+    """Biases (and gains and shifts) that are not what they begin with, so that a mistake shows."""
     generator = np.random.default_rng(seed)
-    for name, array in mlp.parameters.items():
-        if name.startswith("b"):
-            array[...] = generator.standard_normal(array.shape) * 0.3
+    for array in mlp.parameters.values():
+        if array.ndim == 1:
+            array += generator.standard_normal(array.shape).astype(array.dtype) * 0.3
     return mlp

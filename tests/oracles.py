@@ -88,6 +88,36 @@ def torch_named(net, what=lambda p: p):
     return found
 
 
+def dropout_mask(seed, layer, step, shape, p, dtype):
+    """Which units of a layer are kept in a step, drawn in one go.
+
+    The definition: Philox with the seed in the upper and the layer in the lower half of its key,
+    and a counter that begins at step * 2^64.
+    """
+    philox = np.random.Philox(counter=step << 64, key=seed << 64 | layer)
+    return np.random.Generator(philox).random(shape, dtype=dtype) >= p
+
+
+def torch_output(torch, x, parameters, masks, *, widths, activation, norm, residual, p):
+    """The output of an MLP with norms, dropout by ``masks`` and skip connections, in PyTorch."""
+    functional = torch.nn.functional
+    phi = {"identity": lambda z: z, "sigmoid": torch.sigmoid, "tanh": torch.tanh}.get(
+        activation
+    ) or getattr(functional, activation)
+    h = x
+    for layer, width in enumerate(widths[1:-1], start=1):
+        z = functional.linear(h, parameters[f"W{layer}"], parameters.get(f"b{layer}"))
+        if norm:
+            scale = parameters[f"gamma{layer}"], parameters[f"beta{layer}"]
+            z = functional.layer_norm(z, (width,), *scale, eps=1e-5)
+        a = phi(z)
+        if p:
+            a = a * torch.from_numpy(masks[layer]) / (1 - p)
+        h = a + h if residual and h.shape == a.shape else a
+    last = len(widths) - 1
+    return functional.linear(h, parameters[f"W{last}"], parameters.get(f"b{last}"))
+
+
 def traced_growth(run, forget=lambda: None):
     """Bytes by which the traced peak of ``run()`` exceeds what was held before it.
 
