@@ -26,6 +26,10 @@ def described(
     bias: bool,
     l2: float,
     dtype: str,
+    dropout: float,
+    dropout_mask: str,
+    norm: str,
+    residual: bool,
     seed: int,
 ) -> Described:
     """The MLP with ``depth`` hidden layers of ``width`` units for ``data``.
@@ -45,6 +49,10 @@ def described(
         bias=bias,
         l2=l2,
         dtype=dtype,
+        dropout=dropout,
+        dropout_mask=dropout_mask,
+        norm=norm,
+        residual=residual,
         seed=seed,
     )
     return Described(model, dataset)

@@ -7,22 +7,16 @@ import typer
 from memprop.cli import options
 
 
+@options.describe_model(depth=8, width=256)
 def plan(
-    depth: options.Depth = 8,
-    width: options.Width = 256,
+    made: Any,
     batch: options.Batch = 512,
     budget: Annotated[str | None, typer.Option(help="Memory to keep to, such as '8 MiB'.")] = None,
     frontier: Annotated[
         bool, typer.Option("--frontier", help="The whole trade-off, for every budget.")
     ] = False,
-    activation: options.Activation = "relu",
-    loss: options.Loss = "cross_entropy",
-    bias: options.Bias = True,
-    l2: options.L2 = 0.0,
-    dtype: options.DType = "float32",
     optimizer: options.Optimizer = "none",
-    seed: options.Seed = 0,
-    data: options.Data = "digits",
+    update: options.Update = "at_end",
     as_json: options.Json = False,
 ) -> None:
     """Plan what to keep and what to compute again.
@@ -31,36 +25,25 @@ def plan(
 
     memprop plan --depth 64 --width 256 --batch 512 --budget "24 MiB"
     """
-    from memprop.cli.model import described
     from memprop.errors import InvalidValueError
     from memprop.schedules.optimal import check_budget
 
     if frontier == (budget is not None):
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
     room = None if budget is None else check_budget(budget)
-    model = described(
-        depth=depth,
-        width=width,
-        data=data,
-        activation=activation,
-        loss=loss,
-        bias=bias,
-        l2=l2,
-        dtype=dtype,
-        seed=seed,
-    ).model
+    how = {"optimizer": optimizer, "update": update}
     if room is None:
-        _frontier(model, batch, optimizer, as_json)
+        _frontier(made.model, batch, how, as_json)
     else:
-        _budget(model, batch, optimizer, room, as_json)
+        _budget(made.model, batch, how, room, as_json)
 
 
-def _frontier(model: Any, batch: int, optimizer: str, as_json: bool) -> None:
+def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table
     from memprop.tradeoff import frontier
     from memprop.units import format_bytes
 
-    found = frontier(model, batch, optimizer=optimizer)
+    found = frontier(model, batch, **how)
     if as_json:
         rows = found.to_dict(orient="records")
         print_json({"model": repr(model), "batch": batch, "frontier": rows})
@@ -81,13 +64,13 @@ def _frontier(model: Any, batch: int, optimizer: str, as_json: bool) -> None:
     screen.print(table("Memory against recomputation", columns, cells))
 
 
-def _budget(model: Any, batch: int, optimizer: str, room: int, as_json: bool) -> None:
+def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table
     from memprop.tradeoff import schedule
     from memprop.units import format_bytes
 
-    found = schedule(model, batch, f"budget:{room}", optimizer=optimizer)
-    lean = schedule(model, batch, optimizer=optimizer)
+    found = schedule(model, batch, f"budget:{room}", **how)
+    lean = schedule(model, batch, **how)
     rows = layers(found)
     if as_json:
         print_json(

@@ -8,23 +8,17 @@ import typer
 from memprop.cli import options
 
 
+@options.describe_model(depth=4, width=128)
 def profile(
-    depth: options.Depth = 4,
-    width: options.Width = 128,
+    made: Any,
     batch: options.Batch = 256,
     schedule: Annotated[
         str,
         typer.Option(help="textbook, lean, every:4, sqrt, revolve:3, budget:8MiB or microbatch:4."),
     ] = "lean",
     mode: Annotated[str, typer.Option(help="train or inference.")] = "train",
-    activation: options.Activation = "relu",
-    loss: options.Loss = "cross_entropy",
-    bias: options.Bias = True,
-    l2: options.L2 = 0.0,
-    dtype: options.DType = "float32",
     optimizer: options.Optimizer = "none",
-    seed: options.Seed = 0,
-    data: options.Data = "digits",
+    update: options.Update = "at_end",
     out: Annotated[
         Path | None, typer.Option(help="A folder for the trace, its tables and figures.")
     ] = None,
@@ -37,37 +31,47 @@ def profile(
     memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
     """
     from memprop.checks import check_positive_integer
-    from memprop.cli.model import check_room, described
-    from memprop.engine.step import simulate, trace
+    from memprop.cli.model import check_room
+    from memprop.engine.step import Step, simulate
+    from memprop.probes import witness
     from memprop.report.step import write_step
     from memprop.sweep.batches import arrays_for
 
-    made = described(
-        depth=depth,
-        width=width,
-        data=data,
-        activation=activation,
-        loss=loss,
-        bias=bias,
-        l2=l2,
-        dtype=dtype,
-        seed=seed,
-    )
     size = check_positive_integer("batch", batch)
-    how: dict[str, Any] = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
+    how: dict[str, Any] = {
+        "schedule": schedule,
+        "mode": mode,
+        "optimizer": optimizer,
+        "update": update,
+    }
     predicted = simulate(made.model, size, **how)
     check_room(predicted.peak)
-    arrays = arrays_for(made.model, made.data, size, mode, seed)
-    step = trace(made.model, *arrays, **how)
+    arrays = arrays_for(made.model, made.data, size, mode, made.model.seed)
+    step = Step(made.model, size, allocator="heap", **how)
+    step(*arrays)
+    trace = step.trace
+    step.release()
+
+    def watched() -> None:
+        step(*arrays)
+        step.release()
+
+    growth = witness("tracemalloc")(watched)
+    peaks = {
+        "predicted": predicted.peak,
+        "ledger": trace.peak,
+        # Parameters and optimizer state are there before the step: no witness sees them grow.
+        "tracemalloc": None if growth is None else growth + trace.persistent_bytes,
+    }
     inference = simulate(made.model, size, mode="inference")
     if out is not None:
-        write_step(step, out)
+        write_step(trace, out)
     printer = _print_json if as_json else _print_tables
-    printer(made.model, step, predicted.peak, inference, out)
+    printer(made.model, trace, peaks, inference, out)
 
 
 def _print_json(
-    model: Any, step: Any, predicted_peak: int, inference: Any, out: Path | None
+    model: Any, step: Any, peaks: dict[str, int | None], inference: Any, out: Path | None
 ) -> None:
     from memprop.cli.output import print_json
 
@@ -78,7 +82,8 @@ def _print_json(
             **step.about,
             **outputs,
             "peak": step.peak,
-            "predicted_peak": predicted_peak,
+            "predicted_peak": peaks["predicted"],
+            "tracemalloc_peak": peaks["tracemalloc"],
             "peak_operator": step.peak_operator,
             "peak_by_category": step.peak_by_category(),
             "inference_peak": inference.peak,
@@ -91,7 +96,7 @@ def _print_json(
 
 
 def _print_tables(
-    model: Any, step: Any, predicted_peak: int, inference: Any, out: Path | None
+    model: Any, step: Any, peaks: dict[str, int | None], inference: Any, out: Path | None
 ) -> None:
     from memprop.cli.output import breakdown, cached, console
     from memprop.units import format_bytes
@@ -101,7 +106,7 @@ def _print_tables(
     screen.print(f"{model}, batch {batch}, {schedule}")
     screen.print(
         f"peak {format_bytes(step.peak)} ({step.peak:,} bytes) at {step.peak_operator}; "
-        f"predicted {predicted_peak:,} bytes"
+        + ", ".join(f"{name} {_told(peak, step.peak)}" for name, peak in peaks.items())
     )
     if "loss" in step.outputs:
         screen.print(f"loss {step.outputs['loss']:.6f}")
@@ -112,9 +117,16 @@ def _print_tables(
         screen.print(
             f"Training keeps {format_bytes(step.saved_bytes)} of intermediates for backward, "
             "beside the parameters and as many bytes again for their gradients. Prediction keeps "
-            "none: it needs the parameters and the larger of two neighbouring layers, "
+            "none: it needs the parameters and what the layer it is at reads and writes, "
             f"{format_bytes(inference.peak)} ({inference.peak:,} bytes). Training takes "
             f"{step.peak / inference.peak:.1f} times as much."
         )
     if out is not None:
         screen.print(f"trace, tables and figures: {out}")
+
+
+def _told(peak: int | None, ledger: int) -> str:
+    """A peak beside the ledger's, or that this machine cannot say."""
+    if peak is None:
+        return "unknown here"
+    return f"{peak:,}" if peak == ledger else f"{peak:,} ({(peak - ledger) / ledger:+.3%})"

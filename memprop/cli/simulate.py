@@ -7,19 +7,12 @@ import typer
 from memprop.cli import options
 
 
+@options.describe_model(depth=8, width=256)
 def simulate(
-    depth: options.Depth = 8,
-    width: options.Width = 256,
+    made: Any,
     batch: options.Batch = 512,
     budget: Annotated[str | None, typer.Option(help="Memory to fit into, such as '2 GiB'.")] = None,
-    activation: options.Activation = "relu",
-    loss: options.Loss = "cross_entropy",
-    bias: options.Bias = True,
-    l2: options.L2 = 0.0,
-    dtype: options.DType = "float32",
     optimizer: options.Optimizer = "none",
-    seed: options.Seed = 0,
-    data: options.Data = "digits",
     as_json: options.Json = False,
 ) -> None:
     """Predict peaks and the largest batch, without running.
@@ -30,22 +23,10 @@ def simulate(
 
     memprop simulate --depth 8 --width 256 --batch 512 --budget "2 GiB"
     """
-    from memprop.cli.model import described
     from memprop.cli.output import print_json
     from memprop.units import parse_bytes
 
     room = None if budget is None else parse_bytes(budget)
-    made = described(
-        depth=depth,
-        width=width,
-        data=data,
-        activation=activation,
-        loss=loss,
-        bias=bias,
-        l2=l2,
-        dtype=dtype,
-        seed=seed,
-    )
     rows = [_row(made.model, batch, name, optimizer, room) for name in _schedules()]
     if as_json:
         print_json({"model": repr(made.model), "batch": batch, "budget": room, "schedules": rows})

@@ -18,7 +18,7 @@ from memprop.report.findings import findings
 from memprop.report.frames import agreements, measured, series, training_against_inference
 from memprop.sweep.plan import trials
 from memprop.sweep.spec import SweepSpec
-from memprop.sweep.trial import model_of
+from memprop.sweep.trial import how, model_of
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
@@ -202,8 +202,7 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, T
             simulate(
                 model_of(trial, data.features, data.classes),
                 trial.batch,
-                schedule=schedule,
-                optimizer=trial.optimizer,
+                **how(trial),
             ),
         )
         for schedule, trial in chosen.items()

@@ -7,10 +7,13 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-AXES: Final = ("width", "activation", "optimizer", "loss", "bias", "l2", "dtype")
+AXES: Final = (
+    *("width", "activation", "optimizer", "loss", "bias", "l2", "dtype", "update"),
+    *("dropout", "dropout_mask", "norm", "residual"),
+)
 """What distinguishes two training series beside depth, batch and schedule."""
 
-INFERENCE_AXES: Final = ("width", "activation", "bias", "dtype")
+INFERENCE_AXES: Final = ("width", "activation", "bias", "dtype", "norm", "residual")
 """What of that the forward pass depends on."""
 
 WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "memory_profiler")

@@ -25,6 +25,11 @@ AXES: Final = (
     "bias",
     "l2",
     "dtype",
+    "update",
+    "dropout",
+    "dropout_mask",
+    "norm",
+    "residual",
 )
 """The axes of a grid in the order of the columns of results; the last one turns fastest."""
 
@@ -38,6 +43,11 @@ class Trial:
         batch: samples of a step.
         width: units of each hidden layer.
         l2: factor of the penalty.
+        update: when the optimizer updates a parameter.
+        dropout: probability that a hidden unit is dropped.
+        dropout_mask: whether the mask is drawn again or kept.
+        norm: of the hidden layers; "none" for none.
+        residual: whether hidden layers have skip connections.
         seed: of the parameters and of the order of the samples.
         witnesses: who watches the peak, in the order of :data:`WITNESSES`.
         steps: steps in a repeat.
@@ -67,6 +77,11 @@ class Trial:
     memory_limit_bytes: int | None
     data_source: str
     data_digest: str = ""
+    update: str = "at_end"
+    dropout: float = 0.0
+    dropout_mask: str = "regenerate"
+    norm: str = "none"
+    residual: bool = False
 
     @property
     def key(self) -> str:

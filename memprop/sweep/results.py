@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import MISSING, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError, OutputError
-from memprop.sweep.plan import AXES
+from memprop.sweep.plan import AXES, Trial
 from memprop.sweep.store import FILE, stored_rows
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _KINDS: Final = {
     **dict.fromkeys(("depth", "batch", "width"), "int64"),
     "bias": "bool",
     "l2": "float64",
+    "dropout": "float64",
+    "residual": "bool",
     "status": "string",
     "message": "string",
     **dict.fromkeys(_BYTES, "Int64"),
@@ -53,6 +57,15 @@ _KINDS: Final = {
 }
 """Column -> type. A trial that failed has no bytes, and 2^53 bytes and more must stay exact, so
 integers that may be missing are pandas' nullable ones."""
+
+_LATER_AXES: Final = MappingProxyType(
+    {
+        field.name: field.default
+        for field in fields(Trial)
+        if field.name in AXES and field.default is not MISSING
+    }
+)
+"""Axes that results of earlier versions lack, with the value they had."""
 
 COLUMNS: Final = tuple(_KINDS)
 """The columns in their order; columns that a trial adds come after them."""
@@ -127,5 +140,6 @@ def _read_parquet(path: Path) -> "DataFrame":
 
 
 def _tidy(table: "DataFrame") -> "DataFrame":
+    table = table.assign(**{n: v for n, v in _LATER_AXES.items() if n not in table.columns})
     added = [column for column in table.columns if column not in _KINDS]
     return table.reindex(columns=[*COLUMNS, *added]).astype(_KINDS).infer_objects()

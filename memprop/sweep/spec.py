@@ -23,12 +23,13 @@ from pydantic import (
 )
 
 from memprop.errors import SpecError, unknown_name
+from memprop.graph.dropout import MASKS
 from memprop.graph.optimizers import OPTIMIZERS
-from memprop.models.mlp import ACTIVATIONS, DTYPES, LOSSES
+from memprop.models.mlp import ACTIVATIONS, DTYPES, LOSSES, NORMS
 from memprop.probes import MODULES
 from memprop.schedules.names import WRITTEN, strategy_named
 from memprop.sweep.mistakes import first_mistake
-from memprop.terms import MODES
+from memprop.terms import MODES, UPDATES
 from memprop.units import parse_bytes, parse_seconds
 
 OPTIMIZER_NAMES: Final = ("none", *OPTIMIZERS)
@@ -107,6 +108,10 @@ Activation = Annotated[str, AfterValidator(_known("activation", ACTIVATIONS))]
 OptimizerName = Annotated[str, AfterValidator(_known("optimizer", OPTIMIZER_NAMES))]
 Loss = Annotated[str, AfterValidator(_known("loss", LOSSES))]
 DType = Annotated[str, AfterValidator(_known("dtype", DTYPES))]
+Update = Annotated[str, AfterValidator(_known("update", UPDATES))]
+Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+DropoutMask = Annotated[str, AfterValidator(_known("dropout_mask", MASKS))]
+Norm = Annotated[str, AfterValidator(_known("norm", NORMS))]
 Witness = Annotated[str, AfterValidator(_known("witness", WITNESSES))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 LimitBytes = Annotated[int, BeforeValidator(_limit_bytes)]
@@ -146,6 +151,13 @@ class GridSpec(_Table):
     bias: Axis[bool] = Field(default=(True,), description="true or false")
     l2: Axis[NotNegative] = Field(default=(0.0,), description="a finite number of at least 0")
     dtype: Axis[DType] = Field(default=("float32",), description=_one_of(DTYPES))
+    update: Axis[Update] = Field(default=("at_end",), description=_one_of(UPDATES))
+    dropout: Axis[Probability] = Field(
+        default=(0.0,), description="a number of at least 0 and below 1"
+    )
+    dropout_mask: Axis[DropoutMask] = Field(default=("regenerate",), description=_one_of(MASKS))
+    norm: Axis[Norm] = Field(default=("none",), description=_one_of(NORMS))
+    residual: Axis[bool] = Field(default=(False,), description="true or false")
 
     @field_validator("schedule")
     @classmethod

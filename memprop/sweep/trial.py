@@ -31,7 +31,7 @@ def run_trial(trial: Trial) -> Row:
     """
     data = load_data(trial.data_source)
     model = model_of(trial, data.features, data.classes)
-    predicted = simulate(model, trial.batch, **_how(trial))
+    predicted = simulate(model, trial.batch, **how(trial))
     row: Row = {"predicted_peak": predicted.peak, **_described(predicted)}
     try:
         return {"status": "ok", **row, **_measured(trial, model, data)}
@@ -48,12 +48,22 @@ def model_of(trial: Trial, features: int, classes: int) -> MLP:
         loss=trial.loss,
         l2=trial.l2,
         dtype=trial.dtype,
+        dropout=trial.dropout,
+        dropout_mask=trial.dropout_mask,
+        norm=trial.norm,
+        residual=trial.residual,
         seed=trial.seed,
     )
 
 
-def _how(trial: Trial) -> dict[str, Any]:
-    return {"schedule": trial.schedule, "mode": trial.mode, "optimizer": trial.optimizer}
+def how(trial: Trial) -> dict[str, Any]:
+    """The arguments of a step, and of its prediction."""
+    return {
+        "schedule": trial.schedule,
+        "mode": trial.mode,
+        "optimizer": trial.optimizer,
+        "update": trial.update,
+    }
 
 
 def _described(trace: Trace) -> Row:
@@ -71,7 +81,7 @@ def _described(trace: Trace) -> Row:
 
 def _measured(trial: Trial, model: MLP, data: Dataset) -> Row:
     arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
-    step = Step(model, trial.batch, allocator="heap", **_how(trial))
+    step = Step(model, trial.batch, allocator="heap", **how(trial))
     step(*arrays)
     trace = step.trace
     row: Row = {"ledger_peak": trace.peak, **_described(trace)}
@@ -91,7 +101,7 @@ def _measured(trial: Trial, model: MLP, data: Dataset) -> Row:
 
 def _step_seconds(trial: Trial, model: MLP, arrays: tuple[np.ndarray, ...]) -> float:
     """The median over the repeats of the mean time of a step, in the arena that training uses."""
-    step = Step(model, trial.batch, allocator="arena", record=False, **_how(trial))
+    step = Step(model, trial.batch, allocator="arena", record=False, **how(trial))
     step(*arrays)
     means = []
     for _ in range(trial.repeats):

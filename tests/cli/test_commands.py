@@ -77,6 +77,19 @@ def test_profile_writes_what_it_says(memprop, tmp_path):
     assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", *pictures}
 
 
+def test_profile_gives_three_accounts_of_the_peak_side_by_side(memprop):
+    shape = ("--depth", 4, "--width", 128, "--batch", 512)
+    blocks = ("--norm", "layer", "--dropout", 0.1, "--residual")
+    document = json_of(memprop, "profile", *shape, *blocks, "--schedule", "sqrt")
+    assert document["predicted_peak"] == document["peak"]
+    assert (
+        0 <= document["tracemalloc_peak"] - document["peak"] <= 16 * 1024 + 0.001 * document["peak"]
+    )
+    assert "norm='layer', residual=True" in document["model"]
+    _, out, _ = memprop("profile", *shape)
+    assert "tracemalloc" in out
+
+
 def test_inference_profile_keeps_nothing(memprop):
     document = json_of(memprop, "profile", "--mode", "inference", "--activation", "gelu")
     assert document["saved_bytes"] == 0
@@ -296,6 +309,20 @@ BAD = {
     "dtype": (["profile", "--dtype", "float16"], "float32"),
     "seed": (["profile", "--seed", -1], "seed must be an integer of at least 0, got -1"),
     "l2": (["profile", "--l2", -1], "l2"),
+    "dropout": (["profile", "--dropout", 1], "dropout must be at least 0 and below 1, got 1.0"),
+    "mask": (["profile", "--dropout-mask", "keep"], "Known: regenerate, store"),
+    "norm": (["profile", "--norm", "batch"], "unknown norm 'batch'. Known: none, layer"),
+    "update": (["profile", "--update", "now"], "Known: at_end, in_backward"),
+    "no updates": (["profile", "--update", "in_backward"], "needs an optimizer"),
+    "nothing planned": (["plan"], "plan needs one of --budget SIZE and --frontier"),
+    "budget of 0": (["plan", "--budget", 0], "a budget must be more than 0 bytes, got '0'"),
+    "negative budget": (["plan", "--budget=-8MiB"], "'-8MiB' is no size"),
+    "too small a budget": (
+        ["plan", "--budget", "1 KiB"],
+        "the smallest budget that can be kept to is 5212244 bytes (5.0 MiB)",
+    ),
+    "segments of none": (["profile", "--schedule", "every:0"], "a positive integer"),
+    "too many slots": (["profile", "--schedule", "revolve:99"], "choose at most revolve:5"),
     "missing data": (["profile", "--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
     "kind of data": (["profile", "--data", "x.txt"], ".npz, .csv, .parquet"),
     "budget": (["simulate", "--budget", "lots"], "'lots' is no size"),

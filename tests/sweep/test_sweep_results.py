@@ -35,7 +35,8 @@ def stored(folder, spec, rows):
 def test_columns_are_those_of_the_contract_in_order():
     expected = (
         *("depth", "batch", "width", "mode", "schedule", "activation", "optimizer", "loss"),
-        *("bias", "l2", "dtype", "status", "message", "predicted_peak", "ledger_peak"),
+        *("bias", "l2", "dtype", "update", "dropout", "dropout_mask", "norm", "residual"),
+        *("status", "message", "predicted_peak", "ledger_peak"),
         *("tracemalloc_peak", "kernel_peak", "psutil_peak", "memory_profiler_peak"),
         *(f"peak_{category}" for category in CATEGORIES),
         *("peak_operator", "saved_bytes", "saved_count", "persistent_bytes", "flops"),

@@ -95,7 +95,8 @@ def test_a_spec_cannot_be_changed(load):
     [
         ("depth = [1, 2, 4]", "depht = [1, 2, 4]",
          ", line 5: grid.depht: unknown key, did you mean 'depth'? Known: depth, batch, width, "
-         "mode, schedule, activation, optimizer, loss, bias, l2, dtype"),
+         "mode, schedule, activation, optimizer, loss, bias, l2, dtype, "
+            "update, dropout, dropout_mask, norm, residual"),
         ("steps = 5", "stepps = 5",
          ", line 16: measure.stepps: unknown key, did you mean 'steps'? "
          "Known: witnesses, steps, repeats, timeout, memory_limit"),

@@ -39,9 +39,10 @@ TRIAL = Trial(
 
 CANONICAL = (
     '{"activation":"relu","batch":32,"bias":true,"data_digest":"","data_source":"digits","depth":2,'
-    '"dtype":"float32","l2":0.0,"loss":"cross_entropy","memory_limit_bytes":null,"mode":"train",'
-    '"optimizer":"sgd","repeats":3,"schedule":"lean","seed":0,"steps":5,"timeout_seconds":60.0,'
-    '"width":64,"witnesses":["tracemalloc","kernel"]}'
+    '"dropout":0.0,"dropout_mask":"regenerate","dtype":"float32","l2":0.0,"loss":"cross_entropy",'
+    '"memory_limit_bytes":null,"mode":"train","norm":"none","optimizer":"sgd","repeats":3,'
+    '"residual":false,"schedule":"lean","seed":0,"steps":5,"timeout_seconds":60.0,'
+    '"update":"at_end","width":64,"witnesses":["tracemalloc","kernel"]}'
 )
 
 
