@@ -80,7 +80,7 @@ def frontier(
 
 def named(most: int) -> Iterator[str]:
     """Strategies with a name to compare with, their numbers doubling up to ``most``."""
-    yield from ("textbook", "lean", "sqrt")
+    yield from ("textbook", "lean", "selective", "sqrt")
     number = 2
     while number <= most:
         yield f"every:{number}"

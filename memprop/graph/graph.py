@@ -148,6 +148,41 @@ class Graph:
         return frozenset(self.outputs)
 
     def flops(self, operator: Operator) -> Affine:
-        """The floating-point operations of one run of ``operator``."""
+        """The floating-point operations of one run of ``operator``, which is one of its own."""
+        return self._flops[operator.name]
+
+    def bytes_at(self, batch: int) -> dict[str, int]:
+        """The size of every variable by name, for one batch size."""
+        return {name: size.at(batch) for name, size in self._sizes.items()}
+
+    def overwrites(self, operator: Operator) -> tuple[tuple[str, str], ...]:
+        """``(target, operand)``: the results of ``operator`` that may lie over an operand.
+
+        The rule allows it, and the two are of one shape and dtype.
+        """
+        return self._overwrites[operator.name]
+
+    # Planners ask for these very often.
+
+    @cached_property
+    def _flops(self) -> Mapping[str, Affine]:
+        return {operator.name: self._flops_of(operator) for operator in self.operators}
+
+    def _flops_of(self, operator: Operator) -> Affine:
         operands = (self.by_name[name].spec for name in operator.inputs)
         return operator.definition.flops(*operands, **dict(operator.attributes))
+
+    @cached_property
+    def _sizes(self) -> Mapping[str, Affine]:
+        return {variable.name: variable.nbytes for variable in self.variables}
+
+    @cached_property
+    def _overwrites(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
+        return {
+            operator.name: tuple(
+                (target, operand)
+                for target, operand in operator.pairs(operator.definition.in_place)
+                if self.by_name[target].spec == self.by_name[operand].spec
+            )
+            for operator in self.operators
+        }

@@ -3,23 +3,24 @@
 The results are all that is read, so a report can be written again at any time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memprop.data import load_data
+from memprop.data import Dataset, load_data
 from memprop.engine.step import simulate
 from memprop.errors import DataError
-from memprop.report import plots
+from memprop.report import plots, tradeoff, tradeoff_plots
 from memprop.report.findings import findings
 from memprop.report.frames import agreements, measured, series, training_against_inference
-from memprop.sweep.plan import trials
+from memprop.sweep.plan import Trial, trials
 from memprop.sweep.spec import SweepSpec
 from memprop.sweep.trial import how, model_of
 from memprop.traces.trace import Trace
+from memprop.tradeoff import frontier
 from memprop.units import format_bytes
 
 
@@ -59,7 +60,7 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
     return Report(
         title=spec.title,
         about=_about(spec, results),
-        findings=tuple(findings(results)),
+        findings=(*findings(results), *tradeoff.told(tradeoff.tradeoffs(results))),
         tables=tuple(_tables(results)),
         pictures=tuple(_pictures(spec, results)),
         environment=environment,
@@ -68,7 +69,8 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
 
 
 def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
-    axes = spec.grid.model_dump()
+    given = spec.grid.model_fields_set
+    axes = {name: values for name, values in spec.grid.model_dump().items() if name in given}
     varied = ", ".join(f"{k} ({', '.join(map(str, v))})" for k, v in axes.items() if len(v) > 1)
     fixed = ", ".join(f"{k} {v[0]}" for k, v in axes.items() if len(v) == 1)
     planned = len(trials(spec))
@@ -81,21 +83,19 @@ def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
 
 def _tables(results: pd.DataFrame) -> Iterator[Table]:
     ok = measured(results)
-    for name, train in series(results):
-        yield Table(f"Peak of a training step with {name}", _PEAK_NOTE, _grid(train, "ledger_peak"))
+    peaks = [(n, _texts(t, t["ledger_peak"].map(format_bytes))) for n, t in series(results)]
+    yield from _grids("Peak of a training step", _PEAK_NOTE, peaks)
     for name, inference in series(results, "inference"):
-        yield Table(f"Peak of {name}", _PEAK_NOTE, _grid(inference, "ledger_peak"))
-    ratios = training_against_inference(results)
-    for name, part in ratios.groupby("series", sort=False):
-        text = part.assign(text=part["ratio"].map("{:.2f}".format))
-        yield Table(f"Training ({name}) to inference", "Ratio of the peaks.", _cells(text, "text"))
-    for name, train in series(results):
-        text = train.assign(text=_saved(train))
-        yield Table(
-            f"Cached intermediates of a training step with {name}",
-            "How many forward variables are kept for backward, and their bytes.",
-            _cells(text, "text"),
-        )
+        text = _texts(inference, inference["ledger_peak"].map(format_bytes))
+        yield Table(f"Peak of {name}", _PEAK_NOTE, _cells(text))
+    ratios = training_against_inference(results).groupby("series", sort=False)
+    texts = [(str(n), _texts(part, part["ratio"].map("{:.2f}".format))) for n, part in ratios]
+    yield from _grids("Training to inference", "Ratio of the peaks.", texts)
+    saved = [(n, _texts(t, _saved(t))) for n, t in series(results)]
+    yield from _grids("Cached intermediates of a training step", _SAVED_NOTE, saved)
+    traded = tradeoff.tradeoffs(results)
+    if len(traded):
+        yield Table("Memory against recomputation", _TRADEOFF_NOTE, tradeoff.cells(traded))
     if len(ok):
         yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results))
     failed = results[results["status"] != "ok"]
@@ -109,6 +109,11 @@ _PEAK_CAPTIONS = {
     "depth": "Peak memory of one step against depth, for each batch size.",
 }
 _PEAK_NOTE = "Live bytes at the peak by the ledger, parameters included."
+_SAVED_NOTE = "How many forward variables are kept for backward, and their bytes."
+_TRADEOFF_NOTE = (
+    "Peak by the ledger, against the schedule lean, which computes nothing twice. The predicted "
+    "slow-down is the ratio of all FLOPs, the measured one that of the median times of a step."
+)
 _WITNESS_NOTE = (
     "Peak by each independent witness less the ledger's. What is promised: the prediction equals "
     "the ledger; tracemalloc sees Python's objects besides; the kernel counts pages. psutil and "
@@ -116,8 +121,9 @@ _WITNESS_NOTE = (
 )
 
 
-def _grid(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    return _cells(table.assign(text=table[column].map(format_bytes)), "text")
+def _texts(table: pd.DataFrame, texts: Iterable[str]) -> pd.DataFrame:
+    """The trials of a series, each with a text to be shown at its depth and batch."""
+    return table[["depth", "batch"]].assign(text=list(texts))
 
 
 def _saved(table: pd.DataFrame) -> list[str]:
@@ -125,13 +131,30 @@ def _saved(table: pd.DataFrame) -> list[str]:
     return [f"{count} ({format_bytes(size)})" for count, size in pairs]
 
 
-def _cells(table: pd.DataFrame, column: str) -> pd.DataFrame:
+def _grids(title: str, note: str, named: Sequence[tuple[str, pd.DataFrame]]) -> Iterator[Table]:
+    """A table for each series, depth down and batch across; one for all where batch is fixed."""
+    if len(named) > 1 and pd.concat([table["batch"] for _, table in named]).nunique() == 1:
+        batch = named[0][1]["batch"].iloc[0]
+        both = pd.concat([table.assign(series=name) for name, table in named])
+        yield Table(f"{title}, batch {batch}", note, _pivoted(both, "series"))
+        return
+    for name, table in named:
+        yield Table(f"{title}: {name}", note, _cells(table))
+
+
+def _cells(table: pd.DataFrame) -> pd.DataFrame:
     """Depth down, batch across."""
-    first = table.drop_duplicates(["depth", "batch"])
-    cells = first.pivot_table(index="depth", columns="batch", values=column, aggfunc="first")
-    cells = cells.fillna("-")
-    cells.columns = pd.Index([f"batch {batch}" for batch in cells.columns])
+    cells = _pivoted(table, "batch")
+    return cells.rename(columns={name: f"batch {name}" for name in cells.columns[1:]})
+
+
+def _pivoted(table: pd.DataFrame, across: str) -> pd.DataFrame:
+    first = table.drop_duplicates(["depth", across])
+    order = list(dict.fromkeys(first[across] if across == "series" else sorted(first[across])))
+    cells = first.pivot_table(index="depth", columns=across, values="text", aggfunc="first")
+    cells = cells[order].fillna("-")
     cells.insert(0, "depth", [str(depth) for depth in cells.index])
+    cells.columns.name = None
     return cells.reset_index(drop=True)
 
 
@@ -155,12 +178,65 @@ def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     if measured(results).empty:
         return
     for along in ("batch", "depth"):
+        if measured(results)[along].nunique() == 1 < len(measured(results)):
+            continue
         figure = plots.styled(lambda along=along: plots.peak_against(results, along))
         yield Picture(f"peak_against_{along}", _PEAK_CAPTIONS[along], figure)
     if not training_against_inference(results).empty:
         caption = "How many times the memory of inference a training step needs."
         yield Picture("ratio", caption, plots.styled(lambda: plots.ratio_map(results)))
+    yield from _tradeoff(spec, results)
     yield from _steps(spec, results)
+
+
+def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
+    """What is saved by computing again, where the sweep has schedules that do."""
+    table = tradeoff.tradeoffs(results)
+    if table.empty:
+        return
+    largest = table[table["batch"] == table["batch"].max()]
+    frontiers = _frontiers(spec, largest)
+    yield Picture(
+        "memory_against_recomputation",
+        f"Each schedule at batch {largest['batch'].iloc[0]}: its peak, and its FLOPs against those "
+        "of lean. The line is what the planner finds for every budget.",
+        plots.styled(lambda: tradeoff_plots.memory_against_recomputation(largest, frontiers)),
+    )
+    if table["measured_slowdown"].notna().any():
+        yield Picture(
+            "measured_against_predicted",
+            "The time of a step against what its FLOPs predict, both as multiples of lean.",
+            plots.styled(lambda: tradeoff_plots.measured_against_predicted(table)),
+        )
+
+
+def _frontiers(spec: SweepSpec, table: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """For each depth the planned trade-off; none where ``table`` has more than one network each."""
+    chosen: dict[int, Trial] = {}
+    for trial in trials(spec):
+        if trial.mode == "train" and trial.batch == table["batch"].iloc[0]:
+            chosen.setdefault(trial.depth, trial)
+    one_each = table.groupby(["depth", "schedule"]).size().max() == 1
+    data = _data(spec)
+    if data is None or not one_each:
+        return {}
+    return {
+        depth: frontier(
+            model_of(trial, data.features, data.classes),
+            trial.batch,
+            optimizer=trial.optimizer,
+            update=trial.update,
+        )
+        for depth, trial in chosen.items()
+    }
+
+
+def _data(spec: SweepSpec) -> Dataset | None:
+    """The data of the sweep; ``None`` if the file has gone since, for its results remain."""
+    try:
+        return load_data(spec.data.source)
+    except DataError:
+        return None
 
 
 def _steps(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
@@ -173,7 +249,7 @@ def _steps(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
         "One training step, event by event: live bytes by category.",
         plots.styled(lambda: plots.timelines(traces)),
     )
-    for schedule, (title, trace) in zip(_schedules(results), traces, strict=True):
+    for schedule, (title, trace) in zip(_shown(results), traces, strict=True):
         yield Picture(
             f"lifetimes_{schedule.replace(':', '_')}",
             f"The lives of the cached intermediates with {schedule}; a mark is a reuse.",
@@ -181,9 +257,16 @@ def _steps(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
         )
 
 
-def _schedules(results: pd.DataFrame) -> list[str]:
+_MOST_STEPS: Final = 2
+"""Steps side by side in one figure."""
+
+
+def _shown(results: pd.DataFrame) -> list[str]:
+    """The schedules of which a step is shown: two, lean and sqrt if there are more."""
     ok = measured(results)
-    return list(ok.loc[ok["mode"] == "train", "schedule"].unique())
+    ran = list(ok.loc[ok["mode"] == "train", "schedule"].unique())
+    telling = [name for name in ran if name in ("lean", "sqrt")]
+    return ran if len(ran) <= _MOST_STEPS else (telling or ran)[:_MOST_STEPS]
 
 
 def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, Trace]]:
@@ -192,10 +275,9 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, T
         middle = trial.depth == _middle(spec.grid.depth) and trial.batch == _middle(spec.grid.batch)
         if trial.mode == "train" and middle:
             chosen.setdefault(trial.schedule, trial)
-    try:
-        data = load_data(spec.data.source)
-    except DataError:
-        return []  # the file has gone since the sweep ran; its results are still there
+    data = _data(spec)
+    if data is None:
+        return []
     return [
         (
             f"{schedule}: depth {trial.depth}, width {trial.width}, batch {trial.batch}",
@@ -205,8 +287,8 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, T
                 **how(trial),
             ),
         )
-        for schedule, trial in chosen.items()
-        if schedule in _schedules(results)
+        for schedule in _shown(results)
+        for trial in [chosen[schedule]]
     ]
 
 

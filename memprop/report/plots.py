@@ -14,13 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from memprop.report.frames import inference_of, measured, series, training_against_inference
-from memprop.traces.figures import plot_lifetimes, plot_timeline
+from memprop.traces.figures import MOST_BARS, plot_lifetimes, plot_timeline
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
-_MARKERS: Final = "osD^vP*X"
-_COLUMNS: Final = 3
-"""Panels side by side; more go into further rows."""
+MARKERS: Final = "osD^vP*X"
+COLORS: Final = plt.get_cmap("tab10")
+"""What tells schedules apart."""
+PANELS_IN_A_ROW: Final = 3
+"""More go into further rows."""
 _STYLE: Final[dict[Any, Any]] = {
     "font.size": 11,
     "axes.titlesize": 12,
@@ -52,13 +54,15 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
         along: "batch" or "depth".
     """
     other = "depth" if along == "batch" else "batch"
+    if measured(results)[other].nunique() == 1 and len(series(results)) > 1:
+        return _peak_of_each(results, along)
     drawn = [
         (f"training with {name}", train, inference_of(results, train))
         for name, train in series(results)
     ] or [(name, table.head(0), table) for name, table in series(results, "inference")]
-    figure, panels = _panels(len(drawn))
+    figure, axes_of = panels(len(drawn))
     values = sorted(measured(results)[other].unique())
-    for axes, (title, train, inference) in zip(panels, drawn, strict=True):
+    for axes, (title, train, inference) in zip(axes_of, drawn, strict=True):
         for value, color, marker in zip(values, _ramp(len(values)), _markers(values), strict=True):
             for table, line in ((train, "-"), (inference, "--")):
                 part = table[table[other] == value].sort_values(along)
@@ -74,9 +78,28 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
         axes.set_title(title)
         axes.set_xlabel(_axis_title(along))
         _log_axes(axes, sorted({*train[along], *inference[along]}))
-    for axes in panels[::_COLUMNS]:
+    for axes in axes_of[::PANELS_IN_A_ROW]:
         axes.set_ylabel("peak live bytes")
-    _series_legend(panels[min(len(panels), _COLUMNS) - 1], other, values)
+    _series_legend(axes_of[min(len(axes_of), PANELS_IN_A_ROW) - 1], other, values)
+    return figure
+
+
+def _peak_of_each(results: pd.DataFrame, along: str) -> Figure:
+    """Peak memory along the only axis of a sweep beside the schedule, a line for each schedule."""
+    figure, axes = plt.subplots(figsize=(9.5, 5.6), layout="constrained")
+    drawn = series(results)
+    for place, (name, table) in enumerate(drawn):
+        part = table.sort_values(along)
+        style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
+        axes.plot(part[along], part["ledger_peak"].astype("int64"), label=name, **style)
+    inference = inference_of(results, pd.concat([table for _, table in drawn])).sort_values(along)
+    if len(inference):
+        peaks = inference["ledger_peak"].astype("int64")
+        axes.plot(inference[along], peaks, "--", color="black", label="inference")
+    axes.set_xlabel(_axis_title(along))
+    axes.set_ylabel("peak live bytes")
+    _log_axes(axes, sorted(measured(results)[along].unique()))
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
     return figure
 
 
@@ -84,21 +107,21 @@ def ratio_map(results: pd.DataFrame) -> Figure:
     """Training peak over inference peak as a heat map, depth by batch, a panel per schedule."""
     table = training_against_inference(results)
     names = list(dict.fromkeys(table["series"]))
-    figure, panels = _panels(len(names))
+    figure, axes_of = panels(len(names))
     top = float(table["ratio"].max())
     scale = LogNorm(vmin=1, vmax=max(top, 2.0))
     image = None
-    for axes, name in zip(panels, names, strict=True):
+    for axes, name in zip(axes_of, names, strict=True):
         part = table[table["series"] == name]
         grid = part.pivot_table(index="depth", columns="batch", values="ratio")
         image = axes.imshow(grid, origin="lower", aspect="auto", cmap="cividis", norm=scale)
         _write_cells(axes, grid, top)
         axes.set_title(f"training with {name}")
         axes.set_xlabel(_axis_title("batch"))
-    for axes in panels[::_COLUMNS]:
+    for axes in axes_of[::PANELS_IN_A_ROW]:
         axes.set_ylabel(_axis_title("depth"))
     if image is not None:
-        bar = figure.colorbar(image, ax=panels, label="training peak / inference peak")
+        bar = figure.colorbar(image, ax=axes_of, label="training peak / inference peak")
         bar.ax.yaxis.set_major_locator(LogLocator(base=2))
         bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
         bar.ax.yaxis.set_minor_locator(NullLocator())
@@ -106,29 +129,36 @@ def ratio_map(results: pd.DataFrame) -> Figure:
 
 
 def timelines(traces: Sequence[tuple[str, Trace]]) -> Figure:
-    """Live bytes over one step, stacked by category, one step above the other on one scale."""
-    figure, rows = plt.subplots(
-        len(traces), 1, figsize=(10.5, 3.9 * len(traces)), layout="constrained", squeeze=False
+    """Live bytes over a step, stacked by category; several steps side by side on one scale."""
+    count = len(traces)
+    figure, grid = plt.subplots(
+        1, count, figsize=(3.5 + 7 * count, 4.6), layout="constrained", squeeze=False, sharey=True
     )
     top = max(trace.peak for _, trace in traces) * 1.22
-    for axes, (name, trace) in zip(rows[:, 0], traces, strict=True):
+    longest = max(len(trace.events) for _, trace in traces)
+    for axes, (name, trace) in zip(grid[0], traces, strict=True):
         plot_timeline(trace, axes, top=top)
+        axes.set_xlim(0, longest)
         axes.set_title(name, loc="left")
+    for axes in grid[0, :-1]:  # one legend is enough
+        axes.get_legend().remove()
+    for axes in grid[0, 1:]:
+        axes.set_ylabel("")
     return figure
 
 
 def lifetimes(name: str, trace: Trace) -> Figure:
     """The lives of the cached intermediates of one step, with a mark at each reuse."""
-    count = min(len(trace.saved), 40)
+    count = min(len(trace.intermediates()), MOST_BARS)
     figure, axes = plt.subplots(figsize=(10.5, 1.6 + 0.32 * count), layout="constrained")
     plot_lifetimes(trace, axes)
     axes.set_title(name, loc="left")
     return figure
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def panels(count: int) -> tuple[Figure, list[Axes]]:
     """Axes for so many panels, row by row; the others of the last row stay empty."""
-    columns, rows = min(count, _COLUMNS), -(-count // _COLUMNS)
+    columns, rows = min(count, PANELS_IN_A_ROW), -(-count // PANELS_IN_A_ROW)
     figure, grid = plt.subplots(
         rows,
         columns,
@@ -137,10 +167,10 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
         sharey=True,
         squeeze=False,
     )
-    panels = list(grid.flat)
-    for empty in panels[count:]:
+    made = list(grid.flat)
+    for empty in made[count:]:
         empty.set_axis_off()
-    return figure, panels[:count]
+    return figure, made[:count]
 
 
 def _ramp(count: int) -> list[tuple[float, float, float, float]]:
@@ -150,7 +180,7 @@ def _ramp(count: int) -> list[tuple[float, float, float, float]]:
 
 
 def _markers(values: Sequence[object]) -> list[str]:
-    return [_MARKERS[place % len(_MARKERS)] for place in range(len(values))]
+    return [MARKERS[place % len(MARKERS)] for place in range(len(values))]
 
 
 def _axis_title(axis: str) -> str:

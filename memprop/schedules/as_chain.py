@@ -1,10 +1,10 @@
-"""The planner's view of a training step: a chain of stages, measured on the lean schedule.
+"""The planner's view of a training step: a chain of stages, measured on the graph itself.
 
 Every figure is read off the live bytes of real schedules, in-place results and workspace included:
-what a stage holds between its forward and its backward is what the lean schedule holds there more
-than before; what its kernels need on top is the workspace. The gradients of parameters are what
-its backward leaves behind. What is there all the time (parameters, optimizer state, labels) is
-given apart.
+what a stage holds between its forward and its backward is what is held there more than before when
+the stages run one after the other, forward and then back; what its kernels need on top is the
+workspace. The gradients of parameters are what its backward leaves behind. What is there all the
+time (parameters, optimizer state, labels) is given apart.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,8 @@ from memprop.schedules.actions import Compute
 from memprop.schedules.chain import Chain
 from memprop.schedules.live import live_bytes
 from memprop.schedules.order import in_order
-from memprop.schedules.stages import Stage, joined, stages
+from memprop.schedules.selective import thrifty
+from memprop.schedules.stages import Stage, in_sequence, joined, stages
 
 _LONGEST: Final = 256
 """Stages of a chain: planning takes time that grows with the cube of their number."""
@@ -41,19 +42,26 @@ class GraphChain:
     fixed_bytes: int
 
 
-@lru_cache(maxsize=8)
-def as_chain(graph: Graph, batch: int) -> GraphChain:
-    """The chain of the training step ``graph`` for one batch size.
+def chains(graph: Graph, batch: int) -> tuple[GraphChain, ...]:
+    """The training step ``graph`` as a chain for one batch size, in each way that it can be seen.
 
-    Neighbouring stages are taken together where there would be more than 256.
+    The stages keep all that their backward reads; or, if that is another thing, what is dear to
+    compute alone. Neighbouring stages are taken together where there would be more than 256.
     """
-    parts = _at_most(stages(graph), _LONGEST)
-    size = {v.name: v.nbytes.at(batch) for v in graph.variables}
+    views = dict.fromkeys((stages(graph), thrifty(graph)))
+    return tuple(as_chain(graph, batch, parts) for parts in views)
+
+
+@lru_cache(maxsize=8)
+def as_chain(graph: Graph, batch: int, whole: tuple[Stage, ...]) -> GraphChain:
+    """The chain of the stages ``whole``, of which the training step ``graph`` consists."""
+    parts = _at_most(whole, _LONGEST)
+    size = graph.bytes_at(batch)
     inputs = [size[part.input] for part in parts]
     outputs = [size[part.output] for part in parts]
     fixed = sum(size[v.name] for v in graph.sources) - inputs[0]
     lengths = [len(part.forward) for part in parts] + [len(part.backward) for part in parts[::-1]]
-    account = _account(graph, batch, lengths)
+    account = _account(graph, batch, in_sequence(parts), lengths)
     forward, backward = account[: len(parts)], account[: len(parts) - 1 : -1]
     saved = [max(f.after - f.before, output) for f, output in zip(forward, outputs, strict=True)]
     saving = [max(f.peak - f.before - s, 0) for f, s in zip(forward, saved, strict=True)]
@@ -114,9 +122,11 @@ class _Part(NamedTuple):
     after: int
 
 
-def _account(graph: Graph, batch: int, lengths: Sequence[int]) -> list[_Part]:
-    """The operators of ``graph`` in consecutive parts of these lengths, under the lean schedule."""
-    actions = in_order(graph, graph.operators)
+def _account(
+    graph: Graph, batch: int, order: Sequence[Operator], lengths: Sequence[int]
+) -> list[_Part]:
+    """The operators of ``order`` in consecutive parts of these lengths."""
+    actions = in_order(graph, order)
     live = live_bytes(graph, actions, batch)
     computes = [place for place, action in enumerate(actions) if isinstance(action, Compute)]
     begins = [computes[place] for place in accumulate([0, *lengths[:-1]])]

@@ -27,7 +27,7 @@ class Live(NamedTuple):
 
 def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> Live:
     """The account of ``actions`` for one value of the batch size."""
-    sizes = {v.name: v.nbytes.at(batch) for v in graph.variables}
+    sizes = graph.bytes_at(batch)
     begin = sum(sizes[variable.name] for variable in graph.sources)
     changes = np.array([_change(graph, action, sizes) for action in actions], dtype=np.int64)
     born, died = changes.reshape(-1, 2).T

@@ -12,12 +12,13 @@ from typing import Final, NamedTuple
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph, Operator
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.budget import within_budget
+from memprop.schedules.budget import Share, within_budget
 from memprop.schedules.every import every, sqrt
 from memprop.schedules.optimal import check_budget
 from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.revolve import revolve
 from memprop.schedules.schedule import Schedule
+from memprop.schedules.selective import selective
 from memprop.schedules.store import inference, textbook
 
 _MICROBATCH: Final = "microbatch"
@@ -38,6 +39,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         "lean": _Kind("lean", as_built),
         "every": _Kind("every:k", every, "layers in a segment"),
         "sqrt": _Kind("sqrt", sqrt),
+        "selective": _Kind("selective", selective),
         "revolve": _Kind("revolve:c", revolve, "stored states"),
         "budget": _Kind("budget:BYTES", within_budget, "bytes"),
         "inference": _Kind("inference"),
@@ -47,7 +49,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
 WRITTEN: Final = (*(kind.written for kind in _KINDS.values()), f"{_MICROBATCH}:m")
 """How every strategy is written, for messages and help."""
 
-STRATEGIES: Final = ("textbook", "lean", "sqrt", "inference")
+STRATEGIES: Final = ("textbook", "lean", "selective", "sqrt", "inference")
 """The strategies that need no number."""
 
 
@@ -58,13 +60,13 @@ class Strategy:
     Attributes:
         name: as the user wrote it, without spaces.
         kind: what comes before the colon.
-        argument: the number behind it.
+        argument: the number behind it; a budget may be a share.
         slices: into how many slices the batch is taken.
     """
 
     name: str
     kind: str
-    argument: int | None = None
+    argument: int | Share | None = None
     slices: int = 1
 
     def in_slices(self, slices: int) -> "Strategy":
@@ -122,7 +124,9 @@ def _planned(
     return in_that_order(strategy.name, order, forward, optimizer, update, strategy.slices)
 
 
-def _with(kind: _Kind, argument: int, batch: int | None, graph: Graph) -> Sequence[Operator]:
+def _with(
+    kind: _Kind, argument: int | Share, batch: int | None, graph: Graph
+) -> Sequence[Operator]:
     assert kind.order is not None  # noqa: S101 - only those with an order take an argument
     return kind.order(graph, argument) if batch is None else kind.order(graph, argument, batch)
 
@@ -157,7 +161,7 @@ def strategy_named(name: str) -> Strategy:
     if not isinstance(name, str):
         raise InvalidTypeError(f"schedule must be a name, such as 'lean', got {name!r}")
     parts = [_parsed(name, part.strip()) for part in name.split("+")]
-    slices = [argument for kind, argument in parts if kind == _MICROBATCH]
+    slices = [number for kind, number in parts if kind == _MICROBATCH and isinstance(number, int)]
     kinds = [part for part in parts if part[0] != _MICROBATCH]
     if len(slices) > 1 or len(kinds) > 1:
         raise InvalidValueError(
@@ -180,7 +184,7 @@ def strategy_named(name: str) -> Strategy:
     return Strategy(name.replace(" ", ""), kind, argument, (slices or [1])[0] or 1)
 
 
-def _parsed(name: str, part: str) -> tuple[str, int | None]:
+def _parsed(name: str, part: str) -> tuple[str, int | Share | None]:
     """The kind and the number of one part of ``name``."""
     kind, colon, number = (piece.strip() for piece in part.partition(":"))
     if kind not in _KINDS and kind != _MICROBATCH:
@@ -191,10 +195,22 @@ def _parsed(name: str, part: str) -> tuple[str, int | None]:
             raise InvalidValueError(f"schedule {kind!r} takes no number, got {name!r}")
         return kind, None
     if kind == "budget":
-        return kind, check_budget(number)
+        return kind, _budget(number)
     if not (number.isascii() and number.isdigit()) or not 0 < int(number) < 2**31:
         raise InvalidValueError(
             f"schedule {kind}:... needs the number of {counts}, a positive integer as in "
             f"'{kind}:4', got {part!r}"
         )
     return kind, int(number)
+
+
+def _budget(text: str) -> int | Share:
+    """A budget in bytes, or in percent of the peak of "lean"."""
+    if not text.endswith("%"):
+        return check_budget(text)
+    percent = text[:-1].strip()
+    if not (percent.isascii() and percent.isdigit()) or not 0 < int(percent) <= 100:
+        raise InvalidValueError(
+            f"a budget in percent is a whole number from 1 to 100, as in 'budget:50%', got {text!r}"
+        )
+    return Share(int(percent))

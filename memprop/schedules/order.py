@@ -70,8 +70,7 @@ def _overwrites(
 ) -> tuple[tuple[str, str], ...]:
     """The pairs in which a target takes over the buffer of an operand that dies here."""
     chosen = dict(operator.pairs(operator.definition.updates))
-    for target, operand in operator.pairs(operator.definition.in_place):
-        fits = graph.by_name[target].spec == graph.by_name[operand].spec
-        if operand in dying and fits and target not in chosen and operand not in chosen.values():
+    for target, operand in graph.overwrites(operator):
+        if operand in dying and target not in chosen and operand not in chosen.values():
             chosen[target] = operand
     return tuple(chosen.items())

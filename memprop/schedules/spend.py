@@ -5,10 +5,11 @@ whole, because its model is made that way, may in part still be there. The resul
 memory-persistent, and nothing is claimed of it but that it costs no more than what it began with.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -60,56 +61,71 @@ class Priced:
 
 def spend(given: Priced, budget: int) -> Priced:
     """``given``, which fits into ``budget`` bytes, with recomputations left out, dearest first."""
-    best, refused, work = given, set(), 0
+    best, refused, work, most = given, set(), 0, len(given.order)
     while work < _MOST_WORK:
-        trial = _next(best, budget, refused)
-        if trial is None:
+        chosen = _chosen(best, budget, refused)[:most]
+        if not chosen:
             break
         work += len(best.order)
-        tag, order = trial
-        priced = Priced.of(best.graph, best.batch, order)
-        if priced.peak <= budget and priced.flops < best.flops:
-            best = priced
+        left_out = {one.place for one in chosen}
+        order = [operator for i, operator in enumerate(best.order) if i not in left_out]
+        trial = Priced.of(best.graph, best.batch, order)
+        if trial.peak <= budget and trial.flops < best.flops:
+            best, most = trial, len(trial.order)
+        elif len(chosen) > 1:
+            most = len(chosen) // 2  # together they do not fit: half of them may
         else:
-            refused.add(tag)
+            refused.add(chosen[0].tag)
     return best
 
 
-Tag = tuple[str, int]
-"""A run of an operator, by its name and how many runs come after it: leaving out earlier ones
-does not change the tag."""
+class _Repetition(NamedTuple):
+    """A run of an operator whose results have been there before.
 
-
-def _next(best: Priced, budget: int, refused: set[Tag]) -> tuple[Tag, list[Operator]] | None:
-    """The dearest recomputation that may be left out and was not refused, and the order without."""
-    candidates = [c for c in _repetitions(best, budget) if c[1] not in refused]
-    if not candidates:
-        return None
-    _, tag, place = max(candidates)
-    return tag, [*best.order[:place], *best.order[place + 1 :]]
-
-
-def _repetitions(best: Priced, budget: int) -> list[tuple[int, Tag, int]]:
-    """What leaving each recomputation out saves, its tag and its place, where there is room.
-
-    What leads up to it without a break in recomputation may become superfluous with it.
+    Attributes:
+        saves: FLOPs that leaving it out saves. What leads up to it without a break in
+            recomputation may become superfluous with it.
+        tag: the operator and how many of its runs come after: leaving out earlier ones does not
+            change it.
+        place: in the order.
+        since: the place at which its results were last used.
+        kept: bytes of its results, which would have to be kept from there on.
     """
-    graph, size = best.graph, {v.name: v.nbytes.at(best.batch) for v in best.graph.variables}
-    left = {operator.name: 0 for operator in best.order}
-    for operator in best.order:
-        left[operator.name] += 1
+
+    saves: int
+    tag: tuple[str, int]
+    place: int
+    since: int
+    kept: int
+
+
+def _chosen(best: Priced, budget: int, refused: set[tuple[str, int]]) -> list[_Repetition]:
+    """The recomputations that may be left out together, dearest first, as far as can be told."""
+    live, chosen = best.live.copy(), []
+    for one in sorted(_repetitions(best), reverse=True):
+        between = live[one.since + 1 : one.place]
+        if one.tag not in refused and int(between.max(initial=0)) + one.kept <= budget:
+            between += one.kept
+            chosen.append(one)
+    return chosen
+
+
+def _repetitions(best: Priced) -> Iterator[_Repetition]:
+    graph, size = best.graph, best.graph.bytes_at(best.batch)
+    runs = Counter(operator.name for operator in best.order)
     last_use: dict[str, int] = {}
-    found, saving = [], 0
+    saves = 0
     for place, operator in enumerate(best.order):
-        left[operator.name] -= 1
+        runs[operator.name] -= 1
         if operator.outputs[0] in last_use:
-            saving += graph.flops(operator).at(best.batch)
-            kept = sum(size[name] for name in operator.outputs)
-            since = min(last_use[name] for name in operator.outputs)
-            between = best.live[since + 1 : place]
-            if int(between.max(initial=0)) + kept <= budget:
-                found.append((saving, (operator.name, left[operator.name]), place))
+            saves += graph.flops(operator).at(best.batch)
+            yield _Repetition(
+                saves=saves,
+                tag=(operator.name, runs[operator.name]),
+                place=place,
+                since=min(last_use[name] for name in operator.outputs),
+                kept=sum(size[name] for name in operator.outputs),
+            )
         else:
-            saving = 0
+            saves = 0
         last_use.update(dict.fromkeys((*operator.inputs, *operator.outputs), place))
-    return found

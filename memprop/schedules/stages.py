@@ -73,6 +73,13 @@ def layers(graph: Graph) -> tuple[Stage, ...]:
     return tuple(joined([found[i] for i in places]) for _, places in grouped)
 
 
+def in_sequence(parts: Sequence[Stage]) -> tuple[Operator, ...]:
+    """All forward operators of ``parts``, first to last, and all of backward, last to first."""
+    forward = (operator for part in parts for operator in part.forward)
+    backward = (operator for part in reversed(parts) for operator in part.backward)
+    return (*forward, *backward)
+
+
 def joined(parts: Sequence[Stage]) -> Stage:
     """Consecutive stages as one."""
     return Stage(

@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from memprop.terms import CATEGORIES, PHASES
 from memprop.traces.colors import CATEGORY_COLORS
+from memprop.traces.intermediates import lives
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _LEGEND: Final[dict[str, Any]] = {
     "bbox_to_anchor": (1.01, 1),
     "frameon": False,
 }
+
+_FORWARD: Final = (PHASES.index("forward"), PHASES.index("loss"))
 
 MOST_BARS: Final = 40
 """More lifetimes than this in one figure cannot be read; the largest are shown."""
@@ -61,6 +64,9 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None =
 def plot_lifetimes(trace: "Trace", ax: Axes | None = None) -> Axes:
     """A bar for the life of every cached intermediate, with a mark at each reuse by backward.
 
+    One that is computed again has a bar for each of its lives; those in which backward does not
+    read it are pale.
+
     Args:
         trace: one step, run or simulated.
         ax: where to draw; a new figure if there is none.
@@ -69,14 +75,16 @@ def plot_lifetimes(trace: "Trace", ax: Axes | None = None) -> Axes:
     table = trace.intermediates()
     if len(table) > MOST_BARS:
         table = table.nlargest(MOST_BARS, "bytes").sort_values("born")
-    end = len(trace.events)
-    freed = table["freed"].fillna(end).astype("int64")
-    colors = [CATEGORY_COLORS[category] for category in table["category"]]
-    rows = range(len(table))
-    axes.barh(rows, freed - table["born"], left=table["born"], color=colors)
-    for row, variable in zip(rows, table["variable"], strict=True):
-        reads = _reads(trace, variable)
-        axes.plot(reads, [row] * len(reads), "k|", markersize=11, markeredgewidth=2)
+    end, rows = len(trace.events), range(len(table))
+    row_of = dict(zip(table["variable"], rows, strict=True))
+    for life in lives(trace):
+        variable = trace.variables[life.variable]
+        if variable.name in row_of:
+            row, color = row_of[variable.name], CATEGORY_COLORS[variable.category]
+            length = (end if life.freed is None else life.freed) - life.born
+            axes.barh(row, length, left=life.born, color=color, alpha=1 if life.reused_by else 0.35)
+            reads = [event for event, operator, _ in life.reads if operator in life.reused_by]
+            axes.plot(reads, [row] * len(reads), "k|", markersize=11, markeredgewidth=2)
     sizes = (format_bytes(size) for size in table["bytes"])
     axes.set_yticks(rows, [f"{v}  {s}" for v, s in zip(table["variable"], sizes, strict=True)])
     axes.invert_yaxis()
@@ -109,13 +117,6 @@ def _column(category: str) -> int:
     return CATEGORIES.index(category)
 
 
-def _reads(trace: "Trace", variable: str) -> Sequence[int]:
-    """The events at which backward reads ``variable``."""
-    table = trace.timeline()
-    reused = (table["kind"] == "read") & (table["phase"] == "backward")
-    return table.loc[reused & (table["variable"] == variable), "event"].tolist()
-
-
 def _mark_peak(axes: Axes, trace: "Trace") -> None:
     axes.annotate(
         f"peak {format_bytes(trace.peak)}\nat {trace.peak_operator}",
@@ -129,8 +130,17 @@ def _mark_peak(axes: Axes, trace: "Trace") -> None:
 
 
 def _mark_phases(axes: Axes, trace: "Trace") -> None:
-    """A line at the beginning of each phase, and its name under the axis."""
-    phase = trace.events.phase
+    """A line at the beginning of each phase, and its name under the axis.
+
+    What runs between the first and the last backward operator is one stretch; forward operators in
+    it, those of a recomputation or of a further slice, are shaded.
+    """
+    phase = trace.events.phase.copy()
+    backward = np.flatnonzero(phase == PHASES.index("backward"))
+    if len(backward):
+        stretch = slice(backward[0], backward[-1] + 1)
+        _shade(axes, np.isin(phase[stretch], _FORWARD), int(backward[0]))
+        phase[stretch] = PHASES.index("backward")
     starts = np.flatnonzero(np.diff(phase, prepend=-1))
     edges = [*starts.tolist(), len(phase)]
     for start in edges[:-1]:
@@ -142,6 +152,14 @@ def _mark_phases(axes: Axes, trace: "Trace") -> None:
         [PHASES[phase[start]] for start, room in zip(edges, wide, strict=False) if room],
     )
     axes.tick_params(axis="x", length=0)
+
+
+def _shade(axes: Axes, wanted: np.ndarray, start: int) -> None:
+    """A grey band over each run of true in ``wanted``, whose first element is event ``start``."""
+    edges = np.flatnonzero(np.diff(wanted.astype(np.int8), prepend=0, append=0)) + start
+    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+        band = axes.axvspan(begin, end, color="black", alpha=0.12, linewidth=0, zorder=3)
+        band.set_label("forward, between backward" if begin == edges[0] else "_")
 
 
 def _lifetime_legend(axes: Axes, categories: Sequence[str]) -> None:

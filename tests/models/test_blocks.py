@@ -15,7 +15,7 @@ from memprop.graph.autodiff import differentiate
 from memprop.schedules.check import check
 from memprop.schedules.stages import layers, stages
 
-RECOMPUTING = ("every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
+RECOMPUTING = ("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 
 
@@ -93,7 +93,7 @@ def test_every_schedule_is_legal_predicted_and_gives_the_gradients_of_lean(block
         x, y = data(mlp)
         lean = mp.trace(mlp, x, y).outputs["gradients"]
         largest = max(np.abs(gradient).max() for gradient in lean.values())
-        for name in ("textbook", "lean", *RECOMPUTING, "microbatch:2", "sqrt+microbatch:3"):
+        for name in ("textbook", "lean", *RECOMPUTING, "microbatch:2", "selective+microbatch:3"):
             for allocator in ("heap", "arena"):
                 step = mp.Step(mlp, len(x), name, allocator=allocator)
                 check(step.schedule)

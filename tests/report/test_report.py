@@ -9,6 +9,8 @@ import memprop as mp
 from memprop.report import plots
 from memprop.report.findings import findings
 from memprop.report.frames import agreements, fit_claim, training_against_inference
+from memprop.report.tradeoff import told, tradeoffs
+from memprop.report.tradeoff_plots import measured_against_predicted, memory_against_recomputation
 from memprop.sweep.results import frame
 from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
@@ -124,6 +126,86 @@ def test_the_heat_map_shows_the_ratios(results):
     plt.close(figure)
 
 
+@pytest.fixture
+def traded():
+    """Two depths: half the memory for a third more FLOPs, timed a little better than that."""
+    rows = []
+    for depth in (4, 16):
+        peak, flops = 1000 * depth, 300 * depth
+        again = {"every:2": (0.5, 100), "sqrt": (0.4, 120), "lean": (1, 0)}
+        for name, (share, more) in again.items():
+            rows.append(
+                row(depth, 8, schedule=name, peak=int(peak * share), flops=flops + more * depth,
+                    recomputed_flops=more * depth, step_seconds=1 + more / 400)
+            )  # fmt: skip
+        rows.append(row(depth, 8, "inference", "inference", peak=peak // 4, flops=depth))
+    return frame(rows)
+
+
+def test_tradeoffs_are_held_against_lean(traded):
+    table = tradeoffs(traded).set_index(["depth", "schedule"])
+    assert len(table) == 6
+    assert table.loc[(16, "lean"), "peak_share"] == 1
+    found = table.loc[(16, "sqrt")]
+    assert found["peak_bytes"] == 6400
+    assert found["peak_share"] == pytest.approx(0.4)
+    assert found["recomputed_share"] == pytest.approx(0.4)
+    assert found["predicted_slowdown"] == pytest.approx(1.4)
+    assert found["measured_slowdown"] == pytest.approx(1.3)
+    text = " ".join(told(tradeoffs(traded)))
+    assert "sqrt needs 40% of the memory of lean" in text
+    assert "1.40 times the FLOPs, and took 1.30 times as long" in text
+    assert "differs from that of the FLOPs by -6.7% in the median and -7.1% at worst" in text
+
+
+def test_without_recomputation_there_is_no_tradeoff(results):
+    assert tradeoffs(results).empty
+    assert list(told(tradeoffs(results))) == []
+
+
+def test_points_lie_where_the_rows_say_and_the_frontier_under_them(traded):
+    table = tradeoffs(traded)
+    frontier = mp.frontier(mp.MLP([64, *[8] * 16, 10]), 8)
+    figure = memory_against_recomputation(table, {16: frontier})
+    shallow, deep = figure.axes
+    points = {(line.get_xdata()[0], line.get_ydata()[0]) for line in shallow.lines}
+    part = table[table["depth"] == 4]
+    assert points == set(zip(part["peak_bytes"], part["predicted_slowdown"], strict=True))
+    staircase = deep.lines[0].get_ydata()
+    assert list(staircase) == sorted(staircase, reverse=True)
+    assert staircase[-1] == 1
+    plt.close(figure)
+    figure = measured_against_predicted(table)
+    drawn = [tuple(line.get_ydata()) for line in figure.axes[0].lines]
+    assert pytest.approx((1.25, 1.25)) in drawn  # every:2 at both depths
+    plt.close(figure)
+
+
+def test_one_figure_holds_all_schedules_where_only_depth_varies(traded):
+    figure = plots.peak_against(traded, "depth")
+    (axes,) = figure.axes
+    drawn = {line.get_label(): tuple(line.get_ydata()) for line in axes.lines}
+    assert drawn["sqrt"] == (1600, 6400)
+    assert drawn["inference"] == (1000, 4000)
+    plt.close(figure)
+
+
+def test_steps_stand_side_by_side_on_one_scale():
+    mlp = mp.MLP([64, *[32] * 9, 10])
+    traces = [(name, mp.simulate(mlp, 64, schedule=name)) for name in ("lean", "sqrt")]
+    figure = plots.timelines(traces)
+    lean, sqrt = figure.axes
+    assert lean.get_ylim() == sqrt.get_ylim()
+    assert lean.get_xlim() == sqrt.get_xlim()
+    assert lean.dataLim.y1 == pytest.approx(traces[0][1].peak)
+    # Forward operators between those of backward are shaded: of sqrt alone.
+    bands = [
+        [patch for patch in axes.patches if patch.get_alpha() == 0.12] for axes in (lean, sqrt)
+    ]
+    assert [len(found) for found in bands] == [0, 2]
+    plt.close(figure)
+
+
 def test_every_category_has_one_colour():
     assert set(CATEGORY_COLORS) == set(CATEGORIES)
     assert len(set(CATEGORY_COLORS.values())) == len(CATEGORIES)
@@ -137,6 +219,20 @@ def test_the_timeline_reaches_the_peak_and_the_lives_have_a_mark_at_each_reuse()
     axes = plot_lifetimes(trace)
     table = trace.intermediates()
     assert len(axes.patches) == len(table)
+    marks = sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "|")
+    assert marks == table["reuses"].sum()
+    plt.close(axes.figure)
+
+
+def test_what_is_computed_again_has_a_bar_for_each_life():
+    trace = mp.simulate(mp.MLP([64, *[32] * 9, 10]), 16, schedule="sqrt")
+    axes = plot_lifetimes(trace)
+    table = trace.intermediates()
+    # Ten layers in segments of 4, 4 and 2, of which the last is there still.
+    again = list(table.loc[table["recomputed"], "variable"])
+    assert again == ["h1", "h2", "h3", "h5", "h6", "h7"]
+    assert len(axes.patches) == len(table) + len(again)
+    assert sum(patch.get_alpha() == 0.35 for patch in axes.patches) == len(again)
     marks = sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "|")
     assert marks == table["reuses"].sum()
     plt.close(axes.figure)

@@ -1,17 +1,18 @@
 """budget:BYTES keeps to the budget, repeats little, and says what the smallest budget is."""
 
 import itertools
+from collections import Counter
 
 import numpy as np
 import pytest
-from cases import data, model, with_random_biases
+from cases import BLOCKS, data, model, with_random_biases
 
 import memprop as mp
-from memprop.errors import InfeasibleBudget
+from memprop.errors import InfeasibleBudget, InvalidValueError
 from memprop.graph.autodiff import differentiate
 from memprop.graph.optimizers import Adam, with_updates
-from memprop.schedules.as_chain import as_chain
-from memprop.schedules.budget import frontier
+from memprop.schedules.as_chain import chains
+from memprop.schedules.budget import frontier, priced
 from memprop.schedules.check import check
 from memprop.schedules.optimal import frontier_plans
 
@@ -66,9 +67,53 @@ def test_the_chain_counts_what_the_graph_counts():
     for activation, l2 in itertools.product(("relu", "tanh", "gelu"), (0.0, 0.1)):
         mlp = mp.MLP([40, *[64] * 12, 10], activation=activation, l2=l2)
         graph = with_updates(differentiate(mlp.graph()), Adam())
-        view = as_chain(graph, 128)
-        for plan, real in zip(frontier_plans(view.chain), frontier(graph, 128), strict=True):
-            assert real.peak <= plan.peak + view.fixed_bytes <= 1.01 * real.peak
+        for view in chains(graph, 128):
+            for plan in frontier_plans(view.chain):
+                real = priced(graph, 128, view, plan)
+                assert real.peak <= plan.peak + view.fixed_bytes <= 1.01 * real.peak
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_the_frontier_falls_and_no_strategy_with_a_name_beats_a_budget(blocks):
+    mlp = mp.MLP([64, *[64] * 9, 10], **BLOCKS[blocks])
+    graph = differentiate(mlp.graph())
+    points = [(one.peak, one.flops) for one in frontier(graph, 256)]
+    assert [peak for peak, _ in points] == sorted({peak for peak, _ in points})
+    assert [flops for _, flops in points] == sorted({flops for _, flops in points}, reverse=True)
+    for row in mp.frontier(mlp, 256)[::2].itertuples():
+        found = mp.schedule(mlp, 256, f"budget:{row.peak_bytes}")
+        assert found.peak <= row.peak_bytes
+        assert found.recomputed_flops <= row.forward_flops_recomputed
+
+
+def test_layers_of_many_parts_keep_their_products_and_compute_the_rest_again():
+    mlp = mp.MLP([64, *[128] * 12, 10], norm="layer", residual=True, dropout=0.1)
+    lean, selective = (mp.schedule(mlp, 512, name) for name in ("lean", "selective"))
+    forward = {op.name: op.rule for op in lean.graph.operators if op.phase == "forward"}
+    runs = Counter(action.operator for action in selective.computes())
+    again = {rule for name, rule in forward.items() if runs[name] > 1}
+    assert again == {"layer_norm", "relu"}  # no product, no sum; the dropped are read by none
+    assert selective.recomputed_flops < 0.01 * lean.flops
+    assert selective.peak < 0.76 * lean.peak
+    # And a budget finds that, or better.
+    assert mp.schedule(mlp, 512, f"budget:{selective.peak}").flops <= selective.flops
+    plain = mp.MLP([64, *[128] * 12, 10])
+    assert mp.schedule(plain, 512, "selective").actions == mp.schedule(plain, 512).actions
+
+
+def test_a_budget_in_percent_is_a_share_of_lean():
+    mlp = mp.MLP([64, *[64] * 12, 10])
+    lean = mp.simulate(mlp, 256)
+    for percent in (100, 85, 70):
+        share = mp.simulate(mlp, 256, schedule=f"budget:{percent}%")
+        same = mp.simulate(mlp, 256, schedule=f"budget:{lean.peak * percent // 100}")
+        assert share.peak == same.peak <= lean.peak * percent // 100
+        assert share.about["schedule"] == f"budget:{percent}%"
+    for wrong in ("0%", "101%", "-5%", "1.5%", "x%", "%"):
+        with pytest.raises(InvalidValueError, match="whole number from 1 to 100"):
+            mp.simulate(mlp, 256, schedule=f"budget:{wrong}")
+    with pytest.raises(InfeasibleBudget):
+        mp.simulate(mlp, 256, schedule="budget:1%")
 
 
 @pytest.mark.parametrize("budget", ["0", "-3", "x", "0 MiB", "", "1 MiB+microbatch:2"])

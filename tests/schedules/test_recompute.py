@@ -16,7 +16,7 @@ from memprop.schedules.names import strategy_named
 from memprop.schedules.revolve import extra_steps
 from memprop.schedules.stages import layers, stages
 
-RECOMPUTING = ("every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
+RECOMPUTING = ("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
 
 
 def layer_runs(schedule, layer):
