@@ -8,7 +8,7 @@ again is not the graph's business but a schedule's.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -155,11 +155,8 @@ class Graph:
         """The size of every variable by name, for one batch size."""
         return {name: size.at(batch) for name, size in self._sizes.items()}
 
-    def overwrites(self, operator: Operator) -> tuple[tuple[str, str], ...]:
-        """``(target, operand)``: the results of ``operator`` that may lie over an operand.
-
-        The rule allows it, and the two are of one shape and dtype.
-        """
+    def overwrites(self, operator: Operator) -> "Overwrites":
+        """Which results of ``operator`` lie over an operand, as pairs ``(target, operand)``."""
         return self._overwrites[operator.name]
 
     # Planners ask for these very often.
@@ -177,12 +174,27 @@ class Graph:
         return {variable.name: variable.nbytes for variable in self.variables}
 
     @cached_property
-    def _overwrites(self) -> Mapping[str, tuple[tuple[str, str], ...]]:
-        return {
-            operator.name: tuple(
-                (target, operand)
-                for target, operand in operator.pairs(operator.definition.in_place)
-                if self.by_name[target].spec == self.by_name[operand].spec
-            )
-            for operator in self.operators
-        }
+    def _overwrites(self) -> Mapping[str, "Overwrites"]:
+        return {operator.name: self._overwrites_of(operator) for operator in self.operators}
+
+    def _overwrites_of(self, operator: Operator) -> "Overwrites":
+        definition = operator.definition
+        fitting = (
+            (target, operand)
+            for target, operand in operator.pairs(definition.in_place)
+            if self.by_name[target].spec == self.by_name[operand].spec
+        )
+        return Overwrites(operator.pairs(definition.updates), tuple(fitting))
+
+
+class Overwrites(NamedTuple):
+    """Pairs ``(target, operand)`` of an operator's results and operands.
+
+    Attributes:
+        always: those that share their storage by their very meaning.
+        where_dead: those that may, where the operand dies: the rule allows it, and the two are of
+            one shape and dtype.
+    """
+
+    always: tuple[tuple[str, str], ...]
+    where_dead: tuple[tuple[str, str], ...]

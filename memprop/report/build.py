@@ -199,7 +199,8 @@ def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     yield Picture(
         "memory_against_recomputation",
         f"Each schedule at batch {largest['batch'].iloc[0]}: its peak, and its FLOPs against those "
-        "of lean. The line is what the planner finds for every budget.",
+        "of lean. The line is the planner's for every budget from one solve; a budget planned by "
+        "itself may find a little less.",
         plots.styled(lambda: tradeoff_plots.memory_against_recomputation(largest, frontiers)),
     )
     if table["measured_slowdown"].notna().any():

@@ -7,7 +7,6 @@ leaving recomputations out. Every strategy that has a name and fits is considere
 them does better. The cheapest is taken.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -27,8 +26,16 @@ _ROUNDS: Final = 4
 """How often the chain is planned for what the graph left of its budget."""
 
 _BELOW: Final = 12
-_ABOVE: Final = 4
-"""How many plans of the frontier are priced on either side of a budget."""
+"""How many plans of the chain's frontier are priced below a budget."""
+
+_SPENT: Final = 24
+"""How many of the cheapest plans that fit are spent the rest of a budget on."""
+
+_MOST_POINTS: Final = 64
+"""Of a frontier, for each way to see the step; or up to twice as many."""
+
+_WORK_A_POINT: Final = 30_000
+"""Operators looked at for each: for a thousand layers, a few seconds in all."""
 
 _MOST_REPEATED: Final = 32
 """Forward passes beyond the first; orders with more are longer than anyone would wait for."""
@@ -55,11 +62,9 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
     budget = everything.peak * given.percent // 100 if isinstance(given, Share) else given
     if everything.peak <= budget:
         return everything.order
-    planned = [
-        one if one.peak <= budget else spend(one, one.peak)  # which may lower its peak a little
-        for view in chains(graph, batch)
-        for one in _planned(graph, budget, batch, view)
-    ]
+    planned = [*frontier(graph, batch)]
+    for view in chains(graph, batch):
+        planned += _planned(graph, budget, batch, view)
     fitting = [one for one in planned if one.peak <= budget]
     least = min((one.flops for one in fitting), default=None)
     for one in named(graph, batch):
@@ -70,26 +75,26 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
             break
     if not fitting:
         raise infeasible(budget, min(one.peak for one in (*planned, *named(graph, batch))))
-    distinct = {one.order: one for one in fitting}.values()
-    return min((spend(one, budget) for one in distinct), key=lambda one: one.flops).order
+    cheapest = sorted(fitting, key=lambda one: one.flops)[:_SPENT]
+    tried = [
+        spend(one, budget, _WORK_A_POINT) for one in {one.order: one for one in cheapest}.values()
+    ]
+    return spend(min(tried, key=lambda one: one.flops), budget).order
 
 
 def _planned(graph: Graph, budget: int, batch: int, view: GraphChain) -> Iterator[Priced]:
-    """The optimum of the chain, for what the chain takes to be the budget, and its neighbours.
+    """The optimum of the chain, for what the chain takes to be the budget, and plans below it.
 
     The chain takes every stage for a whole, so a plan that it finds a little dearer may be the
     cheaper one on the graph; and what was not used is offered again.
     """
     room = budget - view.fixed_bytes
-    plans = frontier_plans(view.chain)
-    fitting = sum(plan.peak <= room for plan in plans)  # they come by rising peak
-    near = plans[max(fitting - _BELOW, 0) : fitting + _ABOVE]
-    yield from (priced(graph, batch, view, plan) for plan in near)
+    below = [plan for plan in frontier_plans(view.chain) if plan.peak <= room]
+    yield from (priced(graph, batch, view, plan) for plan in below[-_BELOW:])
     for _ in range(_ROUNDS):
         try:
             plan = optimal(view.chain, max(room, 1))
-        except InfeasibleBudget as error:
-            yield priced(graph, batch, view, optimal(view.chain, error.smallest))
+        except InfeasibleBudget:
             return
         found = priced(graph, batch, view, plan)
         yield found
@@ -125,19 +130,30 @@ def priced(graph: Graph, batch: int, view: GraphChain, plan: Plan) -> Priced:
     return Priced.of(graph, batch, order)
 
 
-def frontier(graph: Graph, batch: int) -> Iterator[Priced]:
+@lru_cache(maxsize=4)
+def frontier(graph: Graph, batch: int) -> tuple[Priced, ...]:
     """What is planned for every budget, by rising peak, none beaten by another.
 
-    One solve of the chain gives all plans; what is left of its own peak is spent on each.
+    One solve of the chain gives all plans; what is left of its peak is spent on each, and on the
+    best one below it. A budget planned by itself may find a little less: it is offered again what
+    its plans leave of it.
     """
     found = [
         priced(graph, batch, view, plan)
         for view in chains(graph, batch)
-        for plan in frontier_plans(view.chain)
+        for plan in _thinned(frontier_plans(view.chain))
     ]
-    least = math.inf
+    points: list[Priced] = []
     for one in sorted(found, key=lambda one: (one.peak, one.flops)):
-        if one.flops < least:
-            spent = spend(one, one.peak)
-            least = spent.flops
-            yield spent
+        tried = [spend(given, one.peak, _WORK_A_POINT) for given in (one, *points[-1:])]
+        cheapest = min(tried, key=lambda one: (one.flops, one.peak))
+        if not points or cheapest.flops < points[-1].flops:
+            while points and points[-1].peak >= cheapest.peak:
+                points.pop()  # the peak may have become lower with the cost
+            points.append(cheapest)
+    return tuple(points)
+
+
+def _thinned(plans: Sequence[Plan]) -> Sequence[Plan]:
+    """At most so many of ``plans`` that a figure shows them all, the first among them."""
+    return plans[:: max(len(plans) // _MOST_POINTS, 1)]

@@ -69,8 +69,11 @@ def _overwrites(
     graph: Graph, operator: Operator, dying: dict[str, None]
 ) -> tuple[tuple[str, str], ...]:
     """The pairs in which a target takes over the buffer of an operand that dies here."""
-    chosen = dict(operator.pairs(operator.definition.updates))
-    for target, operand in graph.overwrites(operator):
+    always, where_dead = graph.overwrites(operator)
+    if not (always or where_dead):
+        return ()
+    chosen = dict(always)
+    for target, operand in where_dead:
         if operand in dying and target not in chosen and operand not in chosen.values():
             chosen[target] = operand
     return tuple(chosen.items())

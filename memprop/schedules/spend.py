@@ -19,7 +19,7 @@ from memprop.schedules.live import live_bytes
 from memprop.schedules.order import in_order, useful_places
 
 _MOST_WORK: Final = 300_000
-"""Operators that are looked at in all trials together: a few seconds."""
+"""A few seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,10 +59,16 @@ class Priced:
         return int(self.live.max(initial=0))
 
 
-def spend(given: Priced, budget: int) -> Priced:
-    """``given``, which fits into ``budget`` bytes, with recomputations left out, dearest first."""
+def spend(given: Priced, budget: int, most_work: int = _MOST_WORK) -> Priced:
+    """``given``, which fits into ``budget`` bytes, with recomputations left out, dearest first.
+
+    Args:
+        given: a plan.
+        budget: its peak may rise to that many bytes.
+        most_work: operators that are looked at in all trials together.
+    """
     best, refused, work, most = given, set(), 0, len(given.order)
-    while work < _MOST_WORK:
+    while work < most_work:
         chosen = _chosen(best, budget, refused)[:most]
         if not chosen:
             break
