@@ -11,7 +11,7 @@ import time
 
 import memprop as mp
 
-SCHEDULES = ("lean", "sqrt", "revolve:10", "budget:40MiB", "budget:36MiB")
+SCHEDULES = ("lean", "sqrt", "revolve:10", "budget:40MiB", "budget:34MiB")
 BATCH, REPEATS = 1024, 5
 
 

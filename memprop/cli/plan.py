@@ -1,5 +1,6 @@
 """``memprop plan``: what to keep and what to compute again, for a budget or for all of them."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -97,12 +98,23 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
         f"computed again: {found.recomputed_flops:,} FLOPs, predicted slow-down "
         f"{found.flops / lean.flops:.3f}\n"
     )
-    cells = [
-        (row["layer"], ", ".join(row["kept"]) or "nothing", row["runs"], ", ".join(row["again"]))
-        for row in rows
-    ]
-    columns = ["layer", "kept when backward begins", "forward runs", "computed again"]
-    screen.print(table("What each layer keeps", columns, cells))
+    columns = ["layers", "kept when backward begins", "forward runs", "computed again"]
+    screen.print(table("What each layer keeps", columns, _runs(rows)))
+
+
+def _runs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:
+    """The rows of neighbouring layers that do the same as one."""
+    from itertools import groupby
+
+    def alike(row: dict[str, Any]) -> tuple[str, int, str]:
+        number = str(row["layer"])
+        kept = (name.removesuffix(number) for name in row["kept"])
+        again = (name.removesuffix(f"_{number}") for name in row["again"])
+        return ", ".join(kept) or "nothing", row["runs"], ", ".join(again) or "-"
+
+    for (kept, runs, again), group in groupby(rows, key=alike):
+        first, *_, last = [row["layer"] for row in group] * 2
+        yield (str(first) if first == last else f"{first} to {last}"), kept, runs, again
 
 
 def layers(schedule: Any) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, SupportsIndex
 
@@ -91,7 +92,7 @@ class MLP:
         always = ("activation", "bias", "loss", "l2", "dtype", "seed")
         options = {name: getattr(self, name) for name in always}
         options |= {n: v for n, usual in _BLOCKS.items() if (v := getattr(self, n)) != usual}
-        return f"MLP({list(self.widths)}, {', '.join(f'{k}={v!r}' for k, v in options.items())})"
+        return f"MLP({_shown(self.widths)}, {', '.join(f'{k}={v!r}' for k, v in options.items())})"
 
     def graph(self, mode: Mode = "train") -> Graph:
         """The forward pass, to the objective ("train") or to the output ("inference")."""
@@ -185,6 +186,13 @@ class MLP:
     def score(self, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 1024) -> float:
         """The fraction of labels that are predicted right; with mse the mean squared error."""
         return training.score(self, x, y, batch=batch)
+
+
+def _shown(widths: tuple[int, ...]) -> str:
+    """The widths as Python, equal ones that follow each other written as a product."""
+    runs = ((width, len(list(run))) for width, run in groupby(widths))
+    parts = (f"*[{w}] * {n}" if n > 3 else ", ".join([str(w)] * n) for w, n in runs)
+    return f"[{', '.join(parts)}]"
 
 
 def _check_widths(widths: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Final
 
 from memprop.graph.affine import elements
 from memprop.graph.graph import Graph, Operator
-from memprop.schedules.stages import Stage, in_sequence, stages
+from memprop.schedules.stages import Stage, in_sequence, joined, stages
 
 _CHEAP: Final = 32
 """FLOPs an element of the result, at most. Norms take 7; products twice the width before them."""
@@ -26,9 +26,16 @@ def selective(graph: Graph) -> tuple[Operator, ...]:
 def thrifty(graph: Graph) -> tuple[Stage, ...]:
     """The stages of ``graph``, where it saves memory with cheap operators again in backward.
 
-    Where there is nothing to save a stage is as :func:`memprop.schedules.stages.stages` has it.
+    What is cheap alone goes with the product behind it, which reads it: so the result of the
+    product before is all that is kept of both.
     """
-    return tuple(_thrifty(graph, part) for part in stages(graph))
+    parts, waiting = [], []
+    for part in stages(graph):
+        waiting.append(part)
+        if not all(_is_cheap(graph, operator) for operator in part.forward):
+            parts.append(_thrifty(graph, joined(waiting)))
+            waiting = []
+    return (*parts, *waiting)
 
 
 def _thrifty(graph: Graph, part: Stage) -> Stage:
