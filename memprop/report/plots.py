@@ -42,7 +42,7 @@ def styled(draw: Callable[[], Figure]) -> Figure:
 def save(figure: Figure, stem: Path) -> None:
     """Write ``figure`` as ``<stem>.png`` and ``<stem>.svg``; the same figure, the same bytes."""
     with plt.rc_context(_STYLE):
-        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None}, dpi=150)
         figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150)
 
 

@@ -25,6 +25,9 @@ _LEGEND: Final[dict[str, Any]] = {
 
 _FORWARD: Final = (PHASES.index("forward"), PHASES.index("loss"))
 
+_MANY_EVENTS: Final = 1000
+"""From here on the areas of a timeline are pixels in an SVG, which would take megabytes else."""
+
 MOST_BARS: Final = 40
 """More lifetimes than this in one figure cannot be read; the largest are shown."""
 
@@ -49,6 +52,7 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None =
         labels=[name.replace("_", " ") for name in present],
         colors=[CATEGORY_COLORS[name] for name in present],
         linewidth=0,
+        rasterized=len(trace.events) > _MANY_EVENTS,
     )
     _mark_peak(axes, trace)
     _mark_phases(axes, trace)
