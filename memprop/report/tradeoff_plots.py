@@ -75,8 +75,12 @@ def _draw_frontier(axes: Axes, frontier: pd.DataFrame, room: float) -> None:
 
 
 def _slowdown_axis(axes: Axes, largest: float) -> None:
-    """A logarithmic axis: 1.1 against 1.2 is told apart beside 3."""
+    """A logarithmic axis: 1.1 against 1.2 is told apart beside 3.
+
+    It ends with the strategies; the last bytes that can be saved may take many times the FLOPs.
+    """
     axes.set_yscale("log")
+    axes.set_ylim(0.97, 1.1 * largest)
     ticks = [tick for tick in (1, 1.1, 1.25, 1.5, 2, 3, 4, 6, 8, 12, 16) if tick <= largest * 1.1]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.yaxis.set_minor_locator(NullLocator())

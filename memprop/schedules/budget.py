@@ -4,7 +4,8 @@ The step is seen as a chain (:mod:`memprop.schedules.as_chain`), its stages keep
 dear to compute alone, and planned by the recurrence of :mod:`memprop.schedules.needs`; the plan's
 order is then priced on the graph itself, in true bytes, and what is left of the budget is spent on
 leaving recomputations out. Every strategy that has a name and fits is considered too, so none of
-them does better. The cheapest is taken.
+them does better. The cheapest is taken; where the graph is short, a search over single operators
+(:mod:`memprop.schedules.search`) then finds what is cheaper still.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from memprop.schedules.every import every
 from memprop.schedules.optimal import frontier_plans, optimal
 from memprop.schedules.plan import BACKWARD, DROP, Plan, infeasible
 from memprop.schedules.revolve import extra_steps, revolve
+from memprop.schedules.search import STATES, search
+from memprop.schedules.space import space_of
 from memprop.schedules.selective import selective
 from memprop.schedules.spend import Priced, spend
 from memprop.schedules.stages import layers
@@ -36,6 +39,9 @@ _MOST_POINTS: Final = 64
 
 _WORK_A_POINT: Final = 30_000
 """Operators looked at for each: for a thousand layers, a few seconds in all."""
+
+_STATES_A_POINT: Final = 2_000
+"""States that a search looks at for each."""
 
 _MOST_REPEATED: Final = 32
 """Forward passes beyond the first; orders with more are longer than anyone would wait for."""
@@ -73,13 +79,45 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
         if one.peak <= budget:
             fitting.append(one)
             break
-    if not fitting:
-        raise infeasible(budget, min(one.peak for one in (*planned, *named(graph, batch))))
     cheapest = sorted(fitting, key=lambda one: one.flops)[:_SPENT]
     tried = [
         spend(one, budget, _WORK_A_POINT) for one in {one.order: one for one in cheapest}.values()
     ]
-    return spend(min(tried, key=lambda one: one.flops), budget).order
+    best = min(tried, key=lambda one: one.flops, default=None)
+    if best is None:
+        best = smallest(graph, batch)
+        if best.peak > budget:
+            raise infeasible(budget, best.peak)
+    best = spend(best, budget)
+    return searched(graph, batch, budget, best).order
+
+
+def searched(graph: Graph, batch: int, budget: int, best: Priced, states: int = STATES) -> Priced:
+    """``best``, or what the search over single operators finds below it."""
+    found = search(graph, batch, budget, below=best.flops, states=states)
+    return best if found.order is None else Priced.of(graph, batch, found.order)
+
+
+@lru_cache(maxsize=4)
+def smallest(graph: Graph, batch: int) -> Priced:
+    """Of all that is planned what needs the least memory."""
+    views = chains(graph, batch)
+    least = [priced(graph, batch, view, frontier_plans(view.chain)[0]) for view in views]
+    found = [*least, *named(graph, batch)]
+    while found:
+        best = min(found, key=lambda one: (one.peak, one.flops))
+        found = [one for view in views for one in _planned(graph, best.peak - 1, batch, view)]
+        found = [one for one in found if one.peak < best.peak]
+    low, high = space_of(graph, batch).least_bytes, best.peak
+    while low < high:  # nothing is found within low - 1 bytes
+        middle = (low + high) // 2
+        order = search(graph, batch, middle, states=_STATES_A_POINT, any_will_do=True).order
+        if order is None:
+            low = middle + 1
+        else:
+            best = Priced.of(graph, batch, order)
+            high = best.peak
+    return best
 
 
 def _planned(graph: Graph, budget: int, batch: int, view: GraphChain) -> Iterator[Priced]:
@@ -143,10 +181,12 @@ def frontier(graph: Graph, batch: int) -> tuple[Priced, ...]:
         for view in chains(graph, batch)
         for plan in _thinned(frontier_plans(view.chain))
     ]
+    found.append(smallest(graph, batch))
     points: list[Priced] = []
     for one in sorted(found, key=lambda one: (one.peak, one.flops)):
         tried = [spend(given, one.peak, _WORK_A_POINT) for given in (one, *points[-1:])]
         cheapest = min(tried, key=lambda one: (one.flops, one.peak))
+        cheapest = searched(graph, batch, one.peak, cheapest, _STATES_A_POINT)
         if not points or cheapest.flops < points[-1].flops:
             while points and points[-1].peak >= cheapest.peak:
                 points.pop()  # the peak may have become lower with the cost
