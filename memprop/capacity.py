@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memprop.checks import check_positive_integer
-from memprop.engine.prepare import Model, check_slices, depends_on_batch, schedule_for
+from memprop.engine.prepare import Model, check_slices, depends_on_batch, schedule_for, slices_of
 from memprop.engine.step import simulate
 from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
@@ -95,10 +95,11 @@ def _one_by_one(how: How, sizes: Any) -> Any:
 
 def _largest(how: How, room: int) -> int:
     """The largest batch under such a schedule: doubled until it fails, then halved in between."""
+    slices = slices_of(how[1])
 
-    def fits(size: int) -> bool:
+    def fits(rows: int) -> bool:
         try:
-            return _one_by_one(how, size) <= room
+            return _one_by_one(how, rows * slices) <= room
         except InfeasibleBudget:
             return False
 
@@ -108,7 +109,7 @@ def _largest(how: How, room: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
+    return low * slices
 
 
 @dataclass(frozen=True, slots=True)

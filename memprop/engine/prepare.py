@@ -73,7 +73,10 @@ def schedule_for(
         strategy_named(schedule)
         found = inference(forward)
     else:
-        found = strategy_named(schedule).schedule(forward, chosen, update, batch)
+        strategy = strategy_named(schedule)
+        if batch is not None:
+            check_slices(batch, strategy.slices)
+        found = strategy.schedule(forward, chosen, update, batch)
     if batch is not None:
         check_slices(batch, found.slices)
     return replace(found, batch=batch)
@@ -94,6 +97,11 @@ def resliced(schedule: str | Schedule, batch: int, largest: int) -> str | Schedu
 def depends_on_batch(schedule: str | Schedule) -> bool:
     """Whether ``schedule`` is another one for another batch size."""
     return not isinstance(schedule, Schedule) and strategy_named(schedule).depends_on_batch
+
+
+def slices_of(schedule: str | Schedule) -> int:
+    """Into how many slices ``schedule`` takes a batch."""
+    return (schedule if isinstance(schedule, Schedule) else strategy_named(schedule)).slices
 
 
 def check_slices(batch: int, slices: int) -> None:

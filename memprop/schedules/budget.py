@@ -20,8 +20,8 @@ from memprop.schedules.optimal import frontier_plans, optimal
 from memprop.schedules.plan import BACKWARD, DROP, Plan, infeasible
 from memprop.schedules.revolve import extra_steps, revolve
 from memprop.schedules.search import STATES, search
-from memprop.schedules.space import space_of
 from memprop.schedules.selective import selective
+from memprop.schedules.space import space_of
 from memprop.schedules.spend import Priced, spend
 from memprop.schedules.stages import layers
 
@@ -52,6 +52,13 @@ class Share(NamedTuple):
 
     percent: int
 
+    def __str__(self) -> str:
+        return f"{self.percent}%"
+
+    def of(self, peak: int) -> int:
+        """This share of ``peak`` bytes."""
+        return peak * self.percent // 100
+
 
 def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Operator]:
     """The order of the training step ``graph`` for a budget and a batch size.
@@ -65,7 +72,7 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
         InfeasibleBudget: nothing fits; the error names the smallest budget that something fits.
     """
     everything = Priced.of(graph, batch, graph.operators)
-    budget = everything.peak * given.percent // 100 if isinstance(given, Share) else given
+    budget = given.of(everything.peak) if isinstance(given, Share) else given
     if everything.peak <= budget:
         return everything.order
     planned = [*frontier(graph, batch)]
@@ -103,11 +110,13 @@ def smallest(graph: Graph, batch: int) -> Priced:
     """Of all that is planned what needs the least memory."""
     views = chains(graph, batch)
     least = [priced(graph, batch, view, frontier_plans(view.chain)[0]) for view in views]
-    found = [*least, *named(graph, batch)]
-    while found:
-        best = min(found, key=lambda one: (one.peak, one.flops))
-        found = [one for view in views for one in _planned(graph, best.peak - 1, batch, view)]
-        found = [one for one in found if one.peak < best.peak]
+    best = min((*least, *named(graph, batch)), key=lambda one: (one.peak, one.flops))
+    while True:
+        below = [one for view in views for one in _planned(graph, best.peak - 1, batch, view)]
+        leaner = [one for one in below if one.peak < best.peak]
+        if not leaner:
+            break
+        best = min(leaner, key=lambda one: (one.peak, one.flops))
     low, high = space_of(graph, batch).least_bytes, best.peak
     while low < high:  # nothing is found within low - 1 bytes
         middle = (low + high) // 2

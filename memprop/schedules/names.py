@@ -19,6 +19,7 @@ from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.revolve import revolve
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.selective import selective
+from memprop.schedules.sliced_budget import within_budget_in_slices
 from memprop.schedules.store import inference, textbook
 
 _MICROBATCH: Final = "microbatch"
@@ -116,6 +117,11 @@ def _planned(
         return inference(forward, optimizer)
     if strategy.kind == "textbook":
         return textbook(forward, optimizer)
+    if strategy.depends_on_batch and strategy.slices > 1:
+        assert strategy.argument is not None and batch is not None  # noqa: S101, PT018
+        return within_budget_in_slices(
+            strategy.name, strategy.argument, forward, optimizer, batch, strategy.slices
+        )
     kind = _KINDS[strategy.kind]
     assert kind.order is not None  # noqa: S101 - the two without an order are done
     order = (
@@ -168,11 +174,6 @@ def strategy_named(name: str) -> Strategy:
             f"schedule {name!r} names two ways to do one thing: choose one of them"
         )
     kind, argument = kinds[0] if kinds else ("lean", None)
-    if slices and kind == "budget":
-        raise InvalidValueError(
-            f"schedule {name!r}: a budget is planned for the whole batch, not for slices: "
-            "choose one of them"
-        )
     if slices and kind in ("textbook", "inference"):
         why = {
             "textbook": "keeps everything to the end of the step",

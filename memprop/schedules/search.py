@@ -13,7 +13,7 @@ values can be done with more.
 
 import heapq
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.space import Run, Space, bits, space_of
@@ -89,7 +89,7 @@ class _Search:
         """The states by what they cost, with what they will at least cost besides."""
         start = _State(self.space.start, 0)
         costs: dict[_State, float] = {start: 0}
-        queue: list[tuple[float, float, _State]] = [(0, 0, start)]
+        queue: list[Any] = [(0, 0, start)]
         done: set[_State] = set()
         while queue and len(done) < states:
             *_, state = heapq.heappop(queue)

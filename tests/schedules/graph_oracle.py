@@ -17,7 +17,7 @@ def least_flops(graph, batch, budget):
     values = inputs | {name for op in forward for name in op.outputs}
     asked_for = {name for name in values if graph.survives(name)}
     beside = _bytes_beside(graph, backward, values, size)
-    start, order = (frozenset(inputs), 0), count()
+    order, start = count(), (frozenset(inputs), 0)
     costs, queue = {start: 0}, [(0, next(order), start)]
     while queue:
         cost, _, (live, place) = heapq.heappop(queue)
@@ -25,23 +25,22 @@ def least_flops(graph, batch, budget):
             continue
         if place == len(backward) and asked_for <= live:
             return cost
-        held = beside[place][0] + sum(size[name] for name in live)
+        room = budget - beside[place][0] - sum(size[name] for name in live)
         found = [(0, live - {name}, place) for name in live - asked_for]
-        for op in forward:
-            if live.isdisjoint(op.outputs):
-                new = sum(size[name] for name in op.outputs + op.workspace)
-                flops = graph.flops(op).at(batch)
-                for then in _after(graph, op, live, values, budget - held, new, size, ()):
-                    found.append((flops, then, place))
-        if place < len(backward):
-            op, (_, new, over) = backward[place], beside[place]
-            for then in _after(graph, op, live, values, budget - held, new, size, over):
-                found.append((graph.flops(op).at(batch), then, place + 1))
+        here = [(op, 0, *_alone(op, size)) for op in forward if live.isdisjoint(op.outputs)]
+        here += [(op, 1, *beside[place][1:]) for op in backward[place : place + 1]]
+        for op, step, new, over in here:
+            thens = _after(graph, op, live, values, room, new, size, over)
+            found += [(graph.flops(op).at(batch), then, place + step) for then in thens]
         for flops, then, after in found:
             if cost + flops < costs.get((then, after), float("inf")):
                 costs[then, after] = cost + flops
                 heapq.heappush(queue, (cost + flops, next(order), (then, after)))
     return None
+
+
+def _alone(op, size):
+    return sum(size[name] for name in op.outputs + op.workspace), ()
 
 
 def _after(graph, op, live, values, room, new, size, over):

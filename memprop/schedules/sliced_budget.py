@@ -1,0 +1,108 @@
+"""``budget:BYTES+microbatch:m``: the order of a slice, for what the others leave of the budget.
+
+A slice is planned as a step of its own. What the whole step has besides (the inputs of the other
+slices, the gradients that add up) shows when the plan is laid over all slices; the next plan is
+made for so much less, or for what is left.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from memprop.errors import InfeasibleBudget
+from memprop.graph.autodiff import differentiate
+from memprop.graph.graph import Graph, Operator
+from memprop.graph.optimizers import Optimizer
+from memprop.schedules.budget import Share, named, smallest, within_budget
+from memprop.schedules.plan import infeasible
+from memprop.schedules.recompute import as_built, in_that_order
+from memprop.schedules.schedule import Schedule
+
+_ROUNDS: Final = 8
+
+
+def within_budget_in_slices(
+    name: str,
+    given: int | Share,
+    forward: Graph,
+    optimizer: Optimizer | None,
+    batch: int,
+    slices: int,
+) -> Schedule:
+    """The schedule that takes a batch in slices and keeps to a budget, with little recomputation.
+
+    Args:
+        name: how a user names the schedule.
+        given: bytes, or a share of the peak of "lean" with the batch taken as a whole.
+        forward: the forward pass of a model.
+        optimizer: updates the parameters.
+        batch: samples of the step.
+        slices: into how many slices it is taken.
+
+    Raises:
+        InfeasibleBudget: nothing fits; the error names the smallest budget that something fits.
+    """
+    whole = in_that_order("lean", as_built, forward, optimizer)
+    budget = given.of(whole.peak_at(batch)) if isinstance(given, Share) else given
+    step = _SlicedStep(name, forward, optimizer, batch, slices)
+    best = min(step.planned(budget), key=lambda found: found.flops_at(batch), default=None)
+    for other in step.named():  # by rising cost
+        if best is not None and other.flops_at(batch) >= best.flops_at(batch):
+            break
+        if other.peak_at(batch) <= budget:
+            return other
+    if best is None:
+        raise infeasible(budget, step.smallest())
+    return best
+
+
+@dataclass(frozen=True, slots=True)
+class _SlicedStep:
+    """A step that takes its batch in slices, of which an order of one slice makes a schedule."""
+
+    name: str
+    forward: Graph
+    optimizer: Optimizer | None
+    batch: int
+    slices: int
+
+    @property
+    def one(self) -> Graph:
+        """The training step of one slice."""
+        return differentiate(self.forward)
+
+    @property
+    def rows(self) -> int:
+        """The samples of a slice."""
+        return self.batch // self.slices
+
+    def schedule(self, order: Sequence[Operator]) -> Schedule:
+        """The schedule in which every slice runs in ``order``."""
+        how = (self.forward, self.optimizer, "at_end", self.slices)
+        return in_that_order(self.name, lambda _: order, *how)
+
+    def planned(self, budget: int) -> Iterator[Schedule]:
+        """Schedules that stay within ``budget``."""
+        room = budget
+        for _ in range(_ROUNDS):
+            try:
+                order = within_budget(self.one, room, self.rows)
+            except InfeasibleBudget:
+                return
+            found = self.schedule(order)
+            left = budget - found.peak_at(self.batch)
+            if left >= 0:
+                yield found
+            if left == 0 or (left > 0 and found.recomputed_flops_at(self.batch) == 0):
+                return
+            room += left
+
+    def named(self) -> Iterator[Schedule]:
+        """The strategies with a name, by rising cost."""
+        yield self.schedule(self.one.operators)
+        yield from (self.schedule(one.order) for one in named(self.one, self.rows))
+
+    def smallest(self) -> int:
+        """The smallest peak of all."""
+        least = self.schedule(smallest(self.one, self.rows).order)
+        return min(found.peak_at(self.batch) for found in (least, *self.named()))
