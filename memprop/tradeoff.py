@@ -9,6 +9,7 @@ from memprop.errors import MempropError
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules import budget
 from memprop.schedules.schedule import Schedule
+from memprop.schedules.search import search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +39,20 @@ def schedule(
     """
     size = check_positive_integer("batch", batch)
     return schedule_for(model, strategy, "train", optimizer, update, size)
+
+
+def is_least(found: Schedule, budget: int) -> bool:
+    """Whether ``found`` is shown to be the schedule of fewest FLOPs within ``budget`` bytes.
+
+    Considered are all schedules that run each backward operator once, in the order of the graph,
+    after the loss. ``False`` also where that is not known: only short networks are searched.
+    """
+    if found.slices > 1 or found.batch is None:
+        return False
+    if not found.recomputed_flops:
+        return True
+    looked = search(found.graph, found.batch, budget, below=found.flops)
+    return looked.complete and looked.order is None
 
 
 def frontier(

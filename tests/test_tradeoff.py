@@ -5,6 +5,7 @@ from cases import data, model
 
 import memprop as mp
 from memprop.errors import ScheduleError
+from memprop.tradeoff import is_least
 
 
 def test_a_schedule_says_its_peak_and_flops_and_can_be_run():
@@ -42,3 +43,16 @@ def test_the_frontier_is_what_the_schedules_say(activation):
         assert found.recomputed_flops <= row.forward_flops_recomputed
     assert {"textbook", "lean", "sqrt", "every:2", "revolve:4"} <= set(table["strategy"])
     assert table["strategy"].str.startswith("budget:").sum() >= 3
+
+
+def test_only_what_is_shown_to_be_least_is_called_so():
+    mlp = model(3, 32)
+    lean, root = (mp.schedule(mlp, 64, name) for name in ("lean", "sqrt"))
+    assert is_least(lean, lean.peak)
+    assert not is_least(root, lean.peak)
+    short = mp.schedule(mlp, 64, f"budget:{lean.peak * 19 // 20}")
+    assert short.recomputed_flops > 0
+    assert is_least(short, lean.peak * 19 // 20)
+    deep = model(30, 32)
+    budget = mp.schedule(deep, 64).peak * 3 // 4
+    assert not is_least(mp.schedule(deep, 64, f"budget:{budget}"), budget)

@@ -67,12 +67,12 @@ def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> Non
 
 def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table
-    from memprop.tradeoff import schedule
+    from memprop.tradeoff import is_least, schedule
     from memprop.units import format_bytes
 
     found = schedule(model, batch, f"budget:{room}", **how)
     lean = schedule(model, batch, **how)
-    rows = layers(found)
+    rows, least = layers(found), is_least(found, room)
     if as_json:
         print_json(
             {
@@ -84,6 +84,7 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
                 "flops": found.flops,
                 "recomputed_flops": found.recomputed_flops,
                 "slowdown": found.flops / lean.flops,
+                "least": least,
                 "layers": rows,
             }
         )
@@ -96,10 +97,17 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
     )
     screen.print(
         f"computed again: {found.recomputed_flops:,} FLOPs, predicted slow-down "
-        f"{found.flops / lean.flops:.3f}\n"
+        f"{found.flops / lean.flops:.3f}"
     )
+    screen.print(f"{_SEARCHED if least else _PLANNED}\n")
     columns = ["layers", "kept when backward begins", "forward runs", "computed again"]
     screen.print(table("What each layer keeps", columns, _runs(rows)))
+
+
+_SEARCHED = (
+    "no schedule within the budget takes fewer FLOPs, of those that run each backward operator once"
+)
+_PLANNED = "planned over a chain of stages and improved operator by operator; a little less may be possible"
 
 
 def _runs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:

@@ -2,8 +2,9 @@
 
 The planner of chains takes stages for wholes and keeps what it stores until its own backward. Here
 single operators are run, and any value may be dropped and computed again. Searched are all
-schedules that run each backward operator once, in the order of the graph. There is a state for
-each set of live forward values and each place in backward, so this is for short graphs only.
+schedules that run each backward operator once, in the order of the graph, after the loss. There is
+a state for each set of live forward values and each place in backward, so this is for short graphs
+only.
 
 The search is A* (Hart, Nilsson, Raphael 1968). What must at least be computed again is the
 estimate: the values that backward still reads, as far as they are gone, and what they are made of.
@@ -110,8 +111,7 @@ class _Search:
         return Found(None, complete=not queue)
 
     def _is_end(self, state: _State) -> bool:
-        space = self.space
-        return state.place == len(space.backward) and not space.lasting & ~state.live
+        return state.place == len(self.space.backward)
 
     def _way(self, state: _State) -> tuple[Operator, ...]:
         found = []
@@ -138,7 +138,7 @@ class _Search:
         live, place = state
         space, crowded = self.space, False
         room = self.budget - space.fixed[place] - space.bytes_of(live)
-        if place < len(space.backward):
+        if place < len(space.backward) and not space.lasting & ~live:
             run = space.backward[place]
             if not run.reads & ~live:
                 for then in _then(run, live, room):

@@ -1,7 +1,7 @@
 """The least FLOPs of a short graph within a budget: Dijkstra over sets, nothing left out.
 
 Every forward operator may run at any time, with or without writing over what it may write over,
-and every value may be dropped at any time; backward operators run once, in order.
+and every value may be dropped at any time; backward operators run once, in order, after the loss.
 """
 
 import heapq
@@ -28,7 +28,9 @@ def least_flops(graph, batch, budget):
         room = budget - beside[place][0] - sum(size[name] for name in live)
         found = [(0, live - {name}, place) for name in live - asked_for]
         here = [(op, 0, *_alone(op, size)) for op in forward if live.isdisjoint(op.outputs)]
-        here += [(op, 1, *beside[place][1:]) for op in backward[place : place + 1]]
+        here += [
+            (op, 1, *beside[place][1:]) for op in backward[place : place + 1] if asked_for <= live
+        ]
         for op, step, new, over in here:
             thens = _after(graph, op, live, values, room, new, size, over)
             found += [(graph.flops(op).at(batch), then, place + step) for then in thens]
