@@ -70,6 +70,19 @@ def format_bytes(size_bytes: float) -> str:
     return f"{size:.1f} TiB"
 
 
+def format_enough(size_bytes: int) -> str:
+    """The least size with one decimal in the unit of :func:`format_bytes` that is no smaller.
+
+    >>> format_bytes(36390996), format_enough(36390996), format_enough(67108864)
+    ('34.7 MiB', '34.8 MiB', '64.0 MiB')
+    """
+    text = format_bytes(size_bytes)
+    number, unit = text.split()
+    if parse_bytes(text) >= size_bytes:
+        return text
+    return f"{float(number) + 0.1:.1f} {unit}"
+
+
 def parse_seconds(text: str | float) -> float:
     """The number of seconds that ``text`` means; a plain number is taken as seconds.
 

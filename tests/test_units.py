@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memprop.units import format_bytes, format_seconds, parse_bytes, parse_seconds
+from memprop.units import format_bytes, format_enough, format_seconds, parse_bytes, parse_seconds
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ def test_whole_numbers_of_bytes_are_exact(size_bytes):
 def test_what_is_written_is_read_again(count, unit):
     text = format_bytes(parse_bytes(f"{count} {unit}"))
     assert text == f"{count}.0 {unit}"
+
+
+@given(st.integers(0, 2**60))
+def test_what_is_enough_is_no_smaller_and_hardly_larger(size_bytes):
+    enough = parse_bytes(format_enough(size_bytes))
+    assert size_bytes <= enough <= max(size_bytes + 103, 1.1 * size_bytes)
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "1 XiB", "-1 MiB", "1 MiB 2", "1e3 KiB", "nan"])

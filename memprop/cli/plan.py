@@ -107,7 +107,7 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
 _SEARCHED = (
     "no schedule within the budget takes fewer FLOPs, of those that run each backward operator once"
 )
-_PLANNED = "planned over a chain of stages and improved operator by operator; a little less may be possible"
+_PLANNED = "planned as a chain of stages, then operator by operator: a little less may be possible"
 
 
 def _runs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:

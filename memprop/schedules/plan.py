@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from memprop.errors import InfeasibleBudget, ScheduleError
 from memprop.schedules.chain import Chain
-from memprop.units import format_bytes
+from memprop.units import format_bytes, format_enough
 
 FORWARD: Final = "forward"
 KEEPING: Final = "forward keeping input"
@@ -66,7 +66,7 @@ def infeasible(budget: int, smallest: int) -> InfeasibleBudget:
     """The error for a budget that is too small; it names one that can be kept to."""
     return InfeasibleBudget(
         f"no schedule fits into {budget} bytes ({format_bytes(budget)}): the smallest budget that "
-        f"can be kept to is {smallest} bytes ({format_bytes(smallest)})",
+        f"can be kept to is {smallest} bytes ({format_enough(smallest)})",
         budget,
         smallest,
     )
