@@ -17,6 +17,7 @@
     ├── TraceFormatError (ValueError)      a file that is no trace, or a damaged one
     ├── MissingExtraError (ImportError)    an optional package that is not installed
     └── OutputError (OSError)              a place that cannot be written
+        └── FolderInUseError               a folder in which another sweep runs
 
 A message names the offending value, what was expected, and what to do.
 """
@@ -93,6 +94,10 @@ class MissingExtraError(MempropError, ImportError):
 
 class OutputError(MempropError, OSError):
     """A place that cannot be written."""
+
+
+class FolderInUseError(OutputError):
+    """A folder in which another sweep runs."""
 
 
 def unknown_name(what: str, given: object, known: Iterable[str]) -> UnknownNameError:

@@ -64,9 +64,9 @@ def check_room(peak_bytes: int) -> None:
     Raises:
         MemoryError: the peak exceeds the memory that is available now.
     """
-    import psutil
+    from memprop.sweep.room import free_bytes
 
-    room_bytes = psutil.virtual_memory().available
+    room_bytes = free_bytes()
     if peak_bytes > room_bytes:
         raise MemoryError(
             f"the step would take {format_bytes(peak_bytes)}, and {format_bytes(room_bytes)} are "

@@ -1,7 +1,7 @@
 """``memprop sweep``: run what a specification asks for and write its report."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +14,20 @@ def sweep(
         Path | None, typer.Option(help="Where results go; reports/NAME if not given.")
     ] = None,
     jobs: Annotated[
-        int,
-        typer.Option(parser=options.integer, help="Trials at the same time; times are disturbed."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            parser=options.integer,
+            help="Trials whose memory is measured at the same time; times are measured alone.",
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Forget results that are no longer asked for.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run trials again that failed.")] = False,
+    skip_oom: Annotated[
+        bool, typer.Option("--skip-oom", help="Leave out what is predicted to run out of memory.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option(parser=options.integer, help="Run at most that many trials now.")
     ] = None,
@@ -34,20 +44,23 @@ def sweep(
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report
     from memprop.data import load_data
-    from memprop.report.write import ENVIRONMENT, SPEC, make_folder, write_file, write_report
+    from memprop.report.write import ENVIRONMENT, SPEC, write_report
     from memprop.sweep.environment import environment_json
-    from memprop.sweep.runner import run_sweep
+    from memprop.sweep.runner import Wishes, run_sweep
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
-    make_folder(folder)
-    write_file(folder / SPEC, spec.read_text(encoding="utf-8"))
-    write_file(folder / ENVIRONMENT, environment_json())
-    outcome = run_sweep(loaded, folder, fresh=fresh, limit=limit, jobs=jobs)
+    outcome = run_sweep(
+        loaded,
+        folder,
+        wishes=Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit),
+        jobs=jobs,
+        files={SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()},
+    )
     written = write_report(folder)
-    failed = int((written.results["status"] != "ok").sum())
+    failed = _failed(written.results)
     if as_json:
         document = {"folder": str(folder), "ran": outcome.ran, "skipped": outcome.skipped}
         print_json({**document, "failed": failed, "findings": list(written.findings)})
@@ -55,3 +68,8 @@ def sweep(
         print_report(written, folder)
     if failed:
         raise typer.Exit(1)
+
+
+def _failed(results: Any) -> int:
+    """Trials that were to run to the end and did not."""
+    return int((~results["status"].isin(["ok", "skipped"])).sum())

@@ -7,6 +7,11 @@ from typing import Any, Final, cast
 from memprop.probes.heap import hand_back
 from memprop.probes.psutil_rss import repeat
 
+with warnings.catch_warnings():
+    # It names things that newer releases of what it uses call otherwise.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from memory_profiler import memory_usage
+
 _INTERVAL_SECONDS: Final = 0.001
 _LEAST_SECONDS: Final = 0.2
 """Longer than psutil's, for the second process has to start."""
@@ -23,10 +28,7 @@ def measure(step: Callable[[], object]) -> int | None:
 
 def _peak_mib(function: Callable[..., object], *arguments: Any) -> float:
     with warnings.catch_warnings():
-        # It forks, and names things that newer releases of what it uses call otherwise.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from memory_profiler import memory_usage
-
+        warnings.simplefilter("ignore", DeprecationWarning)  # it forks
         usage = cast("Any", memory_usage)  # it has no type annotations of its own
         peak = usage((function, arguments), interval=_INTERVAL_SECONDS, max_usage=True)
     return float(peak)

@@ -16,9 +16,9 @@ from memprop.errors import DataError
 from memprop.report import plots, tradeoff, tradeoff_plots
 from memprop.report.findings import findings
 from memprop.report.frames import agreements, measured, series, training_against_inference
+from memprop.sweep.model import how, model_of
 from memprop.sweep.plan import Trial, trials
 from memprop.sweep.spec import SweepSpec
-from memprop.sweep.trial import how, model_of
 from memprop.traces.trace import Trace
 from memprop.tradeoff import frontier
 from memprop.units import format_bytes

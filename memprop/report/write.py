@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from memprop.errors import DataError, OutputError
 from memprop.report import plots
 from memprop.report.build import Report, build_report
+from memprop.sweep.files import write_file
 from memprop.sweep.results import load_results, write_results
 from memprop.sweep.spec import load_spec
 
@@ -40,30 +41,6 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     for template in ("report.md", "report.html"):
         write_file(folder / template, _render(template, report))
     return report
-
-
-def make_folder(folder: Path) -> None:
-    """Make ``folder`` and those above it.
-
-    Raises:
-        OutputError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _environment(path: Path) -> dict[str, Any]:

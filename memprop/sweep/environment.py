@@ -90,7 +90,7 @@ def _system() -> dict[str, Any]:
         "architecture": platform.machine(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "cores_usable": _usable_cores(),
+        "cores_usable": usable_cores(),
         "memory_bytes": psutil.virtual_memory().total,
     }
 
@@ -105,11 +105,11 @@ def _cpu_model() -> str:
     return next(names, platform.processor())
 
 
-def _usable_cores() -> int | None:
+def usable_cores() -> int:
     """A container or taskset may grant this process fewer cores than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return os.cpu_count() or 1
 
 
 def _blas() -> dict[str, Any]:

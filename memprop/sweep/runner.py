@@ -1,34 +1,37 @@
 """Runs the trials of a sweep that have no result yet; stores each result the moment it exists."""
 
 import os
-import sys
 import time
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
 from memprop.checks import check_positive_integer
-from memprop.sweep.executors import Execute, Row
-from memprop.sweep.executors.process import kill_running, run_in_process
+from memprop.data import load_data
+from memprop.errors import OutputError
+from memprop.sweep.environment import usable_cores
+from memprop.sweep.executors import Execute
+from memprop.sweep.executors.process import ProcessExecutor
+from memprop.sweep.files import make_folder, write_file
+from memprop.sweep.lock import locked
+from memprop.sweep.outcome import Row
 from memprop.sweep.plan import Trial, trials
+from memprop.sweep.progress import Bar, say
+from memprop.sweep.room import Shortage, shortages
 from memprop.sweep.spec import SweepSpec
 from memprop.sweep.store import ResultStore
 from memprop.units import format_seconds
 
-_TASK: Final = TaskID(0)  # the one line that the bar has
 _PATIENCE_SECONDS: Final = 0.05
+_FINE: Final = ("ok", "skipped")
+
+
+_Result = tuple[Trial, Row]
+_Results = Generator[_Result, None, None]
+_Stop = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class SweepOutcome:
 
     Attributes:
         ran: trials that were run now, failed ones among them.
-        skipped: trials that had a result already.
+        skipped: trials that were not: they had a result already, or were left out.
         failed: trials that were run now and whose status is not "ok".
         seconds: what the call took.
     """
@@ -48,78 +51,174 @@ class SweepOutcome:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What is done with results that are there, and with what need not be run.
+
+    Attributes:
+        fresh: forget all results that are there.
+        prune: forget results that the specification no longer asks for.
+        retry: run trials again that failed.
+        skip_oom: do not run what is predicted to run out of memory.
+        limit: run at most that many trials now.
+    """
+
+    fresh: bool = False
+    prune: bool = False
+    retry: bool = False
+    skip_oom: bool = False
+    limit: int | None = None
+
+
+def default_jobs() -> int:
+    """Trials whose memory is measured at the same time, if nobody says otherwise."""
+    return min(2, usable_cores())
+
+
 def run_sweep(
     spec: SweepSpec,
     folder: str | os.PathLike[str],
     *,
-    fresh: bool = False,
-    limit: int | None = None,
-    jobs: int = 1,
+    wishes: Wishes = Wishes(),
+    jobs: int | None = None,
     progress: bool = True,
-    execute: Execute = run_in_process,
+    execute: Execute | None = None,
+    files: Mapping[str, str] | None = None,
 ) -> SweepOutcome:
     """Run what ``spec`` asks for and ``folder`` has no result of.
 
     Args:
         spec: what to run.
         folder: where the results are stored; it is made if need be.
-        fresh: forget the results that are there.
-        limit: run at most that many trials now.
-        jobs: how many trials run at the same time. They compete for cores and memory: peaks stay
-            what they are, times do not.
+        wishes: what else is to be done or left.
+        jobs: how many trials run at the same time; :func:`default_jobs` if not given.
         progress: show a bar on stderr if that is a terminal.
-        execute: runs one trial; called in threads of this process if ``jobs`` is more than 1.
+        execute: runs one trial; called in that many threads. Processes of this machine by default.
+        files: texts to write into the folder, by name, once it is known to be ours.
 
     Raises:
         InvalidValueError: ``limit`` or ``jobs`` is not positive.
+        FolderInUseError: another sweep runs in the folder.
         OutputError: the folder cannot be written.
         DataError: the stored results are damaged.
         KeyboardInterrupt: the user stopped it; what was done is stored.
     """
-    check_positive_integer("jobs", jobs)
-    if limit is not None:
-        check_positive_integer("limit", limit)
     clock = time.perf_counter()
+    jobs = check_positive_integer("jobs", default_jobs() if jobs is None else jobs)
+    if wishes.limit is not None:
+        check_positive_integer("limit", wishes.limit)
     planned = trials(spec)
-    with ResultStore(folder, fresh=fresh) as store:
-        store.plan(planned)
-        done = store.done()
-        pending = [trial for trial in planned if trial.key not in done]
-        skipped, chosen = len(planned) - len(pending), pending[:limit]
+    make_folder(Path(folder))
+    with locked(Path(folder)), ResultStore(folder, fresh=wishes.fresh) as store:
+        for name, text in (files or {}).items():
+            write_file(Path(folder) / name, text)
+        pending = _pending(store, planned, wishes)
+        left_out = _told_shortages(pending, spec, wishes)
+        for shortage in left_out:
+            store.add(shortage.trial, shortage.row())
+        skipped = {shortage.trial for shortage in left_out}
+        chosen = [trial for trial in pending if trial not in skipped][: wishes.limit]
         try:
-            with _bar(progress, skipped, skipped + len(chosen)) as bar:
-                failed = _run(chosen, store, bar, execute, jobs)
+            with _executor(execute, jobs) as run, _bar(progress, planned, chosen) as bar:
+                count = _run(chosen, store, bar, run, jobs)
         except KeyboardInterrupt:
-            _say(f"interrupted: {_stored(store, planned)}; run the same sweep again to go on")
+            say(f"interrupted: {_stored(store, planned)}; run the same sweep again to go on")
             raise
-        outcome = SweepOutcome(len(chosen), skipped, failed, time.perf_counter() - clock)
-        _say(f"{_told(outcome)}: {_stored(store, planned)}")
+        seconds = time.perf_counter() - clock
+        outcome = SweepOutcome(len(chosen), len(planned) - len(pending), count, seconds)
+        say(f"{_told(outcome, len(skipped))}: {_stored(store, planned)}")
     return outcome
+
+
+# What is to be run
+
+
+def _pending(store: ResultStore, planned: Sequence[Trial], wishes: Wishes) -> list[Trial]:
+    """The trials that have to be run; says what becomes of results that are no longer asked for."""
+    again = ("skipped", *(() if not wishes.retry else ("oom", "timeout", "killed", "error")))
+    statuses = store.statuses()
+    pending = [trial for trial in planned if statuses.get(trial.key, "skipped") in again]
+    stale = statuses.keys() - {trial.key for trial in planned}
+    if stale:
+        fate = "dropped (--prune)" if wishes.prune else "kept, unseen (--prune drops them)"
+        say(
+            f"the specification has changed: {len(pending)} of its {len(planned)} trials are to be "
+            f"run; {len(stale)} results that it no longer asks for are {fate}"
+        )
+    if wishes.prune:
+        store.drop(stale)
+    store.plan(planned)
+    return pending
+
+
+def _told_shortages(pending: Sequence[Trial], spec: SweepSpec, wishes: Wishes) -> list[Shortage]:
+    """Say which trials will run out of memory; those of them that are left out."""
+    found = shortages(pending, load_data(spec.data.source)) if pending else []
+    if not found:
+        return []
+    most = max(found, key=lambda shortage: shortage.needs)
+    fate = "they are skipped" if wishes.skip_oom else "they are run all the same (--skip-oom)"
+    say(
+        f"{len(found)} of {len(pending)} trials are predicted to run out of memory, {fate}; "
+        f"the largest, depth {most.trial.depth} batch {most.trial.batch}, is {most}"
+    )
+    return found if wishes.skip_oom else []
 
 
 # Running
 
 
+def _executor(execute: Execute | None, jobs: int):
+    """What runs the trials; closed behind them only if it was made here."""
+    return ProcessExecutor(jobs) if execute is None else nullcontext(execute)
+
+
+def _bar(progress: bool, planned: Sequence[Trial], chosen: Sequence[Trial]) -> Bar:
+    return Bar(progress, len(planned) - len(chosen), len(planned))
+
+
 def _run(
-    pending: Sequence[Trial], store: ResultStore, bar: Progress, execute: Execute, jobs: int
+    pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execute, jobs: int
 ) -> int:
-    """Run and store ``pending``; how many failed."""
+    """Run and store ``pending``; how many failed.
+
+    A result that cannot be stored (the disk is full) is held, and stored when there is room.
+
+    Raises:
+        OutputError: there was no room to the end.
+    """
 
     def announced(trial: Trial) -> Row:
-        bar.update(_TASK, description=_title(trial))
+        bar.begun(trial)
         return execute(trial)
 
-    failed = 0
-    results = _one_by_one(pending, announced) if jobs == 1 else _threads(pending, announced, jobs)
+    failures, held = 0, []
+    stop = getattr(execute, "stop", lambda: None)
+    results = (
+        _one_by_one(pending, announced) if jobs == 1 else _threads(pending, announced, stop, jobs)
+    )
     with closing(results):  # an interrupt between two results must stop the threads too
         for trial, row in results:
+            held = _stored_but(store, [*held, (trial, row)])
+            failures += row.get("status") not in _FINE
+            bar.done(failures)
+    for trial, row in held:
+        store.add(trial, row)  # the last try, which tells why
+    return failures
+
+
+def _stored_but(
+    store: ResultStore, results: Sequence[tuple[Trial, Row]]
+) -> list[tuple[Trial, Row]]:
+    """Store ``results``; those for which there is no room now are returned."""
+    for place, (trial, row) in enumerate(results):
+        try:
             store.add(trial, row)
-            failed += row.get("status") != "ok"
-            bar.update(_TASK, advance=1, failed=failed)
-    return failed
-
-
-_Results = Generator[tuple[Trial, Row], None, None]
+        except OutputError as error:
+            if place == len(results) - 1:
+                say(f"a result could not be stored, it is tried again: {error}")
+            return list(results[place:])
+    return []
 
 
 def _one_by_one(pending: Sequence[Trial], execute: Execute) -> _Results:
@@ -127,7 +226,9 @@ def _one_by_one(pending: Sequence[Trial], execute: Execute) -> _Results:
         yield trial, execute(trial)
 
 
-def _threads(pending: Sequence[Trial], execute: Execute, jobs: int) -> _Results:
+def _threads(
+    pending: Sequence[Trial], execute: Execute, stop: Callable[[], object], jobs: int
+) -> _Results:
     """Results as they come. A thread only waits for its trial's process."""
     pool = ThreadPoolExecutor(jobs)
     futures = {pool.submit(execute, trial): trial for trial in pending}
@@ -135,49 +236,28 @@ def _threads(pending: Sequence[Trial], execute: Execute, jobs: int) -> _Results:
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
-        _stop(pool, futures)
+        _stop(pool, futures, stop)
 
 
-def _stop(pool: ThreadPoolExecutor, futures: Collection[Future[Row]]) -> None:
+def _stop(
+    pool: ThreadPoolExecutor, futures: Collection[Future[Row]], stop: Callable[[], object]
+) -> None:
     """Begin no other trial and kill those that run; after a complete sweep there are none."""
     pool.shutdown(wait=False, cancel_futures=True)
     while not all(future.done() for future in futures):
-        kill_running()  # again and again, for a thread may be just about to start its process
+        stop()  # again and again, for a thread may be just about to start its process
         time.sleep(_PATIENCE_SECONDS)
 
 
 # Telling
 
 
-def _bar(progress: bool, completed: int, total: int) -> Progress:
-    bar = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        redirect_stdout=False,  # stdout belongs to the caller
-        disable=not (progress and sys.stderr.isatty()),
-    )
-    bar.add_task("", completed=completed, total=total, failed=0)
-    return bar
-
-
-def _title(trial: Trial) -> str:
-    numbers = f"depth {trial.depth} batch {trial.batch} width {trial.width}"
-    return f"{trial.mode} {trial.schedule} {numbers}"
-
-
-def _told(outcome: SweepOutcome) -> str:
-    counts = f"ran {outcome.ran}, skipped {outcome.skipped}, failed {outcome.failed}"
+def _told(outcome: SweepOutcome, left_out: int) -> str:
+    left = f", left out {left_out}" if left_out else ""
+    counts = f"ran {outcome.ran}, skipped {outcome.skipped}{left}, failed {outcome.failed}"
     return f"{counts} in {format_seconds(outcome.seconds)}"
 
 
 def _stored(store: ResultStore, planned: Sequence[Trial]) -> str:
-    done = store.done()
+    done = store.statuses()
     return f"{sum(trial.key in done for trial in planned)} of {len(planned)} results are stored"
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from memprop.errors import DataError, OutputError
+from memprop.sweep.files import make_folder
 from memprop.sweep.plan import Trial
 
 FILE: Final = "trials.sqlite"
@@ -27,6 +28,7 @@ CREATE TABLE IF NOT EXISTS sweep (position INTEGER PRIMARY KEY, key TEXT NOT NUL
 """``trials`` holds every result there is, ``sweep`` the keys of the specification that was run last
 in their order: a result that the specification no longer asks for is kept but not shown."""
 
+_STATUSES: Final = "SELECT key, json_extract(row, '$.status') FROM trials"
 _ADD: Final = "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)"
 
 
@@ -43,16 +45,22 @@ class ResultStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str], *, fresh: bool = False) -> None:
-        self._path = _made(Path(folder)) / FILE
+        make_folder(Path(folder))
+        self._path = Path(folder) / FILE
         with _explained(self._path):
             if fresh:
                 _remove(self._path)
             self._connection = _opened(self._path)
 
-    def done(self) -> set[str]:
-        """The keys of the trials that have a result, whatever its status."""
+    def statuses(self) -> dict[str, str]:
+        """The status of every trial that has a result, by its key."""
         with _explained(self._path):
-            return {key for (key,) in self._connection.execute("SELECT key FROM trials")}
+            return dict(self._connection.execute(_STATUSES))
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Forget the results of ``keys``."""
+        with _explained(self._path), self._connection:
+            self._connection.executemany("DELETE FROM trials WHERE key = ?", ((k,) for k in keys))
 
     def add(self, trial: Trial, row: dict[str, Any]) -> None:
         """Store the result of ``trial``; when this returns, it is on the disk."""
@@ -125,14 +133,6 @@ def _rows(connection: sqlite3.Connection, keys: Sequence[str] | None) -> list[di
         planned = connection.execute("SELECT key FROM sweep ORDER BY position")
         keys = [key for (key,) in planned] or list(stored)
     return [json.loads(stored[key]) for key in keys if key in stored]
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made: {error.strerror}") from None
-    return folder
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -1,72 +1,134 @@
-"""One trial, alone in a process: the trial as JSON from stdin, its row as JSON to stdout.
+"""One trial, alone in a process: a request as JSON in, rows as lines of JSON on stdout.
 
 In this order: the prediction, which costs nothing; the ledger of a real step; each witness, which
-watches steps of its own; the times, of steps that nobody watches.
+watches steps of its own; the times, of steps that nobody watches. Each of these runs in a process
+of its own, forked when the model is made and the step is planned, so none sees what another did.
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import numpy as np
+import numpy.ma
 
-from memprop.data import Dataset, load_data
+from memprop.data import load_data
 from memprop.engine.step import Step, simulate
 from memprop.models.mlp import MLP
-from memprop.probes import witness
+from memprop.probes import MODULES, witness
 from memprop.sweep.batches import arrays_for
+from memprop.sweep.forks import run_in_child
+from memprop.sweep.limit import MemoryLimit
+from memprop.sweep.model import how, model_of
+from memprop.sweep.outcome import Row, failed, row_of
 from memprop.sweep.plan import Trial
 from memprop.traces.trace import Trace
 
-Row = dict[str, Any]
+_WITNESSES: Final = {name: witness(name) for name in MODULES}
+"""Loaded before a trial begins, for that takes longer than most steps."""
+
+LEDGER: Final = "ledger"
+TIMES: Final = "times"
+"""The parts of a trial beside its witnesses."""
 
 
-def run_trial(trial: Trial) -> Row:
-    """The row of ``trial``: what was predicted, and what was seen when it really ran.
-
-    Where memory runs out the row says so, and holds the prediction all the same.
-    """
+def main(request: str) -> None:
+    """Run parts of a trial: ``{"trial": its JSON, "parts": [...]}``."""
+    asked = json.loads(request)
+    trial, parts = Trial.from_json(asked["trial"]), asked["parts"]
     data = load_data(trial.data_source)
-    model = model_of(trial, data.features, data.classes)
-    predicted = simulate(model, trial.batch, **how(trial))
-    row: Row = {"predicted_peak": predicted.peak, **_described(predicted)}
+    limit = MemoryLimit(trial.memory_limit_bytes)
     try:
-        return {"status": "ok", **row, **_measured(trial, model, data)}
+        model = model_of(trial, data.features, data.classes)
+        predicted = simulate(model, trial.batch, **how(trial))
+        _write({"predicted_peak": predicted.peak, **described(predicted)})
+        arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
+        prepared = _Prepared(trial, model, arrays, predicted.persistent_bytes)
+        _ = model.parameters  # made here, for all parts alike
     except MemoryError as error:
-        return {"status": "oom", "message": f"out of memory: {error}".rstrip(": "), **row}
+        _write(_out_of_memory(error))
+        return
+    for part in parts:
+        ended = run_in_child(partial(_measure, part, prepared, limit, limit.taken()))
+        row = row_of(ended)
+        if row["status"] != "ok":
+            _write({**row, "message": f"{part}: {row['message']}"})
+            return
+        _write(row)
 
 
-def model_of(trial: Trial, features: int, classes: int) -> MLP:
-    """The model that ``trial`` trains, for data of so many features and classes."""
-    return MLP(
-        [features, *[trial.width] * trial.depth, classes],
-        activation=trial.activation,
-        bias=trial.bias,
-        loss=trial.loss,
-        l2=trial.l2,
-        dtype=trial.dtype,
-        dropout=trial.dropout,
-        dropout_mask=trial.dropout_mask,
-        norm=trial.norm,
-        residual=trial.residual,
-        seed=trial.seed,
-    )
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What the parts of a trial share.
+
+    Attributes:
+        trial: what is run.
+        model: its model, with parameters.
+        arrays: what a step is called with.
+        persistent_bytes: of parameters and optimizer state.
+    """
+
+    trial: Trial
+    model: MLP
+    arrays: tuple[np.ndarray, ...]
+    persistent_bytes: int
+
+    def step(self, allocator: str, *, record: bool = True) -> Step:
+        """A step that can be run."""
+        options = {"allocator": allocator, "record": record, **how(self.trial)}
+        return Step(self.model, self.trial.batch, **options)
 
 
-def how(trial: Trial) -> dict[str, Any]:
-    """The arguments of a step, and of its prediction."""
-    return {
-        "schedule": trial.schedule,
-        "mode": trial.mode,
-        "optimizer": trial.optimizer,
-        "update": trial.update,
-    }
+def _measure(part: str, prepared: _Prepared, limit: MemoryLimit, taken: int) -> None:
+    """Run one part and write its row."""
+    parts: dict[str, Callable[[_Prepared], Row]] = {LEDGER: _ledger, TIMES: _times}
+    measure = parts.get(part) or partial(_watched, name=part)
+    try:
+        limit.renew(taken)
+        _write({"status": "ok", **measure(prepared)})
+    except MemoryError as error:
+        _write(_out_of_memory(error))
 
 
-def _described(trace: Trace) -> Row:
+def _ledger(prepared: _Prepared) -> Row:
+    """What the engine added up while a real step ran."""
+    step = prepared.step("heap")
+    step(*prepared.arrays)
+    return {"ledger_peak": step.trace.peak, **described(step.trace)}
+
+
+def _watched(prepared: _Prepared, name: str) -> Row:
+    """What one witness saw."""
+    step = prepared.step("heap")
+
+    def once() -> None:
+        step(*prepared.arrays)
+        step.release()  # what a step leaves behind is part of its own peak, not of the next one's
+
+    growth = _WITNESSES[name](once)
+    # Parameters and optimizer state are there before the step: no witness sees them grow.
+    return {f"{name}_peak": None if growth is None else growth + prepared.persistent_bytes}
+
+
+def _times(prepared: _Prepared) -> Row:
+    """The median over the repeats of the mean time of a step, in the arena that training uses."""
+    step, trial = prepared.step("arena", record=False), prepared.trial
+    step(*prepared.arrays)
+    means = []
+    for _ in range(trial.repeats):
+        begin = time.perf_counter()
+        for _ in range(trial.steps):
+            step(*prepared.arrays)
+        means.append((time.perf_counter() - begin) / trial.steps)
+    return {"step_seconds": statistics.median(means)}
+
+
+def described(trace: Trace) -> Row:
     """What a trace says of a step, whether it ran or not."""
     return {
         **{f"peak_{name}": size for name, size in trace.peak_by_category().items()},
@@ -79,51 +141,10 @@ def _described(trace: Trace) -> Row:
     }
 
 
-def _measured(trial: Trial, model: MLP, data: Dataset) -> Row:
-    arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
-    step = Step(model, trial.batch, allocator="heap", **how(trial))
-    step(*arrays)
-    trace = step.trace
-    row: Row = {"ledger_peak": trace.peak, **_described(trace)}
-    step.release()
-
-    def watched() -> None:
-        step(*arrays)
-        step.release()  # what a step leaves behind is part of its own peak, not of the next one's
-
-    for name in trial.witnesses:
-        growth = witness(name)(watched)
-        # Parameters and optimizer state are there before the step: no witness sees them grow.
-        row[f"{name}_peak"] = None if growth is None else growth + trace.persistent_bytes
-    row["step_seconds"] = _step_seconds(trial, model, arrays)
-    return row
+def _out_of_memory(error: MemoryError) -> Row:
+    return failed("oom", f"out of memory: {error}".rstrip(": "))
 
 
-def _step_seconds(trial: Trial, model: MLP, arrays: tuple[np.ndarray, ...]) -> float:
-    """The median over the repeats of the mean time of a step, in the arena that training uses."""
-    step = Step(model, trial.batch, allocator="arena", record=False, **how(trial))
-    step(*arrays)
-    means = []
-    for _ in range(trial.repeats):
-        begin = time.perf_counter()
-        for _ in range(trial.steps):
-            step(*arrays)
-        means.append((time.perf_counter() - begin) / trial.steps)
-    return statistics.median(means)
-
-
-def _limit_memory(limit_bytes: int | None) -> None:
-    """Let the operating system refuse this process more address space than that."""
-    if limit_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
-
-
-def main() -> None:
-    """Read a trial, run it, write its row."""
-    trial = Trial.from_json(sys.stdin.read())
-    _limit_memory(trial.memory_limit_bytes)
-    sys.stdout.write(json.dumps(run_trial(trial)) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+def _write(row: Row) -> None:
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()  # what is known stays known, whatever comes next

@@ -1,5 +1,7 @@
 import os
 import platform
+import signal
+import textwrap
 import threading
 import time
 from dataclasses import replace
@@ -9,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from memprop.probes.kernel import ENVIRONMENT
-from memprop.sweep.executors import STATUSES, process
-from memprop.sweep.executors.process import run_in_process
+from memprop.sweep.executors import process
+from memprop.sweep.executors.process import ProcessExecutor
+from memprop.sweep.outcome import STATUSES
 from memprop.sweep.plan import AXES, trials
 
-READ = "import json, os, signal, sys, time\ntrial = json.load(sys.stdin)\n"
+READ = "trial = json.loads(json.loads(request)['trial'])\n"
 
 
 @pytest.fixture
@@ -23,13 +26,17 @@ def trial(spec):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, trial):
-    """Run a script in place of the module that measures a trial."""
+    """Run a script in place of what measures a trial."""
 
-    def script(text, timeout_seconds=30.0):
-        (tmp_path / "stand_in_trial.py").write_text(text)
+    def script(text, timeout_seconds=30.0, during=lambda _: None):
+        body = textwrap.indent(text, "    ")
+        head = "import json, os, signal, sys, time\n\ndef main(request):\n"
+        (tmp_path / "stand_in_trial.py").write_text(head + body)
         monkeypatch.setattr(process, "MODULE", "stand_in_trial")
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        row = run_in_process(replace(trial, timeout_seconds=timeout_seconds))
+        with ProcessExecutor() as execute:
+            during(execute)
+            row = execute(replace(trial, timeout_seconds=timeout_seconds))
         assert row["status"] in STATUSES
         assert tuple(row)[: len(AXES)] == AXES
         assert {name: row[name] for name in AXES} == trial.axes()
@@ -77,13 +84,45 @@ def test_a_process_is_killed_with_all_that_it_started(run, tmp_path):
         f"pathlib.Path({str(children)!r}, str(child.pid)).touch()\n"
         "time.sleep(60)\n"
     )
-    killer = threading.Thread(target=_kill_when_there_is, args=(children,))
-    killer.start()
-    row = run(text)
-    killer.join()
-    assert row["message"].startswith("killed by SIGKILL")
+    row = run(text, timeout_seconds=3.0)
+    assert row["status"] == "timeout"
     (child,) = children.iterdir()
     assert _ended(int(child.name))
+
+
+def test_what_was_known_before_a_process_was_killed_is_in_the_row(run):
+    row = run("print(json.dumps({'predicted_peak': 7}), flush=True)\ntime.sleep(60)", 1.0)
+    assert (row["status"], row["predicted_peak"]) == ("timeout", 7)
+    row = run("print('{\"predicted_peak\": 8}', flush=True)\nos.kill(os.getpid(), 9)")
+    assert (row["status"], row["predicted_peak"]) == ("killed", 8)
+
+
+def test_a_server_that_disappears_takes_its_trial_with_it_and_is_replaced(run, tmp_path):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    text = (
+        f"open({str(pids)!r} + f'/{{os.getppid()}} {{os.getpid()}}', 'w').close()\ntime.sleep(60)"
+    )
+    killers = []
+
+    def kill_the_server(execute):
+        killers.append(threading.Thread(target=_kill_the_first, args=(pids,)))
+        killers[0].start()
+
+    row = run(text, during=kill_the_server)
+    killers[0].join()
+    assert row["status"] == "killed"
+    assert row["message"].startswith("the process that starts trials ended")
+    (names,) = pids.iterdir()
+    assert _ended(int(names.name.split()[1]))
+
+
+def test_a_stopped_executor_starts_anew_when_it_is_called_again(trial):
+    with ProcessExecutor() as execute:
+        quick = replace(trial, witnesses=(), steps=1, repeats=1)
+        assert execute(quick)["status"] == "ok"
+        execute.stop()
+        assert execute(quick)["status"] == "ok"
 
 
 def test_a_process_killed_for_memory_is_told(run):
@@ -136,11 +175,12 @@ def test_a_python_that_is_not_there_is_a_row(run, monkeypatch):
     assert row["message"].startswith("the process did not start: ")
 
 
-def _kill_when_there_is(folder):
+def _kill_the_first(folder):
     deadline = time.monotonic() + 20
     while not list(folder.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.kill_running()
+    (names,) = folder.iterdir()
+    os.kill(int(names.name.split()[0]), signal.SIGKILL)
 
 
 def _ended(pid):

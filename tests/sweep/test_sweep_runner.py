@@ -4,15 +4,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from memprop.errors import InvalidValueError
+from memprop.errors import FolderInUseError, InvalidValueError, OutputError
 from memprop.sweep.executors import process
-from memprop.sweep.executors.process import run_in_process
+from memprop.sweep.executors.process import ProcessExecutor
 from memprop.sweep.plan import trials
-from memprop.sweep.runner import run_sweep
-from memprop.sweep.spec import GridSpec, SweepSpec
+from memprop.sweep.runner import Wishes, run_sweep
+from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec
 from memprop.sweep.store import ResultStore, stored_rows
 
 
@@ -56,15 +57,15 @@ def test_a_second_run_has_nothing_to_do(tmp_path, spec):
 
 def test_fresh_runs_everything_again(tmp_path, spec):
     run_sweep(spec, tmp_path, execute=Executor(fail=(1, 2, 4)))
-    outcome = run_sweep(spec, tmp_path, fresh=True, execute=Executor())
+    outcome = run_sweep(spec, tmp_path, wishes=Wishes(fresh=True), execute=Executor())
     assert (outcome.ran, outcome.skipped, outcome.failed) == (6, 0, 0)
     assert {row["status"] for row in stored_rows(tmp_path)} == {"ok"}
 
 
 def test_a_limit_is_kept_and_the_rest_comes_later(tmp_path, spec):
     execute = Executor()
-    assert run_sweep(spec, tmp_path, limit=4, execute=execute).ran == 4
-    outcome = run_sweep(spec, tmp_path, limit=4, execute=execute)
+    assert run_sweep(spec, tmp_path, wishes=Wishes(limit=4), execute=execute).ran == 4
+    outcome = run_sweep(spec, tmp_path, wishes=Wishes(limit=4), execute=execute)
     assert (outcome.ran, outcome.skipped) == (2, 4)
     assert set(execute.runs.values()) == {1}
 
@@ -97,19 +98,119 @@ def test_an_executor_that_raises_stops_the_sweep_and_keeps_what_is_done(tmp_path
         return {"status": "ok"}
 
     with pytest.raises(RuntimeError, match="the cluster is gone"):
-        run_sweep(spec, tmp_path, execute=broken)
+        run_sweep(spec, tmp_path, jobs=1, execute=broken)
     assert len(stored_rows(tmp_path)) == 2
 
 
-def test_a_changed_spec_keeps_what_it_still_asks_for(tmp_path, spec):
+def test_a_changed_spec_keeps_what_it_still_asks_for(tmp_path, spec, capsys):
     run_sweep(spec, tmp_path, execute=Executor())
     grid = GridSpec(depth=(4, 8), batch=(8,), width=(32,))
     changed = SweepSpec(name="small", title="Another", grid=grid)
+    capsys.readouterr()
     outcome = run_sweep(changed, tmp_path, execute=Executor())
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told == (
+        "the specification has changed: 1 of its 2 trials are to be run; "
+        "5 results that it no longer asks for are kept, unseen (--prune drops them)"
+    )
     assert (outcome.ran, outcome.skipped) == (1, 1)
     assert [row["depth"] for row in stored_rows(tmp_path)] == [4, 8]
     with ResultStore(tmp_path) as store:
-        assert len(store.done()) == 7
+        assert len(store.statuses()) == 7
+    outcome = run_sweep(changed, tmp_path, wishes=Wishes(prune=True), execute=Executor())
+    assert (outcome.ran, outcome.skipped) == (0, 2)
+    assert "5 results that it no longer asks for are dropped (--prune)" in capsys.readouterr().err
+    with ResultStore(tmp_path) as store:
+        assert len(store.statuses()) == 2
+
+
+def test_what_failed_is_run_again_only_if_that_is_wanted(tmp_path, spec):
+    run_sweep(spec, tmp_path, execute=Executor(fail=(2,)))
+    assert run_sweep(spec, tmp_path, execute=Executor()).ran == 0
+    assert run_sweep(spec, tmp_path, wishes=Wishes(retry=True), execute=Executor()).ran == 2
+    assert {row["status"] for row in stored_rows(tmp_path)} == {"ok"}
+
+
+def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(tmp_path, spec):
+    def second(trial):
+        with pytest.raises(
+            FolderInUseError, match=r"another sweep runs in .* \(process \d+ on"
+        ) as e:
+            run_sweep(spec, tmp_path, execute=Executor(), files={"spec.toml": "theirs"})
+        assert "\n" not in str(e.value)
+        return {"status": "ok"}
+
+    run_sweep(spec, tmp_path, jobs=1, execute=second, files={"spec.toml": "ours"})
+    assert (tmp_path / "spec.toml").read_text() == "ours"
+    assert len(stored_rows(tmp_path)) == 6
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_a_lock_that_a_killed_sweep_left_is_no_lock(tmp_path, spec):
+    (tmp_path / ".lock").write_text("process 1 on nowhere")
+    assert run_sweep(spec, tmp_path, execute=Executor()).ran == 6
+
+
+class FullDisk(ResultStore):
+    """A store that has no room for a while."""
+
+    room_from = 0
+
+    def add(self, trial, row):
+        type(self).tries += 1
+        if self.tries < self.room_from:
+            raise OutputError("trials.sqlite cannot be used: database or disk is full")
+        super().add(trial, row)
+
+
+@pytest.mark.parametrize("room_from", [4, 10**6])
+def test_a_full_disk_loses_nothing_that_it_has_room_for_later(
+    tmp_path, spec, monkeypatch, capsys, room_from
+):
+    FullDisk.room_from, FullDisk.tries = room_from, 0
+    monkeypatch.setattr("memprop.sweep.runner.ResultStore", FullDisk)
+    if room_from == 4:
+        run_sweep(spec, tmp_path, execute=Executor())
+        assert len(stored_rows(tmp_path)) == 6
+    else:
+        with pytest.raises(OutputError, match="disk is full"):
+            run_sweep(spec, tmp_path, execute=Executor())
+        assert stored_rows(tmp_path) == []
+    assert "a result could not be stored, it is tried again" in capsys.readouterr().err
+
+
+def limited(limit, *batches):
+    grid = GridSpec(depth=(4,), batch=batches, width=(128,))
+    measure = MeasureSpec(witnesses=(), steps=1, repeats=1, memory_limit=limit)
+    return SweepSpec(
+        name="small", title="A limit between two batch sizes", grid=grid, measure=measure
+    )
+
+
+def test_what_is_predicted_to_run_out_of_memory_does(tmp_path, capsys):
+    spec = limited("32 MiB", 4096, 16384)
+    outcome = run_sweep(spec, tmp_path)
+    told = capsys.readouterr().err.splitlines()[0]
+    assert told.startswith("1 of 2 trials are predicted to run out of memory, they are run all the")
+    assert "depth 4 batch 16384, is predicted to take 49.0 MiB" in told
+    assert (outcome.ran, outcome.failed) == (2, 1)
+    fits, fails = stored_rows(tmp_path)
+    assert (fits["status"], fails["status"]) == ("ok", "oom")
+    assert fits["ledger_peak"] == fits["predicted_peak"] < 32 * 2**20 < fails["predicted_peak"]
+    assert "out of memory" in fails["message"]
+
+
+def test_what_is_predicted_to_run_out_of_memory_can_be_left_out(tmp_path, capsys):
+    spec = limited("32 MiB", 64, 16384)
+    outcome = run_sweep(spec, tmp_path, wishes=Wishes(skip_oom=True))
+    assert (outcome.ran, outcome.failed) == (1, 0)
+    assert "they are skipped" in capsys.readouterr().err
+    _, left_out = stored_rows(tmp_path)
+    assert left_out["status"] == "skipped"
+    assert "more than the memory limit of 32.0 MiB" in left_out["message"]
+    assert left_out["predicted_peak"] > 32 * 2**20
+    # And it is run when that is no longer wanted.
+    assert run_sweep(spec, tmp_path, execute=Executor()).ran == 1
 
 
 def test_jobs_run_at_the_same_time_and_the_rows_keep_their_order(tmp_path, spec):
@@ -132,7 +233,7 @@ def test_results_are_stored_the_moment_they_exist(tmp_path, spec):
         seen.append(len(stored_rows(tmp_path)))
         return {"status": "ok"}
 
-    run_sweep(spec, tmp_path, execute=execute)
+    run_sweep(spec, tmp_path, jobs=1, execute=execute)
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
@@ -151,10 +252,10 @@ def test_a_bar_is_shown_on_a_terminal_only_if_it_is_wanted(
     assert "ran 6, skipped 0, failed 2" in captured.err
 
 
-@pytest.mark.parametrize("name", ["limit", "jobs"])
-def test_a_limit_and_jobs_must_be_positive(tmp_path, spec, name):
-    with pytest.raises(InvalidValueError, match=f"{name} must be a positive integer, got 0"):
-        run_sweep(spec, tmp_path, **{name: 0})
+def test_a_limit_and_jobs_must_be_positive(tmp_path, spec):
+    for name, given in (("jobs", {"jobs": 0}), ("limit", {"wishes": Wishes(limit=0)})):
+        with pytest.raises(InvalidValueError, match=f"{name} must be a positive integer, got 0"):
+            run_sweep(spec, tmp_path, **given)
 
 
 @pytest.fixture
@@ -171,21 +272,31 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path, spec, monkeypatch, jobs
     pids = tmp_path / "pids"
     pids.mkdir()
     (tmp_path / "sleeping_trial.py").write_text(
-        f"import os, pathlib, time\npathlib.Path({str(pids)!r}, str(os.getpid())).touch()\n"
-        "time.sleep(60)\n"
+        "import os, pathlib, time\ndef main(request):\n"
+        f"    pathlib.Path({str(pids)!r}, str(os.getpid())).touch()\n    time.sleep(60)\n"
     )
     monkeypatch.setattr(process, "MODULE", "sleeping_trial")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     stopper = threading.Thread(target=_interrupt_when_running, args=(pids, jobs))
     stopper.start()
-    with pytest.raises(KeyboardInterrupt):
-        run_sweep(spec, tmp_path / "out", jobs=jobs, execute=run_in_process)
+    with pytest.raises(KeyboardInterrupt), ProcessExecutor(jobs) as execute:
+        run_sweep(spec, tmp_path / "out", jobs=jobs, execute=execute)
     stopper.join()
     assert len(list(pids.iterdir())) == jobs
     for path in pids.iterdir():
-        with pytest.raises(ProcessLookupError):
-            os.kill(int(path.name), 0)
-    assert not process._running
+        _wait_until_gone(int(path.name))
+
+
+def _wait_until_gone(pid):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"process {pid} still runs")
 
 
 def _interrupt_when_running(pids, jobs):

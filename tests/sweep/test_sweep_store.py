@@ -15,7 +15,7 @@ def test_what_is_added_is_there_when_the_store_is_opened_again(tmp_path, spec):
         store.add(second, {"status": "ok", "ledger_peak": 2**60 + 1})
         store.add(first, {"status": "error", "message": "no"})
     with ResultStore(tmp_path / "new" / "folder") as store:
-        assert store.done() == {first.key, second.key}
+        assert store.statuses() == {first.key: "error", second.key: "ok"}
         assert [row["status"] for row in store.rows()] == ["ok", "error"]
         assert store.rows()[0]["ledger_peak"] == 2**60 + 1
 
@@ -51,7 +51,7 @@ def test_planned_trials_come_in_their_order_and_alone(tmp_path, spec):
         assert [row["status"] for row in store.rows()] == [second.key, third.key]
         store.plan((first,))
         assert [row["status"] for row in store.rows()] == [first.key]
-        assert len(store.done()) == 3
+        assert len(store.statuses()) == 3
 
 
 def test_a_trial_added_twice_has_the_later_result(tmp_path, spec):
@@ -70,7 +70,7 @@ def test_results_can_be_forgotten(tmp_path, spec, fresh):
     with ResultStore(tmp_path, fresh=fresh) as store:
         if not fresh:
             store.clear()
-        assert store.done() == set()
+        assert store.statuses() == {}
         assert store.rows() == []
 
 
@@ -78,7 +78,7 @@ def test_a_row_that_cannot_be_stored_leaves_the_store_as_it_was(tmp_path, spec):
     with ResultStore(tmp_path) as store:
         with pytest.raises(TypeError, match="JSON"):
             store.add(trials(spec)[0], {"status": object()})
-        assert store.done() == set()
+        assert store.statuses() == {}
 
 
 def test_a_closed_store_is_one_file_that_a_read_only_folder_can_hold(tmp_path, spec):
@@ -121,7 +121,7 @@ def test_a_damaged_file_is_told_and_fresh_replaces_it(tmp_path):
     with pytest.raises(DataError, match=r"is damaged \(.*\): start the sweep over with --fresh"):
         ResultStore(tmp_path)
     with ResultStore(tmp_path, fresh=True) as store:
-        assert store.done() == set()
+        assert store.statuses() == {}
 
 
 def test_a_damaged_row_is_told(tmp_path, spec):

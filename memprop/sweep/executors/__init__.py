@@ -1,21 +1,14 @@
-"""How one trial is run somewhere: the contract of an executor.
+"""How trials are run somewhere: the contract of an executor.
 
-An executor is a function from a trial to the row of its results. It returns a row whatever becomes
-of the trial: the row starts with the trial's axes, ``status`` is one of :data:`STATUSES`, and
-``message`` says in one line what went wrong. An executor that raises is itself broken and stops
-the sweep.
+An executor is called with a trial and returns the row of its results, whatever becomes of the
+trial: the row starts with the trial's axes, ``status`` is one of
+:data:`memprop.sweep.outcome.STATUSES`, and ``message`` says in one line what went wrong. An
+executor that raises is itself broken and stops the sweep. It may be called in several threads.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
 
+from memprop.sweep.outcome import Row
 from memprop.sweep.plan import Trial
 
-Row = dict[str, Any]
-"""Column -> value, of types that JSON has."""
-
 Execute = Callable[[Trial], Row]
-
-STATUSES: Final = ("ok", "oom", "timeout", "killed", "error")
-"""What can become of a trial: measured, out of memory, too slow, killed by a signal, anything else
-that went wrong."""

@@ -1,137 +1,137 @@
-"""The executor that needs nothing: each trial in a fresh Python process of this machine.
+"""The executor that needs nothing: trials on this machine, each in processes of its own.
 
 A process of its own gives each trial a heap without a past, limits that kill nothing else, and the
-settings of the allocator that only the start of a process can choose.
+settings of the allocator that only the start of a process can choose. It is forked from a server
+that has everything loaded, so it starts within milliseconds.
+
+Memory may be measured of several trials at the same time; times are measured of one alone, while
+nothing else runs.
 """
 
 import json
 import os
 import platform
-import signal
-import subprocess
-import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Self
 
+from memprop.checks import check_positive_integer
 from memprop.probes.kernel import ENVIRONMENT
-from memprop.sweep.executors import STATUSES, Row
+from memprop.sweep.environment import usable_cores
+from memprop.sweep.executors.server import Answer, Server, ServerGone
+from memprop.sweep.executors.turns import Turns
+from memprop.sweep.outcome import Row, failed, row_of
 from memprop.sweep.plan import Trial
+from memprop.sweep.trial import LEDGER, TIMES
 from memprop.units import format_seconds
 
 MODULE: Final = "memprop.sweep.trial"
-"""What the process runs: reads a trial as JSON from stdin, writes its row as JSON to stdout."""
+"""What runs in the processes."""
 
-_OUT_OF_MEMORY: Final = ("MemoryError", "Memory allocation still failed")
-"""How Python, NumPy and OpenBLAS end their last words when there is no memory left."""
-
-_SHORTAGE: Final = "the machine may have run out of memory: set memory_limit or run smaller trials"
-
-_running: set[subprocess.Popen[str]] = set()
+_THREADS: Final = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+"""How many threads a matrix product uses, by whichever library it is done."""
 
 
-def run_in_process(trial: Trial) -> Row:
-    """The row of ``trial``, run by :data:`MODULE` in a fresh process.
+class ProcessExecutor:
+    """Runs trials, up to ``jobs`` at the same time.
 
-    The process may take ``trial.timeout_seconds``; then it is killed with all that it started.
+    Args:
+        jobs: threads that call it; each has a server of its own.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
-    result = _result(trial)
-    return {
-        **trial.axes(),
-        **result,
-        "seed": trial.seed,
-        "host": platform.node(),
-        "started": started.isoformat(timespec="seconds"),
-        "seconds": time.perf_counter() - clock,
-    }
 
+    def __init__(self, jobs: int = 1) -> None:
+        self.jobs = check_positive_integer("jobs", jobs)
+        self._turns = Turns()
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[Server]] = {}
+        self._servers: set[Server] = set()
 
-def kill_running() -> None:
-    """Kill every process that :func:`run_in_process` waits for now, in whatever thread."""
-    for process in list(_running):
-        _kill(process)
+    def __call__(self, trial: Trial) -> Row:
+        """The row of ``trial``, which may take ``trial.timeout_seconds``, waiting left out."""
+        started, clock = datetime.now(UTC), time.perf_counter()
+        result = self._result(trial)
+        return {
+            **trial.axes(),
+            **result,
+            "seed": trial.seed,
+            "host": platform.node(),
+            "started": started.isoformat(timespec="seconds"),
+            "seconds": time.perf_counter() - clock,
+        }
 
+    def stop(self) -> None:
+        """Kill all that runs, in whatever thread."""
+        with self._lock:
+            servers, self._servers, self._idle = self._servers, set(), {}
+        for server in servers:
+            server.close()
 
-def _result(trial: Trial) -> Row:
-    try:
-        process, output, errors = _run(trial)
-    except subprocess.TimeoutExpired:
-        return _failed("timeout", f"ran longer than {format_seconds(trial.timeout_seconds)}")
-    except OSError as error:
-        return _failed("error", f"the process did not start: {error}")
-    if process.returncode < 0:
-        return _failed("killed", _told_signal(-process.returncode))
-    if process.returncode > 0:
-        return _told_exit(process.returncode, errors)
-    return _read_row(output)
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
-def _run(trial: Trial) -> tuple[subprocess.Popen[str], str, str]:
-    with _start() as process:
-        _running.add(process)
+    def _result(self, trial: Trial) -> Row:
+        if self.jobs == 1:
+            return self._parts(trial, (LEDGER, *trial.witnesses, TIMES), trial.timeout_seconds)
+        begin = time.monotonic()
+        with self._turns.shared():
+            row = self._parts(trial, (LEDGER, *trial.witnesses), trial.timeout_seconds)
+        if row["status"] != "ok":
+            return row
+        left = trial.timeout_seconds - (time.monotonic() - begin)
+        with self._turns.alone():
+            return row | self._parts(trial, (TIMES,), max(left, 0.0))
+
+    def _parts(self, trial: Trial, parts: Sequence[str], seconds: float) -> Row:
+        request = json.dumps({"trial": trial.to_json(), "parts": parts})
         try:
-            output, errors = process.communicate(trial.to_json(), trial.timeout_seconds)
-        except BaseException:  # an interrupt too must leave no process behind
-            _kill(process)
-            process.wait()
+            answer = self._run(request, seconds, parts[-1])
+        except OSError as error:
+            return failed("error", f"the process did not start: {error}")
+        except ServerGone as gone:
+            return failed("killed", f"the process that starts trials ended: {gone}".rstrip(": "))
+        row = row_of(answer.ended)
+        if answer.in_time:
+            return row
+        limit = format_seconds(trial.timeout_seconds)
+        return {**row, **failed("timeout", f"ran longer than {limit}")}
+
+    def _run(self, request: str, seconds: float, last_part: str) -> Answer:
+        """Have a server run ``request``; what measures times has servers of its own."""
+        kind = TIMES if last_part == TIMES else LEDGER
+        server = self._taken(kind)
+        try:
+            answer = server.run(request, seconds)
+        except BaseException as error:
+            with self._lock:
+                self._servers.discard(server)
+            last_words = server.close()
+            if isinstance(error, ServerGone | TimeoutError):
+                raise ServerGone(last_words.rpartition("\n")[2]) from None
             raise
-        finally:
-            _running.discard(process)
-    return process, output, errors
+        with self._lock:
+            if server in self._servers:
+                self._idle.setdefault(kind, []).append(server)
+        return answer
 
+    def _taken(self, kind: str) -> Server:
+        """A server that nobody else uses now."""
+        with self._lock:
+            if self._idle.get(kind):
+                return self._idle[kind].pop()
+        server = Server(MODULE, self._environment(quiet=kind == TIMES))
+        with self._lock:
+            self._servers.add(server)
+        return server
 
-def _start() -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - the command is ours, the trial goes through stdin
-        [sys.executable, "-m", MODULE],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, **ENVIRONMENT},
-        start_new_session=True,  # a group of its own can be killed as a whole
-    )
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # it ended in this very moment
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-
-
-def _failed(status: str, message: str) -> Row:
-    return {"status": status, "message": message}
-
-
-def _told_signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:  # a real-time signal has no name
-        name = f"signal {number}"
-    return f"killed by {name}: {_SHORTAGE}" if name == "SIGKILL" else f"killed by {name}"
-
-
-def _told_exit(code: int, errors: str) -> Row:
-    last_words = _last_line(errors) or f"exit status {code} and no message"
-    out_of_memory = any(words in last_words for words in _OUT_OF_MEMORY)
-    return _failed("oom" if out_of_memory else "error", last_words)
-
-
-def _read_row(output: str) -> Row:
-    """The last line alone is the row: a library may have printed something before."""
-    line = _last_line(output)
-    try:
-        row = json.loads(line)
-        if row["status"] not in STATUSES:
-            raise ValueError(row["status"])
-    except (ValueError, TypeError, KeyError):
-        return _failed("error", f"the trial wrote no row of results but {line[:200]!r}")
-    return {"message": "", **row}
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+    def _environment(self, *, quiet: bool) -> Mapping[str, str]:
+        """That of a server; where it is quiet, BLAS may have all cores."""
+        fixed = {**ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        if quiet:
+            return fixed
+        each = str(max(usable_cores() // self.jobs, 1))
+        return {**fixed, **{name: each for name in _THREADS if name not in os.environ}}
