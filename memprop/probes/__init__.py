@@ -12,6 +12,8 @@ kernel             every page that the process touched,    less than a page; pag
                    by the kernel's high-water mark         before and are used again
 psutil             resident memory, read every             a peak between two readings
                    millisecond
+psutil_uss         pages that no other process shares      the same; readings take longer, so it
+                                                           has fewer
 memory_profiler    the same, read by another process       the same, and it starts slowly
 =================  ======================================  ========================================
 """
@@ -33,6 +35,7 @@ MODULES: Final[Mapping[str, str]] = MappingProxyType(
         "tracemalloc": "memprop.probes.traced",
         "kernel": "memprop.probes.kernel",
         "psutil": "memprop.probes.psutil_rss",
+        "psutil_uss": "memprop.probes.psutil_uss",
         "memory_profiler": "memprop.probes.memory_profiler_rss",
     }
 )

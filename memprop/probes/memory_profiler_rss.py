@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 from memprop.probes.heap import hand_back
-from memprop.probes.psutil_rss import repeat
+from memprop.probes.sampled import repeat
 
 with warnings.catch_warnings():
     # It names things that newer releases of what it uses call otherwise.

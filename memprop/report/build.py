@@ -13,11 +13,17 @@ from matplotlib.figure import Figure
 from memprop.data import Dataset, load_data
 from memprop.engine.step import simulate
 from memprop.errors import DataError
-from memprop.report import plots, tradeoff, tradeoff_plots
-from memprop.report.findings import findings
-from memprop.report.frames import agreements, measured, series, training_against_inference
+from memprop.report import breakdown, plots, tradeoff, tradeoff_plots, witnesses
+from memprop.report.findings import agreement_findings, findings
+from memprop.report.frames import (
+    agreements,
+    differences,
+    measured,
+    series,
+    training_against_inference,
+)
 from memprop.sweep.model import how, model_of
-from memprop.sweep.plan import Trial, trials
+from memprop.sweep.plan import AXES, Trial, trials
 from memprop.sweep.spec import SweepSpec
 from memprop.traces.trace import Trace
 from memprop.tradeoff import frontier
@@ -60,7 +66,12 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
     return Report(
         title=spec.title,
         about=_about(spec, results),
-        findings=(*findings(results), *tradeoff.told(tradeoff.tradeoffs(results))),
+        findings=(
+            *findings(results if _few(results) else results.head(0)),
+            *breakdown.told(results),
+            *tradeoff.told(tradeoff.tradeoffs(results)),
+            *agreement_findings(results),
+        ),
         tables=tuple(_tables(results)),
         pictures=tuple(_pictures(spec, results)),
         environment=environment,
@@ -69,8 +80,11 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
 
 
 def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
-    given = spec.grid.model_fields_set
-    axes = {name: values for name, values in spec.grid.model_dump().items() if name in given}
+    axes = {
+        name: tuple(dict.fromkeys(v for grid in spec.grid for v in getattr(grid, name)))
+        for name in AXES
+        if any(name in grid.model_fields_set for grid in spec.grid)
+    }
     varied = ", ".join(f"{k} ({', '.join(map(str, v))})" for k, v in axes.items() if len(v) > 1)
     fixed = ", ".join(f"{k} {v[0]}" for k, v in axes.items() if len(v) == 1)
     planned = len(trials(spec))
@@ -83,6 +97,30 @@ def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
 
 def _tables(results: pd.DataFrame) -> Iterator[Table]:
     ok = measured(results)
+    yield from _series_tables(results if _few(results) else results.head(0))
+    traded = tradeoff.tradeoffs(results)
+    if len(traded):
+        yield Table("Memory against recomputation", _TRADEOFF_NOTE, tradeoff.cells(traded))
+    if len(ok):
+        yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results))
+        yield Table("The witnesses, trial by trial", _TRIALS_NOTE, witnesses.cells(results))
+    failed = results[~results["status"].isin(["ok"])]
+    if len(failed):
+        columns = ["depth", "batch", "mode", "schedule", "status", "message", "predicted_peak"]
+        yield Table("Trials that failed", "", failed[columns].astype("string").fillna("-"))
+
+
+_MOST_SERIES: Final = 12
+"""More cannot be told apart in a figure; a table for each would be a long read."""
+
+
+def _few(results: pd.DataFrame) -> bool:
+    """Whether the training trials are few enough series to show one by one."""
+    return len(series(results)) <= _MOST_SERIES
+
+
+def _series_tables(results: pd.DataFrame) -> Iterator[Table]:
+    """Depth by batch for each series."""
     peaks = [(n, _texts(t, t["ledger_peak"].map(format_bytes))) for n, t in series(results)]
     yield from _grids("Peak of a training step", _PEAK_NOTE, peaks)
     for name, inference in series(results, "inference"):
@@ -93,15 +131,6 @@ def _tables(results: pd.DataFrame) -> Iterator[Table]:
     yield from _grids("Training to inference", "Ratio of the peaks.", texts)
     saved = [(n, _texts(t, _saved(t))) for n, t in series(results)]
     yield from _grids("Cached intermediates of a training step", _SAVED_NOTE, saved)
-    traded = tradeoff.tradeoffs(results)
-    if len(traded):
-        yield Table("Memory against recomputation", _TRADEOFF_NOTE, tradeoff.cells(traded))
-    if len(ok):
-        yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results))
-    failed = results[results["status"] != "ok"]
-    if len(failed):
-        columns = ["depth", "batch", "mode", "schedule", "status", "message", "predicted_peak"]
-        yield Table("Trials that failed", "", failed[columns].astype("string").fillna("-"))
 
 
 _PEAK_CAPTIONS = {
@@ -118,6 +147,12 @@ _WITNESS_NOTE = (
     "Peak by each independent witness less the ledger's. What is promised: the prediction equals "
     "the ledger; tracemalloc sees Python's objects besides; the kernel counts pages. psutil and "
     "memory_profiler sample, and may miss a short peak."
+)
+
+
+_TRIALS_NOTE = (
+    "The peak by the ledger in bytes, and by how much each witness differs from it; (!) is beyond "
+    "its bound."
 )
 
 
@@ -177,15 +212,24 @@ def _agreement_cells(results: pd.DataFrame) -> pd.DataFrame:
 def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     if measured(results).empty:
         return
-    for along in ("batch", "depth"):
+    bars = breakdown.bars(results)
+    if len(bars):
+        along = " and ".join(breakdown.varied(results))
+        caption = f"What the peak is made of, by {along}, at the largest depth."
+        yield Picture("breakdown", caption, plots.styled(lambda: breakdown.breakdown(bars)))
+    for along in ("batch", "depth") if _few(results) else ():
         if measured(results)[along].nunique() == 1 < len(measured(results)):
             continue
         figure = plots.styled(lambda along=along: plots.peak_against(results, along))
         yield Picture(f"peak_against_{along}", _PEAK_CAPTIONS[along], figure)
-    if not training_against_inference(results).empty:
+    if _few(results) and not training_against_inference(results).empty:
         caption = "How many times the memory of inference a training step needs."
         yield Picture("ratio", caption, plots.styled(lambda: plots.ratio_map(results)))
     yield from _tradeoff(spec, results)
+    if differences(results).shape[1] > 1:
+        caption = "How far each witness is from the ledger; the lines are what is promised."
+        figure = plots.styled(lambda: witnesses.agreement(results))
+        yield Picture("witnesses", caption, figure)
     yield from _steps(spec, results)
 
 
@@ -248,9 +292,9 @@ def _steps(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     yield Picture(
         "timeline",
         "One training step, event by event: live bytes by category.",
-        plots.styled(lambda: plots.timelines(traces)),
+        plots.styled(lambda: plots.timelines(list(traces.values()))),
     )
-    for schedule, (title, trace) in zip(_shown(results), traces, strict=True):
+    for schedule, (title, trace) in traces.items():
         yield Picture(
             f"lifetimes_{schedule.replace(':', '_')}",
             f"The lives of the cached intermediates with {schedule}; a mark is a reuse.",
@@ -270,17 +314,18 @@ def _shown(results: pd.DataFrame) -> list[str]:
     return ran if len(ran) <= _MOST_STEPS else (telling or ran)[:_MOST_STEPS]
 
 
-def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, Trace]]:
-    chosen = {}
+def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> dict[str, tuple[str, Trace]]:
+    """For each schedule that is shown, the title and the trace of a step in the middle."""
+    chosen, first = {}, spec.grid[0]
     for trial in trials(spec):
-        middle = trial.depth == _middle(spec.grid.depth) and trial.batch == _middle(spec.grid.batch)
+        middle = trial.depth == _middle(first.depth) and trial.batch == _middle(first.batch)
         if trial.mode == "train" and middle:
             chosen.setdefault(trial.schedule, trial)
     data = _data(spec)
     if data is None:
-        return []
-    return [
-        (
+        return {}
+    return {
+        schedule: (
             f"{schedule}: depth {trial.depth}, width {trial.width}, batch {trial.batch}",
             simulate(
                 model_of(trial, data.features, data.classes),
@@ -289,8 +334,8 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> list[tuple[str, T
             ),
         )
         for schedule in _shown(results)
-        for trial in [chosen[schedule]]
-    ]
+        if (trial := chosen.get(schedule))
+    }
 
 
 def _middle(values: tuple[int, ...]) -> int:

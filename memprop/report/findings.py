@@ -22,9 +22,12 @@ def findings(results: pd.DataFrame) -> list[str]:
         *_ratios(results),
         *_proportionality(results),
         *_bends(results),
-        *_witnesses(results),
-        *_failures(results),
     ]
+
+
+def agreement_findings(results: pd.DataFrame) -> list[str]:
+    """How far the witnesses are from the ledger, and what did not run to the end."""
+    return [*_witnesses(results), *_failures(results)]
 
 
 def _ratios(results: pd.DataFrame) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Tables made from the results of a sweep: what the report shows, and what it says in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ AXES: Final = (
 INFERENCE_AXES: Final = ("width", "activation", "bias", "dtype", "norm", "residual")
 """What of that the forward pass depends on."""
 
-WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "memory_profiler")
+WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler")
 
 
 def measured(results: pd.DataFrame) -> pd.DataFrame:
@@ -153,15 +154,48 @@ class Agreement:
 _KIB: Final = 1024
 
 
-def _bound_bytes(witness: str, growth: pd.Series) -> tuple[str, pd.Series | None]:
-    """What DESIGN promises of a witness, in words and in bytes for each trial."""
-    if witness == "prediction":
-        return "0 bytes", growth * 0
-    if witness == "tracemalloc":
-        return "16 KiB + 0.1 %", 16 * _KIB + 0.001 * growth
-    if witness == "kernel":
-        return "max(512 KiB, 0.5 %)", (0.005 * growth).clip(lower=512 * _KIB)
-    return "", None
+@dataclass(frozen=True)
+class Bound:
+    """What is promised of a witness.
+
+    Attributes:
+        text: in words.
+        bytes_of: how far it may be from the ledger, from the bytes that a step needs beyond what
+            was there before it; arrays of any shape.
+    """
+
+    text: str
+    bytes_of: Callable[[np.ndarray], np.ndarray]
+
+
+BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
+    {
+        "prediction": Bound("0 bytes", np.zeros_like),
+        "tracemalloc": Bound("16 KiB + 0.1 %", lambda growth: 16 * _KIB + 0.001 * growth),
+        "kernel": Bound(
+            "max(512 KiB, 0.5 %)", lambda growth: np.maximum(512 * _KIB, 0.005 * growth)
+        ),
+    }
+)
+"""The others sample, and nothing is promised of them."""
+
+
+def growth_of(results: pd.DataFrame) -> np.ndarray:
+    """Bytes that each trial's step needs beyond parameters and optimizer state, by the ledger."""
+    ok = measured(results)
+    return (ok["ledger_peak"] - ok["persistent_bytes"]).to_numpy(dtype=np.float64)
+
+
+def beyond(results: pd.DataFrame) -> pd.DataFrame:
+    """For each trial that ran and each witness of which something is promised: is it broken?"""
+    found, growth = differences(results), growth_of(results)
+    return pd.DataFrame(
+        {
+            name: found[name].abs().gt(bound.bytes_of(growth)).fillna(value=False).astype(bool)
+            for name, bound in BOUNDS.items()
+            if name in found
+        }
+    )
 
 
 def differences(results: pd.DataFrame) -> pd.DataFrame:
@@ -179,12 +213,9 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
     ok = measured(results)
     if ok.empty:
         return []
-    growth = (ok["ledger_peak"] - ok["persistent_bytes"]).astype("float64")
-    found = []
+    marks, found = beyond(results), []
     for name, column in differences(results).items():
         difference = column.dropna().astype("int64")
-        bound, allowed = _bound_bytes(str(name), growth)
-        broken = 0 if allowed is None else int((difference.abs() > allowed[difference.index]).sum())
         share = (difference.abs() / ok["ledger_peak"][difference.index].astype("float64")).max()
         found.append(
             Agreement(
@@ -193,8 +224,8 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
                 median=float(difference.median()),
                 worst=int(difference.iloc[int(np.argmax(difference.abs()))]),
                 worst_share=float(share),
-                bound=bound,
-                broken=broken,
+                bound=BOUNDS[str(name)].text if name in BOUNDS else "",
+                broken=int(marks[name].sum()) if name in marks else 0,
             )
         )
     return found

@@ -130,7 +130,8 @@ def _digest(source: str) -> str:
 
 def _product(spec: "SweepSpec") -> Iterator[Trial]:
     measure, digest = spec.measure, _digest(spec.data.source)
-    for point in itertools.product(*(getattr(spec.grid, axis) for axis in AXES)):
+    products = (itertools.product(*(getattr(grid, a) for a in AXES)) for grid in spec.grid)
+    for point in itertools.chain.from_iterable(products):
         trial = Trial(
             **dict(zip(AXES, point, strict=True)),
             seed=spec.seed,

@@ -23,6 +23,7 @@ _BYTES: Final = (
     "tracemalloc_peak",
     "kernel_peak",
     "psutil_peak",
+    "psutil_uss_peak",
     "memory_profiler_peak",
     "peak_input",
     "peak_parameter",

@@ -1,6 +1,7 @@
 """A sweep specification: the TOML file that a user writes, checked, and the trials it stands for.
 
-A list in ``[grid]`` is an axis, a scalar is fixed, and the product is run::
+A list in ``[grid]`` is an axis, a scalar is fixed, and the product is run; of several grids,
+written ``[[grid]]``, each::
 
     load_spec("depth_batch.toml")  ->  SweepSpec
 """
@@ -171,6 +172,11 @@ class GridSpec(_Table):
         return schedules
 
 
+def _as_grids(value: object) -> tuple[object, ...]:
+    """One table ``[grid]`` is as good as a list of them, ``[[grid]]``."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 class MeasureSpec(_Table):
     """How each trial is measured: who watches the peak, how often, and within which limits.
 
@@ -195,13 +201,18 @@ class DataSpec(_Table):
 
 
 class SweepSpec(_Table):
-    """A whole sweep. ``name`` names its folder of results, ``title`` heads its report."""
+    """A whole sweep. ``name`` names its folder of results, ``title`` heads its report.
+
+    Of several grids each is run, and what two have in common once.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
         description="a name of letters, digits, '_', '-' and '.', for it names a folder"
     )
     title: Annotated[str, Field(min_length=1)] = Field(description="a text")
-    grid: GridSpec = Field(description="a table [grid]")
+    grid: Annotated[
+        tuple[GridSpec, ...], BeforeValidator(_as_grids), AfterValidator(_not_empty)
+    ] = Field(description="a table [grid], or several [[grid]]")
     measure: MeasureSpec = Field(default=MeasureSpec(), description="a table [measure]")
     data: DataSpec = Field(default=DataSpec(), description="a table [data]")
     seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] = Field(

@@ -143,7 +143,8 @@ def _reused(trace: "Trace", many: list[Life]) -> Iterator[Intermediate]:
         reused_by=tuple(trace.operators[operator].name for operator in operators),
         reuses=len(operators),
         born=first.born,
-        last_read=many[-1].reads[-1][0],
+        # Its last life may be there for another result of its operator, and never read.
+        last_read=max(life.reads[-1][0] for life in many if life.reads),
         freed=many[-1].freed,
         recomputed=any(life.reused_by for life in many[1:]),
     )

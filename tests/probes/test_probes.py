@@ -74,14 +74,14 @@ def test_the_kernel_sees_it_within_half_a_percent():
         assert abs(seen - size) <= max(0.005 * size, 512 * 1024)
 
 
-@pytest.mark.parametrize("name", ["psutil", "memory_profiler"])
+@pytest.mark.parametrize("name", ["psutil", "psutil_uss", "memory_profiler"])
 def test_samplers_see_what_is_held_for_a_while(name):
     size = 64 * MIB
     seen = witness(name)(holding(size, seconds=0.03))
     assert 0.9 * size <= seen <= 1.1 * size + 4 * MIB
 
 
-@pytest.mark.parametrize("name", ["psutil", "memory_profiler"])
+@pytest.mark.parametrize("name", ["psutil", "psutil_uss", "memory_profiler"])
 def test_memory_that_the_c_library_keeps_is_no_baseline(name):
     # Freeing 32 MiB lets glibc keep buffers up to that size, resident, for the next to come.
     holding(64 * MIB)()
@@ -92,7 +92,7 @@ def test_memory_that_the_c_library_keeps_is_no_baseline(name):
 def test_an_unknown_witness_lists_the_known():
     with pytest.raises(UnknownNameError, match="did you mean 'kernel'"):
         witness("kernal")
-    assert set(MODULES) == {"tracemalloc", "kernel", "psutil", "memory_profiler"}
+    assert set(MODULES) == {"tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler"}
 
 
 def test_a_machine_without_the_mark_is_told_not_guessed(monkeypatch):

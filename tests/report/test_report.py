@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 import memprop as mp
-from memprop.report import plots
-from memprop.report.findings import findings
+from memprop.report import breakdown, plots, witnesses
+from memprop.report.findings import agreement_findings, findings
 from memprop.report.frames import agreements, fit_claim, training_against_inference
 from memprop.report.tradeoff import told, tradeoffs
 from memprop.report.tradeoff_plots import measured_against_predicted, memory_against_recomputation
@@ -86,14 +86,14 @@ def test_a_witness_beyond_its_bound_is_counted_not_hidden(results):
     assert found["kernel"].broken == 1
     assert found["kernel"].worst == 600 * 1024 + 4096
     assert found["kernel"].median == 4096
-    assert "1 of 9 trials beyond" in " ".join(findings(results))
+    assert "1 of 9 trials beyond" in " ".join(agreement_findings(results))
     assert (found["prediction"].worst, found["prediction"].broken) == (0, 0)
 
 
 def test_a_wrong_prediction_is_counted(results):
     results.loc[3, "predicted_peak"] += 1
     assert {a.witness: a for a in agreements(results)}["prediction"].broken == 1
-    assert "to within 1 B" in " ".join(findings(results))
+    assert "to within 1 B" in " ".join(agreement_findings(results))
 
 
 def test_findings_say_the_ratio_and_the_fit(results):
@@ -104,7 +104,7 @@ def test_findings_say_the_ratio_and_the_fit(results):
 
 def test_failed_trials_are_told():
     rows = [row(1, 8, peak=100), row(1, 16, peak=None, status="oom", ledger_peak=None)]
-    text = " ".join(findings(frame(rows)))
+    text = " ".join(agreement_findings(frame(rows)))
     assert "1 of 2 trials did not run to the end: 1 oom" in text
 
 
@@ -237,3 +237,41 @@ def test_what_is_computed_again_has_a_bar_for_each_life():
     marks = sum(len(line.get_xdata()) for line in axes.lines if line.get_marker() == "|")
     assert marks == table["reuses"].sum()
     plt.close(axes.figure)
+
+
+def test_every_witness_stands_beside_the_ledger_trial_by_trial(results):
+    results["tracemalloc_peak"] = results["ledger_peak"] + 100
+    results.loc[3, "tracemalloc_peak"] = results.loc[3, "ledger_peak"] + 20_000
+    cells = witnesses.cells(results)
+    assert len(cells) == (results["status"] == "ok").sum()
+    assert cells.loc[3, "tracemalloc"] == "+20,000 (!)"
+    assert cells["tracemalloc"].str.contains("!", regex=False).sum() == 1
+    assert set(cells["prediction"]) == {"+0"}
+    figure = witnesses.agreement(results)
+    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert "promised of tracemalloc" in labels
+    plt.close(figure)
+
+
+def test_a_breakdown_shows_what_varies_and_says_where_one_overtakes_the_other():
+    parts = [f"peak_{category}" for category in CATEGORIES]
+    rows = [
+        {
+            **row(2, 8, peak=100 * width + width**2),
+            **dict.fromkeys(parts, 0),
+            "width": width,
+            "peak_activation": 100 * width,
+            "peak_parameter": width**2,
+        }
+        for width in (10, 50, 200, 400)
+    ]
+    results = frame(rows)
+    bars = breakdown.bars(results)
+    assert list(bars["label"]) == ["10", "50", "200", "400"]
+    figure = breakdown.breakdown(bars)
+    heights = [patch.get_height() for patch in figure.axes[0].patches]
+    assert sum(heights) == pytest.approx(4)
+    plt.close(figure)
+    (told,) = breakdown.told(results)
+    assert "overtake what the samples need at width 200" in told
+    assert "at width 400 they are 80% of the peak" in told

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from memprop.errors import SpecError
+from memprop.sweep.plan import trials
 from memprop.sweep.spec import GridSpec, SweepSpec, load_spec
 
 SPEC = """\
@@ -58,9 +59,9 @@ def mistake(load, tmp_path):
 def test_a_spec_is_read_as_it_is_written(load):
     spec = load(SPEC)
     assert (spec.name, spec.title) == ("depth_batch", "Training memory against inference memory")
-    assert spec.grid.depth == (1, 2, 4)
-    assert spec.grid.width == (256,)
-    assert spec.grid.mode == ("train", "inference")
+    assert spec.grid[0].depth == (1, 2, 4)
+    assert spec.grid[0].width == (256,)
+    assert spec.grid[0].mode == ("train", "inference")
     assert spec.measure.timeout == 120.0
     assert spec.measure.memory_limit == 4 * 2**30
     assert spec.data.source == "digits"
@@ -69,9 +70,9 @@ def test_a_spec_is_read_as_it_is_written(load):
 
 def test_what_is_left_out_has_a_default(load):
     spec = load('name = "a"\ntitle = "b"\n[grid]\ndepth = 1\nbatch = 2\nwidth = 3\n')
-    assert spec.grid == GridSpec(depth=(1,), batch=(2,), width=(3,))
-    assert spec.grid.optimizer == ("none",)
-    assert spec.grid.bias == (True,)
+    assert spec.grid == (GridSpec(depth=(1,), batch=(2,), width=(3,)),)
+    assert spec.grid[0].optimizer == ("none",)
+    assert spec.grid[0].bias == (True,)
     assert spec.measure.memory_limit is None
     assert spec.data.source == "digits"
 
@@ -157,7 +158,7 @@ def test_a_spec_cannot_be_changed(load):
          "leave it out, mode 'inference' takes it by itself"),
         ('"memory_profiler", ', '"memray", ',
          ", line 15: measure.witnesses: unknown witness 'memray'. "
-         "Known: tracemalloc, kernel, psutil, memory_profiler"),
+         "Known: tracemalloc, kernel, psutil, psutil_uss, memory_profiler"),
         ('"memory_profiler", ', '"kernel", ', ", line 15: measure.witnesses: "
          "'kernel' is listed more than once: list every value once"),
         ("repeats = 3", "repeats = [3]", ", line 17: measure.repeats: "
@@ -195,12 +196,12 @@ def test_a_size_must_be_one(mistake):
 
 def test_a_table_must_be_one(mistake):
     message = mistake('name = "a"\ntitle = "b"\ngrid = 3\n')
-    assert message == ", line 3: grid: expected a table [grid], got 3"
+    assert message == ", line 3: grid: expected a table [grid], or several [[grid]], got 3"
 
 
 def test_a_missing_table_is_named(mistake):
     message = mistake('name = "a"\ntitle = "b"\n')
-    assert message == ": grid: this key is missing, expected a table [grid]"
+    assert message == ": grid: this key is missing, expected a table [grid], or several [[grid]]"
 
 
 def test_keys_are_found_in_inline_tables_dotted_and_quoted(mistake):
@@ -247,4 +248,19 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path):
 
 def test_a_spec_can_be_made_in_python_too():
     grid = GridSpec(depth=(1, 2), batch=(8,), width=(16,))
-    assert SweepSpec(name="a", title="b", grid=grid).grid.depth == (1, 2)
+    assert SweepSpec(name="a", title="b", grid=grid).grid[0].depth == (1, 2)
+
+
+def test_of_several_grids_each_is_run_and_what_they_share_once(load):
+    grid = "[[grid]]\ndepth = [1, 2]\nbatch = 2\nwidth = 3\n"
+    other = "[[grid]]\ndepth = [2, 3]\nbatch = 2\nwidth = 3\n"
+    spec = load(f'name = "a"\ntitle = "b"\n{grid}{other}')
+    assert [trial.depth for trial in trials(spec)] == [1, 2, 3]
+
+
+def test_a_mistake_in_one_of_several_grids_is_named(load):
+    good = "[[grid]]\ndepth = 1\nbatch = 2\nwidth = 3\n"
+    with pytest.raises(SpecError, match=r"grid\.depth: expected a positive integer.*got -4"):
+        load(f'name = "a"\ntitle = "b"\n{good}{good.replace("depth = 1", "depth = -4")}')
+    with pytest.raises(SpecError, match="grid: the list is empty"):
+        load('name = "a"\ntitle = "b"\ngrid = []\n')

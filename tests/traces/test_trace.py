@@ -248,3 +248,14 @@ def test_events_that_contradict_each_other_are_refused():
         made([*ROWS, (ALLOCATE, "end", -1, W, 2, 100)])
     with pytest.raises(TraceFormatError, match="event 23 frees a variable that is not alive"):
         made([*ROWS, (FREE, "end", -1, X, 0, 40)])
+
+
+def test_a_result_that_is_computed_again_only_for_its_neighbour_is_an_intermediate_all_the_same():
+    # The second run of the kept mask's operator makes h too, which nothing reads a second time.
+    mlp = mp.MLP([8, *[16] * 6, 4], dropout=0.1, dropout_mask="store")
+    trace = mp.simulate(mlp, 32, schedule="every:2")
+    table = trace.intermediates().set_index("variable")
+    assert (table["last_read"] > table["born"]).all()
+    events = trace.timeline()
+    reads = events[events["kind"] == "read"].groupby("variable")["event"].max()
+    assert (table["last_read"] == reads[table.index]).all()

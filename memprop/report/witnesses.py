@@ -1,0 +1,70 @@
+"""Every witness beside the ledger, trial by trial."""
+
+from typing import Final
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from memprop.report.frames import AXES, BOUNDS, beyond, differences, growth_of, measured
+from memprop.report.plots import COLORS, MARKERS
+from memprop.units import format_bytes
+
+_MARK: Final = " (!)"
+
+
+def cells(results: pd.DataFrame) -> pd.DataFrame:
+    """A row of texts for each trial: what it is, the ledger's peak, and each difference from it.
+
+    A difference beyond its bound is marked with (!).
+    """
+    ok, found, marks = measured(results), differences(results), beyond(results)
+    varying = [axis for axis in ("mode", "schedule", *AXES) if ok[axis].nunique() > 1]
+    made = pd.DataFrame(
+        {
+            "depth": ok["depth"].astype("string"),
+            "batch": ok["batch"].astype("string"),
+            **{axis: ok[axis].astype("string") for axis in varying},
+            "ledger": ok["ledger_peak"].map("{:,}".format),
+        }
+    )
+    for name, column in found.items():
+        marked = marks[name] if name in marks else [False] * len(column)
+        made[str(name)] = [
+            "-" if pd.isna(off) else f"{off:+,}{_MARK if mark else ''}"
+            for off, mark in zip(column, marked, strict=True)
+        ]
+    return made
+
+
+def _round_size(size: float) -> str:
+    return format_bytes(size).replace(".0", "")
+
+
+def agreement(results: pd.DataFrame) -> Figure:
+    """The difference of each witness from the ledger against the bytes that the step needs."""
+    found, growth = differences(results), growth_of(results)
+    figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
+    names = [name for name in found.columns if name != "prediction"]
+    for place, name in enumerate(names):
+        off = found[name].astype("Float64").abs().astype("float64").clip(lower=1)
+        style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
+        axes.plot(growth, off, ls="", ms=4, alpha=0.75, label=str(name), **style)
+    span = np.geomspace(growth.min(), growth.max(), 64)
+    for name, bound in BOUNDS.items():
+        if name in names:
+            color = COLORS(names.index(name) % 10)
+            axes.plot(span, bound.bytes_of(span), color=color, lw=1.2, label=f"promised of {name}")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=16))
+        axis.set_major_formatter(FuncFormatter(lambda size, _: _round_size(size)))
+        axis.set_minor_locator(NullLocator())
+    axes.set_xlabel("bytes that the step needs beyond what is there before, by the ledger")
+    axes.set_ylabel("difference of a witness from the ledger")
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), frameon=False)
+    return figure
