@@ -23,3 +23,8 @@ def load_optional(name: str):
 @pytest.fixture(scope="session")
 def torch():
     return load_optional("torch")
+
+
+@pytest.fixture(scope="session")
+def distributed():
+    return load_optional("distributed")

@@ -28,6 +28,13 @@ def sweep(
     skip_oom: Annotated[
         bool, typer.Option("--skip-oom", help="Leave out what is predicted to run out of memory.")
     ] = False,
+    executor: Annotated[
+        str, typer.Option(help="Where trials run: process (here) or dask (on a cluster).")
+    ] = "process",
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="With dask: a scheduler, tcp://...; else a cluster is started here."),
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(parser=options.integer, help="Run at most that many trials now.")
     ] = None,
@@ -46,19 +53,21 @@ def sweep(
     from memprop.data import load_data
     from memprop.report.write import ENVIRONMENT, SPEC, write_report
     from memprop.sweep.environment import environment_json
+    from memprop.sweep.executors.names import executor_named
     from memprop.sweep.runner import Wishes, run_sweep
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
-    outcome = run_sweep(
-        loaded,
-        folder,
-        wishes=Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit),
-        jobs=jobs,
-        files={SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()},
-    )
+    with executor_named(executor, scheduler, jobs) as execute:
+        outcome = run_sweep(
+            loaded,
+            folder,
+            wishes=Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit),
+            execute=execute,
+            files={SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()},
+        )
     written = write_report(folder)
     failed = _failed(written.results)
     if as_json:

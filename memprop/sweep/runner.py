@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +12,7 @@ from typing import Final
 from memprop.checks import check_positive_integer
 from memprop.data import load_data
 from memprop.errors import OutputError
-from memprop.sweep.environment import usable_cores
-from memprop.sweep.executors import Execute
-from memprop.sweep.executors.process import ProcessExecutor
+from memprop.sweep.executors import Executor
 from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
 from memprop.sweep.outcome import Row
@@ -30,8 +28,6 @@ _FINE: Final = ("ok", "skipped")
 
 
 _Result = tuple[Trial, Row]
-_Results = Generator[_Result, None, None]
-_Stop = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -70,19 +66,13 @@ class Wishes:
     limit: int | None = None
 
 
-def default_jobs() -> int:
-    """Trials whose memory is measured at the same time, if nobody says otherwise."""
-    return min(2, usable_cores())
-
-
 def run_sweep(
     spec: SweepSpec,
     folder: str | os.PathLike[str],
     *,
     wishes: Wishes = Wishes(),
-    jobs: int | None = None,
+    execute: Executor,
     progress: bool = True,
-    execute: Execute | None = None,
     files: Mapping[str, str] | None = None,
 ) -> SweepOutcome:
     """Run what ``spec`` asks for and ``folder`` has no result of.
@@ -90,21 +80,19 @@ def run_sweep(
     Args:
         spec: what to run.
         folder: where the results are stored; it is made if need be.
+        execute: runs the trials.
         wishes: what else is to be done or left.
-        jobs: how many trials run at the same time; :func:`default_jobs` if not given.
         progress: show a bar on stderr if that is a terminal.
-        execute: runs one trial; called in that many threads. Processes of this machine by default.
         files: texts to write into the folder, by name, once it is known to be ours.
 
     Raises:
-        InvalidValueError: ``limit`` or ``jobs`` is not positive.
+        InvalidValueError: the limit is not positive.
         FolderInUseError: another sweep runs in the folder.
         OutputError: the folder cannot be written.
         DataError: the stored results are damaged.
         KeyboardInterrupt: the user stopped it; what was done is stored.
     """
     clock = time.perf_counter()
-    jobs = check_positive_integer("jobs", default_jobs() if jobs is None else jobs)
     if wishes.limit is not None:
         check_positive_integer("limit", wishes.limit)
     planned = trials(spec)
@@ -119,8 +107,8 @@ def run_sweep(
         skipped = {shortage.trial for shortage in left_out}
         chosen = [trial for trial in pending if trial not in skipped][: wishes.limit]
         try:
-            with _executor(execute, jobs) as run, _bar(progress, planned, chosen) as bar:
-                count = _run(chosen, store, bar, run, jobs)
+            with Bar(progress, len(planned) - len(chosen), len(planned)) as bar:
+                count = _run(chosen, store, bar, execute)
         except KeyboardInterrupt:
             say(f"interrupted: {_stored(store, planned)}; run the same sweep again to go on")
             raise
@@ -168,18 +156,7 @@ def _told_shortages(pending: Sequence[Trial], spec: SweepSpec, wishes: Wishes) -
 # Running
 
 
-def _executor(execute: Execute | None, jobs: int):
-    """What runs the trials; closed behind them only if it was made here."""
-    return ProcessExecutor(jobs) if execute is None else nullcontext(execute)
-
-
-def _bar(progress: bool, planned: Sequence[Trial], chosen: Sequence[Trial]) -> Bar:
-    return Bar(progress, len(planned) - len(chosen), len(planned))
-
-
-def _run(
-    pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execute, jobs: int
-) -> int:
+def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Executor) -> int:
     """Run and store ``pending``; how many failed.
 
     A result that cannot be stored (the disk is full) is held, and stored when there is room.
@@ -193,10 +170,10 @@ def _run(
         return execute(trial)
 
     failures, held = 0, []
-    stop = getattr(execute, "stop", lambda: None)
-    results = (
-        _one_by_one(pending, announced) if jobs == 1 else _threads(pending, announced, stop, jobs)
-    )
+    if execute.jobs == 1:
+        results = ((trial, announced(trial)) for trial in pending)
+    else:
+        results = _threads(pending, announced, execute)
     with closing(results):  # an interrupt between two results must stop the threads too
         for trial, row in results:
             held = _stored_but(store, [*held, (trial, row)])
@@ -221,31 +198,24 @@ def _stored_but(
     return []
 
 
-def _one_by_one(pending: Sequence[Trial], execute: Execute) -> _Results:
-    for trial in pending:
-        yield trial, execute(trial)
-
-
 def _threads(
-    pending: Sequence[Trial], execute: Execute, stop: Callable[[], object], jobs: int
-) -> _Results:
-    """Results as they come. A thread only waits for its trial's process."""
-    pool = ThreadPoolExecutor(jobs)
-    futures = {pool.submit(execute, trial): trial for trial in pending}
+    pending: Sequence[Trial], run: Callable[[Trial], Row], execute: Executor
+) -> Generator[_Result, None, None]:
+    """Results as they come. A thread only waits for its trial."""
+    pool = ThreadPoolExecutor(execute.jobs)
+    futures = {pool.submit(run, trial): trial for trial in pending}
     try:
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
-        _stop(pool, futures, stop)
+        _stop(pool, futures, execute)
 
 
-def _stop(
-    pool: ThreadPoolExecutor, futures: Collection[Future[Row]], stop: Callable[[], object]
-) -> None:
+def _stop(pool: ThreadPoolExecutor, futures: Collection[Future[Row]], execute: Executor) -> None:
     """Begin no other trial and kill those that run; after a complete sweep there are none."""
     pool.shutdown(wait=False, cancel_futures=True)
     while not all(future.done() for future in futures):
-        stop()  # again and again, for a thread may be just about to start its process
+        execute.stop()  # again and again, for a thread may be just about to start its process
         time.sleep(_PATIENCE_SECONDS)
 
 

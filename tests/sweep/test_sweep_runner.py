@@ -10,6 +10,7 @@ import pytest
 
 from memprop.errors import FolderInUseError, InvalidValueError, OutputError
 from memprop.sweep.executors import process
+from memprop.sweep.executors.names import executor_named
 from memprop.sweep.executors.process import ProcessExecutor
 from memprop.sweep.plan import trials
 from memprop.sweep.runner import Wishes, run_sweep
@@ -17,10 +18,24 @@ from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec
 from memprop.sweep.store import ResultStore, stored_rows
 
 
+class Calling:
+    """An executor that calls a function."""
+
+    def __init__(self, function, jobs=1):
+        self.function, self.jobs = function, jobs
+
+    def __call__(self, trial):
+        return self.function(trial)
+
+    def stop(self):
+        pass
+
+
 class Executor:
     """Counts what it runs; raises or fails where it is told to."""
 
-    def __init__(self, *, interrupt_at=None, fail=()):
+    def __init__(self, *, interrupt_at=None, fail=(), jobs=1):
+        self.jobs = jobs
         self.runs = Counter()
         self.interrupt_at = interrupt_at
         self.fail = fail
@@ -31,6 +46,9 @@ class Executor:
         self.runs[trial.key] += 1
         status = "error" if trial.depth in self.fail else "ok"
         return {**trial.axes(), "status": status, "message": ""}
+
+    def stop(self):
+        pass
 
 
 def test_every_trial_is_run_once_and_stored_in_order(tmp_path, spec, capsys):
@@ -84,8 +102,8 @@ def test_an_interrupted_sweep_goes_on_without_running_a_trial_twice(tmp_path, sp
         run_sweep(spec, tmp_path, execute=interrupted)
     message = "interrupted: 3 of 6 results are stored; run the same sweep again to go on\n"
     assert capsys.readouterr().err == message
-    resumed = Executor()
-    outcome = run_sweep(spec, tmp_path, jobs=jobs, execute=resumed)
+    resumed = Executor(jobs=jobs)
+    outcome = run_sweep(spec, tmp_path, execute=resumed)
     assert (outcome.ran, outcome.skipped) == (3, 3)
     runs = interrupted.runs + resumed.runs
     assert runs == Counter(trial.key for trial in trials(spec))
@@ -98,7 +116,7 @@ def test_an_executor_that_raises_stops_the_sweep_and_keeps_what_is_done(tmp_path
         return {"status": "ok"}
 
     with pytest.raises(RuntimeError, match="the cluster is gone"):
-        run_sweep(spec, tmp_path, jobs=1, execute=broken)
+        run_sweep(spec, tmp_path, execute=Calling(broken))
     assert len(stored_rows(tmp_path)) == 2
 
 
@@ -140,7 +158,7 @@ def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(tmp_path, spe
         assert "\n" not in str(e.value)
         return {"status": "ok"}
 
-    run_sweep(spec, tmp_path, jobs=1, execute=second, files={"spec.toml": "ours"})
+    run_sweep(spec, tmp_path, execute=Calling(second), files={"spec.toml": "ours"})
     assert (tmp_path / "spec.toml").read_text() == "ours"
     assert len(stored_rows(tmp_path)) == 6
     assert not (tmp_path / ".lock").exists()
@@ -189,7 +207,8 @@ def limited(limit, *batches):
 
 def test_what_is_predicted_to_run_out_of_memory_does(tmp_path, capsys):
     spec = limited("32 MiB", 4096, 16384)
-    outcome = run_sweep(spec, tmp_path)
+    with ProcessExecutor() as execute:
+        outcome = run_sweep(spec, tmp_path, execute=execute)
     told = capsys.readouterr().err.splitlines()[0]
     assert told.startswith("1 of 2 trials are predicted to run out of memory, they are run all the")
     assert "depth 4 batch 16384, is predicted to take 49.0 MiB" in told
@@ -202,7 +221,8 @@ def test_what_is_predicted_to_run_out_of_memory_does(tmp_path, capsys):
 
 def test_what_is_predicted_to_run_out_of_memory_can_be_left_out(tmp_path, capsys):
     spec = limited("32 MiB", 64, 16384)
-    outcome = run_sweep(spec, tmp_path, wishes=Wishes(skip_oom=True))
+    with ProcessExecutor() as execute:
+        outcome = run_sweep(spec, tmp_path, execute=execute, wishes=Wishes(skip_oom=True))
     assert (outcome.ran, outcome.failed) == (1, 0)
     assert "they are skipped" in capsys.readouterr().err
     _, left_out = stored_rows(tmp_path)
@@ -221,7 +241,7 @@ def test_jobs_run_at_the_same_time_and_the_rows_keep_their_order(tmp_path, spec)
         time.sleep(0.01 * (5 - trial.depth))
         return {"status": "ok"}
 
-    assert run_sweep(spec, tmp_path, jobs=3, execute=execute).ran == 6
+    assert run_sweep(spec, tmp_path, execute=Calling(execute, 3)).ran == 6
     points = [(row["depth"], row["batch"]) for row in stored_rows(tmp_path)]
     assert points == [(1, 8), (1, 16), (2, 8), (2, 16), (4, 8), (4, 16)]
 
@@ -233,7 +253,7 @@ def test_results_are_stored_the_moment_they_exist(tmp_path, spec):
         seen.append(len(stored_rows(tmp_path)))
         return {"status": "ok"}
 
-    run_sweep(spec, tmp_path, jobs=1, execute=execute)
+    run_sweep(spec, tmp_path, execute=Calling(execute))
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
@@ -253,9 +273,24 @@ def test_a_bar_is_shown_on_a_terminal_only_if_it_is_wanted(
 
 
 def test_a_limit_and_jobs_must_be_positive(tmp_path, spec):
-    for name, given in (("jobs", {"jobs": 0}), ("limit", {"wishes": Wishes(limit=0)})):
-        with pytest.raises(InvalidValueError, match=f"{name} must be a positive integer, got 0"):
-            run_sweep(spec, tmp_path, **given)
+    with pytest.raises(InvalidValueError, match="limit must be a positive integer, got 0"):
+        run_sweep(spec, tmp_path, execute=Executor(), wishes=Wishes(limit=0))
+    with pytest.raises(InvalidValueError, match="jobs must be a positive integer, got 0"):
+        executor_named("process", jobs=0)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"name": "slurm"}, "unknown executor 'slurm'"),
+        ({"name": "proces"}, "did you mean 'process'"),
+        ({"scheduler": "tcp://127.0.0.1:1"}, "a scheduler is for --executor dask"),
+        ({"name": "dask", "jobs": 3}, "jobs is for --executor process"),
+    ],
+)
+def test_an_executor_that_cannot_be_is_refused(how, message):
+    with pytest.raises(InvalidValueError, match=message):
+        executor_named(**how)
 
 
 @pytest.fixture
@@ -280,7 +315,7 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path, spec, monkeypatch, jobs
     stopper = threading.Thread(target=_interrupt_when_running, args=(pids, jobs))
     stopper.start()
     with pytest.raises(KeyboardInterrupt), ProcessExecutor(jobs) as execute:
-        run_sweep(spec, tmp_path / "out", jobs=jobs, execute=execute)
+        run_sweep(spec, tmp_path / "out", execute=execute)
     stopper.join()
     assert len(list(pids.iterdir())) == jobs
     for path in pids.iterdir():
