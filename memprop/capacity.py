@@ -7,7 +7,7 @@ batch sizes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, SupportsIndex
+from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +49,8 @@ def peak_bytes(
     if mode == "train" and depends_on_batch(schedule):
         return _one_by_one(how, given)
     if np.ndim(given) == 0:
-        return _peak(_lines(how), check_positive_integer("batch", given))
-    return _peaks(_lines(how), np.asarray(given))
+        return _peak(lines_of(how), check_positive_integer("batch", given))
+    return _peaks(lines_of(how), np.asarray(given))
 
 
 def max_batch(
@@ -75,10 +75,10 @@ def max_batch(
     room = parse_bytes(budget)
     if mode == "train" and depends_on_batch(schedule):
         return _largest((model, schedule, mode, optimizer, update), room)
-    lines = _lines((model, schedule, mode, optimizer, update))
-    if any(constant > room for constant, slope in lines.each if slope == 0):
+    lines = lines_of((model, schedule, mode, optimizer, update))
+    if any(constant > room for constant, slope, _ in lines.each if slope == 0):
         return 0
-    rows = min((room - constant) // slope for constant, slope in lines.each if slope > 0)
+    rows = min((room - constant) // slope for constant, slope, _ in lines.each if slope > 0)
     return max(0, rows) * lines.slices
 
 
@@ -112,20 +112,28 @@ def _largest(how: How, room: int) -> int:
     return low * slices
 
 
+class Line(NamedTuple):
+    """Live bytes at one event of a step: ``constant + slope * samples of a slice``."""
+
+    constant: int
+    slope: int
+    event: int
+
+
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class Lines:
     """The peak of a step as the highest of straight lines over the samples of a slice.
 
     Attributes:
-        each: ``(constant, slope)`` pairs.
+        each: those that can be highest.
         slices: into how many slices the step takes its batch.
     """
 
-    each: list[tuple[int, int]]
+    each: list[Line]
     slices: int
 
 
-def _lines(how: How) -> _Lines:
+def lines_of(how: How) -> Lines:
     """Live bytes as lines over the batch size, those that can be highest.
 
     The events are the same for every batch size, and two points make a line.
@@ -142,23 +150,23 @@ def _lines(how: How) -> _Lines:
     constants = one - slopes
     # Of two lines the one with both the smaller slope and the smaller constant is never higher.
     steepest_first = np.lexsort((-constants, -slopes)).tolist()
-    kept: list[tuple[int, int]] = []
+    kept: list[Line] = []
     for place in steepest_first:
-        if not kept or constants[place] > kept[-1][0]:
-            kept.append((int(constants[place]), int(slopes[place])))
-    return _Lines(kept, slices)
+        if not kept or constants[place] > kept[-1].constant:
+            kept.append(Line(int(constants[place]), int(slopes[place]), place))
+    return Lines(kept, slices)
 
 
-def _peak(lines: _Lines, size: int) -> int:
+def _peak(lines: Lines, size: int) -> int:
     """The highest of ``lines`` at one batch size."""
     check_slices(size, lines.slices)
-    peak = max(constant + slope * (size // lines.slices) for constant, slope in lines.each)
+    peak = max(constant + slope * (size // lines.slices) for constant, slope, _ in lines.each)
     if peak >= 2**63:
         raise InvalidValueError(f"a step of batch {size} would take more than 2^63 bytes")
     return peak
 
 
-def _peaks(lines: _Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
+def _peaks(lines: Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     """The highest of ``lines`` at each batch size."""
     if sizes.dtype.kind not in "iu":
         raise InvalidTypeError(f"batch must hold integers, got the dtype {sizes.dtype}")
@@ -170,6 +178,6 @@ def _peaks(lines: _Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it cannot be told
     rows = sizes.astype(np.int64) // lines.slices
     peaks = np.zeros(sizes.shape, dtype=np.int64)
-    for constant, slope in lines.each:
+    for constant, slope, _ in lines.each:
         np.maximum(peaks, constant + slope * rows, out=peaks)
     return peaks

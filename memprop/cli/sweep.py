@@ -54,24 +54,25 @@ def sweep(
     from memprop.report.write import ENVIRONMENT, SPEC, write_report
     from memprop.sweep.environment import environment_json
     from memprop.sweep.executors.names import executor_named
+    from memprop.sweep.predicted import predict_sweep
     from memprop.sweep.runner import Wishes, run_sweep
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
-    with executor_named(executor, scheduler, jobs) as execute:
-        outcome = run_sweep(
-            loaded,
-            folder,
-            wishes=Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit),
-            execute=execute,
-            files={SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()},
-        )
+    files = {SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()}
+    if loaded.simulated:
+        ran, skipped = predict_sweep(loaded, folder, fresh=fresh, files=files), 0
+    else:
+        wishes = Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit)
+        with executor_named(executor, scheduler, jobs) as execute:
+            outcome = run_sweep(loaded, folder, execute=execute, wishes=wishes, files=files)
+        ran, skipped = outcome.ran, outcome.skipped
     written = write_report(folder)
     failed = _failed(written.results)
     if as_json:
-        document = {"folder": str(folder), "ran": outcome.ran, "skipped": outcome.skipped}
+        document = {"folder": str(folder), "ran": ran, "skipped": skipped}
         print_json({**document, "failed": failed, "findings": list(written.findings)})
     else:
         print_report(written, folder)
@@ -81,4 +82,4 @@ def sweep(
 
 def _failed(results: Any) -> int:
     """Trials that were to run to the end and did not."""
-    return int((~results["status"].isin(["ok", "skipped"])).sum())
+    return int((~results["status"].isin(["ok", "skipped", "simulated"])).sum())

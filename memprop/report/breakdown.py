@@ -1,6 +1,7 @@
 """What the peak is made of, along whatever a sweep varies beside depth and batch size."""
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
 from memprop.units import format_bytes
 
-_MOST_BARS = 16
+_MOST_BARS: Final = 16
+_MOST_BATCHES: Final = 3
 
-_SAMPLES = ("input", "activation", "activation_gradient")
+_SAMPLES: Final = ("input", "activation", "activation_gradient")
 """What grows with the batch size; parameters, their gradients and the state do not."""
 
 
@@ -26,14 +28,22 @@ def varied(results: pd.DataFrame) -> list[str]:
     return [axis for axis in AXES if train[axis].nunique() > 1]
 
 
+def _deepest(results: pd.DataFrame) -> pd.DataFrame:
+    """The training trials of the largest depth; of many batch sizes the smallest and largest."""
+    ok = measured(results)
+    train = ok[(ok["mode"] == "train") & (ok["depth"] == ok["depth"].max())]
+    if train["batch"].nunique() > _MOST_BATCHES:
+        train = train[train["batch"].isin([train["batch"].min(), train["batch"].max()])]
+    return train
+
+
 def bars(results: pd.DataFrame) -> pd.DataFrame:
     """A row for each point along the varied axes, at the largest depth, for each batch size.
 
     Columns: ``panel`` (schedule and batch size), ``label``, and the bytes of each category. Empty
     where nothing varies, or too much.
     """
-    ok, axes = measured(results), varied(results)
-    train = ok[(ok["mode"] == "train") & (ok["depth"] == ok["depth"].max())]
+    train, axes = _deepest(results), varied(results)
     if not axes or len(axes) > 2 or train.drop_duplicates(axes).shape[0] > _MOST_BARS:
         return pd.DataFrame(columns=["panel", "label", *CATEGORIES])
     made = pd.DataFrame(
@@ -87,9 +97,7 @@ def breakdown(table: pd.DataFrame) -> Figure:
 
 def told(results: pd.DataFrame) -> Iterator[str]:
     """What the breakdown comes to, in sentences with numbers."""
-    ok = measured(results)
-    train = ok[(ok["mode"] == "train") & (ok["depth"] == ok["depth"].max())]
-    axes = varied(results)
+    train, axes = _deepest(results), varied(results)
     if axes == ["width"]:
         yield from _overtaken(train)
     if axes and set(axes) <= {"optimizer", "update"}:

@@ -17,6 +17,7 @@ from memprop.report import breakdown, plots, tradeoff, tradeoff_plots, witnesses
 from memprop.report.findings import agreement_findings, findings
 from memprop.report.frames import (
     agreements,
+    as_if_measured,
     differences,
     measured,
     series,
@@ -63,6 +64,8 @@ class Report:
 
 def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
     """The report of the sweep that ``spec`` asked for and that gave ``results``."""
+    if spec.simulated:
+        return _of_predictions(spec, results, environment)
     return Report(
         title=spec.title,
         about=_about(spec, results),
@@ -79,18 +82,55 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
     )
 
 
-def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
+def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
+    """The report of a sweep that ran nothing: of many points a few are shown."""
+    every = as_if_measured(results)
+    shown = every if _few(every) else every.head(0)  # what is shown series by series
+    wrong = int((results["status"] == "error").sum())
+    told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
+    pictures = _peak_pictures(every) if len(every) else ()
+    return Report(
+        title=spec.title,
+        about=f"{len(results):,} points over {_axes(spec)}; data: {spec.data.source}. All peaks "
+        "are predicted and nothing was run; of long axes some values are shown here.",
+        findings=(
+            *findings(shown if _few(shown) else shown.head(0)),
+            *breakdown.told(shown),
+            *told,
+        ),
+        tables=tuple(_series_tables(shown if _few(shown) else shown.head(0))),
+        pictures=tuple(pictures),
+        environment=environment,
+        results=results,
+    )
+
+
+def _axes(spec: SweepSpec) -> str:
+    """What varies, and what does not."""
     axes = {
         name: tuple(dict.fromkeys(v for grid in spec.grid for v in getattr(grid, name)))
         for name in AXES
         if any(name in grid.model_fields_set for grid in spec.grid)
     }
-    varied = ", ".join(f"{k} ({', '.join(map(str, v))})" for k, v in axes.items() if len(v) > 1)
+    varied = ", ".join(f"{k} ({_listed(v)})" for k, v in axes.items() if len(v) > 1)
     fixed = ", ".join(f"{k} {v[0]}" for k, v in axes.items() if len(v) == 1)
+    return f"{varied or 'a single point'}; {fixed}"
+
+
+_MOST_LISTED: Final = 12
+
+
+def _listed(values: Sequence[object]) -> str:
+    if len(values) <= _MOST_LISTED:
+        return ", ".join(map(str, values))
+    return f"{values[0]} to {values[-1]}, {len(values):,} values"
+
+
+def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
     planned = len(trials(spec))
     part = "" if len(results) == planned else f" of {planned}"
     return (
-        f"{len(results)}{part} trials over {varied or 'a single point'}; {fixed}; data: "
+        f"{len(results)}{part} trials over {_axes(spec)}; data: "
         f"{spec.data.source}. Each trial ran real steps in a process of its own."
     )
 
@@ -212,6 +252,17 @@ def _agreement_cells(results: pd.DataFrame) -> pd.DataFrame:
 def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     if measured(results).empty:
         return
+    yield from _peak_pictures(results)
+    yield from _tradeoff(spec, results)
+    if differences(results).shape[1] > 1:
+        caption = "How far each witness is from the ledger; the lines are what is promised."
+        figure = plots.styled(lambda: witnesses.agreement(results))
+        yield Picture("witnesses", caption, figure)
+    yield from _steps(spec, results)
+
+
+def _peak_pictures(results: pd.DataFrame) -> Iterator[Picture]:
+    """How large the peaks are, and what they are made of."""
     bars = breakdown.bars(results)
     if len(bars):
         along = " and ".join(breakdown.varied(results))
@@ -225,12 +276,6 @@ def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     if _few(results) and not training_against_inference(results).empty:
         caption = "How many times the memory of inference a training step needs."
         yield Picture("ratio", caption, plots.styled(lambda: plots.ratio_map(results)))
-    yield from _tradeoff(spec, results)
-    if differences(results).shape[1] > 1:
-        caption = "How far each witness is from the ledger; the lines are what is promised."
-        figure = plots.styled(lambda: witnesses.agreement(results))
-        yield Picture("witnesses", caption, figure)
-    yield from _steps(spec, results)
 
 
 def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:

@@ -25,6 +25,23 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["status"] == "ok"].reset_index(drop=True)
 
 
+_MOST_VALUES: Final = 12
+
+
+def as_if_measured(results: pd.DataFrame) -> pd.DataFrame:
+    """Predictions in the place of measurements, for figures and tables of a simulated sweep.
+
+    Of a long axis of depths or batch sizes some values are taken, its ends among them.
+    """
+    shown = results[results["status"] == "simulated"]
+    for axis in ("depth", "batch"):
+        values = np.sort(shown[axis].unique())
+        if len(values) > _MOST_VALUES:
+            places = np.unique(np.geomspace(1, len(values), _MOST_VALUES).round().astype(int)) - 1
+            shown = shown[shown[axis].isin(values[places])]
+    return shown.assign(ledger_peak=shown["predicted_peak"], status="ok", mode="train")
+
+
 def series(results: pd.DataFrame, mode: str = "train") -> list[tuple[str, pd.DataFrame]]:
     """The trials of a mode by schedule, and by whatever else varies; each series with a name.
 

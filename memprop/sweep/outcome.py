@@ -9,9 +9,9 @@ from memprop.sweep.forks import Ended
 Row = dict[str, Any]
 """Column -> value, of types that JSON has."""
 
-STATUSES: Final = ("ok", "oom", "timeout", "killed", "error", "skipped")
+STATUSES: Final = ("ok", "oom", "timeout", "killed", "error", "skipped", "simulated")
 """What can become of a trial: measured, out of memory, too slow, killed by a signal, anything else
-that went wrong; not run because it was predicted to run out of memory."""
+that went wrong; not run because it was predicted to run out of memory; only predicted."""
 
 _OUT_OF_MEMORY: Final = ("MemoryError", "Memory allocation still failed")
 """How Python, NumPy and OpenBLAS end their last words when there is no memory left."""

@@ -104,7 +104,7 @@ def frame(rows: Iterable[dict[str, Any]]) -> "DataFrame":
     import pandas as pd
 
     # As objects at first: a column of integers with a gap would become floats, exact to 2^53 only.
-    return _tidy(pd.DataFrame(list(rows), dtype=object))
+    return tidy(pd.DataFrame(list(rows), dtype=object))
 
 
 def write_results(frame: "DataFrame", folder: str | os.PathLike[str]) -> None:
@@ -135,12 +135,13 @@ def _read_parquet(path: Path) -> "DataFrame":
     import pandas as pd
 
     try:
-        return _tidy(pd.read_parquet(path))
+        return tidy(pd.read_parquet(path))
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise DataError(f"{path} cannot be read: {error}") from None
 
 
-def _tidy(table: "DataFrame") -> "DataFrame":
+def tidy(table: "DataFrame") -> "DataFrame":
+    """``table`` with all of :data:`COLUMNS`, in order and typed; what it lacks is missing."""
     table = table.assign(**{n: v for n, v in _LATER_AXES.items() if n not in table.columns})
     added = [column for column in table.columns if column not in _KINDS]
     return table.reindex(columns=[*COLUMNS, *added]).astype(_KINDS).infer_objects()

@@ -36,8 +36,13 @@ from memprop.units import parse_bytes, parse_seconds
 OPTIMIZER_NAMES: Final = ("none", *OPTIMIZERS)
 WITNESSES: Final = tuple(MODULES)
 
+SIMULATE: Final = "simulate"
+MODES_OF_TRIALS: Final = (*MODES, SIMULATE)
+"""A trial of mode "simulate" is predicted as one of mode "train" would be, and not run."""
+
 _LARGEST_COUNT: Final = 2**31 - 1
 _LARGEST_INTEGER: Final = 2**63 - 1  # what a column of results holds
+_LONGEST_AXIS: Final = 10**6
 _LONGEST_SECONDS: Final = 500 * 3600  # waiting for a process takes at most 2^31 milliseconds
 
 T = TypeVar("T")
@@ -47,13 +52,29 @@ T = TypeVar("T")
 
 
 def _as_axis(value: object) -> tuple[object, ...]:
+    if isinstance(value, dict):
+        return _range(value)
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _range(table: dict[str, object]) -> tuple[int, ...]:
+    """``{ from = 1, to = 4096, step = 1 }`` as the integers it stands for, both ends included."""
+    first, last, step = (table.get(name, 1) for name in ("from", "to", "step"))
+    given = all(type(number) is int for number in (first, last, step))
+    if not given or not table.keys() <= {"from", "to", "step"} or "to" not in table:
+        raise ValueError(f"expected {{ from = 1, to = 4096, step = 1 }}, got {table}")
+    assert isinstance(first, int) and isinstance(last, int) and isinstance(step, int)  # noqa: S101, PT018
+    if step < 1 or last < first or (last - first) // step >= _LONGEST_AXIS:
+        raise ValueError(
+            f"expected 1 to {_LONGEST_AXIS} integers with a positive step, got {table}"
+        )
+    return tuple(range(first, last + 1, step))
+
+
 def _without_repeats(values: tuple[T, ...]) -> tuple[T, ...]:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{value!r} is listed more than once: list every value once")
+    if len(set(values)) < len(values):
+        value = next(value for value in values if values.count(value) > 1)
+        raise ValueError(f"{value!r} is listed more than once: list every value once")
     return values
 
 
@@ -103,7 +124,7 @@ Values = Annotated[tuple[T, ...], BeforeValidator(_as_axis), AfterValidator(_wit
 Axis = Annotated[Values[T], AfterValidator(_not_empty)]
 Count = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Mode = Annotated[str, AfterValidator(_known("mode", MODES))]
+Mode = Annotated[str, AfterValidator(_known("mode", MODES_OF_TRIALS))]
 ScheduleName = Annotated[str, AfterValidator(_schedule)]
 Activation = Annotated[str, AfterValidator(_known("activation", ACTIVATIONS))]
 OptimizerName = Annotated[str, AfterValidator(_known("optimizer", OPTIMIZER_NAMES))]
@@ -144,7 +165,7 @@ class GridSpec(_Table):
     depth: Axis[Count] = Field(description=_COUNT)
     batch: Axis[Count] = Field(description=_COUNT)
     width: Axis[Count] = Field(description=_COUNT)
-    mode: Axis[Mode] = Field(default=("train",), description=_one_of(MODES))
+    mode: Axis[Mode] = Field(default=("train",), description=_one_of(MODES_OF_TRIALS))
     schedule: Axis[ScheduleName] = Field(default=("lean",), description=_one_of(WRITTEN))
     activation: Axis[Activation] = Field(default=("relu",), description=_one_of(ACTIVATIONS))
     optimizer: Axis[OptimizerName] = Field(default=("none",), description=_one_of(OPTIMIZER_NAMES))
@@ -218,6 +239,22 @@ class SweepSpec(_Table):
     seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] = Field(
         default=0, description="an integer of at least 0"
     )
+
+    @field_validator("grid")
+    @classmethod
+    def _simulated_stand_alone(cls, grids: tuple[GridSpec, ...]) -> tuple[GridSpec, ...]:
+        modes = {mode for grid in grids for mode in grid.mode}
+        if SIMULATE in modes and len(modes) > 1:
+            raise ValueError(
+                "mode 'simulate' runs nothing, so it cannot be mixed with modes that do: "
+                "write a specification of its own"
+            )
+        return grids
+
+    @property
+    def simulated(self) -> bool:
+        """Whether all is predicted and nothing run."""
+        return self.grid[0].mode == (SIMULATE,)
 
 
 TABLES: Final[dict[str, type[BaseModel]]] = {

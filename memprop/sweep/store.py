@@ -146,6 +146,12 @@ def _opened(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def remove_store(folder: Path) -> None:
+    """Remove the store in ``folder``, if there is one."""
+    with _explained(folder / FILE):
+        _remove(folder / FILE)
+
+
 def _remove(path: Path) -> None:
     for suffix in ("", "-wal", "-shm"):  # a log that outlived its file would spoil the new one
         path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,194 @@
+"""Sweeps of mode "simulate": every point predicted, none run.
+
+All that a step needs is affine in the batch size from event to event, so two simulations tell a
+network's figures for all batch sizes at once, and a million points take seconds.
+"""
+
+import itertools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from memprop.capacity import Lines, lines_of
+from memprop.data import Dataset, load_data
+from memprop.engine.prepare import depends_on_batch, slices_of
+from memprop.engine.step import simulate
+from memprop.errors import MempropError, OutputError
+from memprop.models.mlp import MLP
+from memprop.sweep.files import make_folder, write_file
+from memprop.sweep.lock import locked
+from memprop.sweep.model import how, model_of
+from memprop.sweep.plan import AXES, Trial
+from memprop.sweep.results import tidy, write_results
+from memprop.sweep.spec import GridSpec, SweepSpec
+from memprop.sweep.store import FILE, remove_store
+from memprop.terms import CATEGORIES
+from memprop.traces.trace import Trace
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_OTHERS: Final = tuple(axis for axis in AXES if axis != "batch")
+
+
+def predict_sweep(
+    spec: SweepSpec,
+    folder: str | os.PathLike[str],
+    *,
+    fresh: bool = False,
+    files: Mapping[str, str] | None = None,
+) -> int:
+    """Write the predictions of ``spec`` into ``folder``, as the results of a sweep.
+
+    Args:
+        spec: what to predict.
+        folder: is made if need be.
+        fresh: replace measured results that are there.
+        files: texts to write into the folder, by name.
+
+    Returns:
+        How many points were predicted.
+
+    Raises:
+        FolderInUseError: a sweep runs in the folder.
+        OutputError: the folder cannot be written, or holds measured results.
+    """
+    folder = Path(folder)
+    make_folder(folder)
+    with locked(folder):
+        if (folder / FILE).exists() and not fresh:
+            raise OutputError(
+                f"{folder} holds measured results: choose another folder with --out, or --fresh"
+            )
+        table = predictions(spec)
+        remove_store(folder)
+        for name, text in (files or {}).items():
+            write_file(folder / name, text)
+        write_results(table, folder)
+    return len(table)
+
+
+def predictions(spec: SweepSpec) -> "DataFrame":
+    """A row for each point of the grids of ``spec``, with the columns of results.
+
+    ``status`` is "simulated", or "error" where the point makes no sense; what only a real step can
+    tell is missing.
+    """
+    import pandas as pd
+
+    data = load_data(spec.data.source)
+    parts = [part for grid in spec.grid for part in _of_grid(grid, spec.seed, data)]
+    table = pd.concat(parts, ignore_index=True)
+    if len(spec.grid) > 1:
+        table = table.drop_duplicates(list(AXES), ignore_index=True)
+    return tidy(table)
+
+
+def _of_grid(grid: GridSpec, seed: int, data: Dataset) -> "Iterator[DataFrame]":
+    """The points of one grid, a table for each network and schedule."""
+    import pandas as pd
+
+    batches = np.array(grid.batch, dtype=np.int64)
+    for point in itertools.product(*(getattr(grid, axis) for axis in _OTHERS)):
+        fixed = dict(zip(_OTHERS, point, strict=True))
+        rows = _rows(_trial(fixed, seed, data), batches, data)
+        made = pd.DataFrame({"batch": batches, **rows})
+        yield made.assign(**fixed, seed=seed)
+
+
+def _trial(fixed: dict[str, Any], seed: int, data: Dataset) -> Trial:
+    """A training trial with these axes; of its measurement nothing is asked."""
+    return Trial(
+        **{**fixed, "mode": "train"},
+        batch=1,
+        seed=seed,
+        witnesses=(),
+        steps=1,
+        repeats=1,
+        timeout_seconds=1.0,
+        memory_limit_bytes=None,
+        data_source=data.name,
+    )
+
+
+def _rows(trial: Trial, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
+    """The columns of a trial at each batch size."""
+    try:
+        model = model_of(trial, data.features, data.classes)
+        if depends_on_batch(trial.schedule):
+            return _one_by_one(model, trial, batches)
+        return _all_at_once(model, trial, batches)
+    except MempropError as error:
+        return {"status": "error", "message": str(error)}
+
+
+def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
+    slices = slices_of(trial.schedule)
+    options = how(trial)
+    lines = lines_of((model, *(options[n] for n in ("schedule", "mode", "optimizer", "update"))))
+    one, two = (simulate(model, slices * rows, **options) for rows in (1, 2))
+    found = _described(lines, one, two, batches // slices)
+    even = batches % slices == 0
+    if even.all():
+        return {**found, "status": "simulated", "message": ""}
+    told = f"a batch that is no multiple of {slices} cannot be taken in {slices} equal slices"
+    nothing = np.array(None, dtype=object)
+    masked = {name: np.where(even, values, nothing) for name, values in found.items()}
+    status, message = np.where(even, "simulated", "error"), np.where(even, "", told)
+    return {**masked, "status": status, "message": message}
+
+
+def _described(lines: Lines, one: Trace, two: Trace, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What a trace says of a step, for each number of samples in a slice."""
+    # The first of the events at which live bytes are largest is the peak, as in a trace.
+    each = sorted(lines.each, key=lambda line: line.event)
+    values = np.array([[line.constant] for line in each])
+    values = values + np.array([[line.slope] for line in each]) * rows
+    highest = values.argmax(axis=0)
+    events = np.array([line.event for line in each])
+    constant, slope = _affine(one.live.by_category[events], two.live.by_category[events])
+    by_category = constant[highest] + slope[highest] * rows[:, None]
+    operators = np.array([_operator_at(one, event) for event in events])
+    affine = {
+        "saved_bytes": (one.saved_bytes, two.saved_bytes),
+        **{name: (one.about[name], two.about[name]) for name in ("flops", "recomputed_flops")},
+    }
+    pairs = {name: _affine(*both) for name, both in affine.items()}
+    return {
+        "predicted_peak": values.max(axis=0),
+        **{f"peak_{name}": by_category[:, i] for i, name in enumerate(CATEGORIES)},
+        "peak_operator": operators[highest],
+        **{name: base + per_row * rows for name, (base, per_row) in pairs.items()},
+        "saved_count": np.full(len(rows), len(one.saved)),
+        "persistent_bytes": np.full(len(rows), one.persistent_bytes),
+    }
+
+
+def _affine(at_one: Any, at_two: Any) -> tuple[Any, Any]:
+    """Constant and slope of the line through its values at 1 and 2."""
+    slope = at_two - at_one
+    return at_one - slope, slope
+
+
+def _operator_at(trace: Trace, event: int) -> str:
+    operator = int(trace.events.operator[event])
+    return trace.operators[operator].name if operator >= 0 else "setup"
+
+
+def _one_by_one(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
+    """Where each batch size has a schedule of its own."""
+    from memprop.sweep.trial import described
+
+    found = []
+    for batch in batches.tolist():
+        try:
+            trace = simulate(model, batch, **how(trial))
+            row = {"predicted_peak": trace.peak, **described(trace), "status": "simulated"}
+        except MempropError as error:
+            row = {"status": "error", "message": str(error)}
+        found.append(row)
+    names = dict.fromkeys(name for row in found for name in row)
+    return {name: [row.get(name) for row in found] for name in names}
