@@ -255,7 +255,10 @@ def _pictures(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     yield from _peak_pictures(results)
     yield from _tradeoff(spec, results)
     if differences(results).shape[1] > 1:
-        caption = "How far each witness is from the ledger; the lines are what is promised."
+        caption = (
+            "How far each witness is from the ledger; the lines are what is promised. Differences "
+            "below 256 B are drawn there."
+        )
         figure = plots.styled(lambda: witnesses.agreement(results))
         yield Picture("witnesses", caption, figure)
     yield from _steps(spec, results)

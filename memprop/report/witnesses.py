@@ -12,6 +12,9 @@ from memprop.report.frames import AXES, BOUNDS, beyond, differences, growth_of, 
 from memprop.report.plots import COLORS, MARKERS
 from memprop.units import format_bytes
 
+_LEAST_SHOWN: Final = 256
+"""Bytes; smaller differences, none at all among them, are drawn there."""
+
 _MARK: Final = " (!)"
 
 
@@ -49,7 +52,7 @@ def agreement(results: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
     names = [name for name in found.columns if name != "prediction"]
     for place, name in enumerate(names):
-        off = found[name].astype("Float64").abs().astype("float64").clip(lower=1)
+        off = found[name].astype("Float64").abs().astype("float64").clip(lower=_LEAST_SHOWN)
         style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
         axes.plot(growth, off, ls="", ms=4, alpha=0.75, label=str(name), **style)
     span = np.geomspace(growth.min(), growth.max(), 64)
