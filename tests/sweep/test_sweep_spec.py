@@ -152,7 +152,7 @@ def test_a_spec_cannot_be_changed(load):
         ('"float32"', '"float16"', ", line 12: grid.dtype: unknown dtype 'float16': "
          "did you mean 'float64'? Known: float32, float64"),
         ('mode = ["train", "inference"]', 'mode = "test"',
-         ", line 8: grid.mode: unknown mode 'test'. Known: train, inference"),
+         ", line 8: grid.mode: unknown mode 'test'. Known: train, inference, simulate"),
         ('["textbook", "lean"]', '["lean", "inference"]',
          ", line 9: grid.schedule: 'inference' cannot train: "
          "leave it out, mode 'inference' takes it by itself"),
