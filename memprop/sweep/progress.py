@@ -49,12 +49,17 @@ class Bar:
 
     def begun(self, trial: Trial) -> None:
         """Say which trial runs now."""
-        numbers = f"depth {trial.depth} batch {trial.batch} width {trial.width}"
-        self._progress.update(_TASK, description=f"{trial.mode} {trial.schedule} {numbers}")
+        self._progress.update(_TASK, description=title(trial))
 
     def done(self, failed: int) -> None:
         """One more is done, and so many have failed."""
         self._progress.update(_TASK, advance=1, failed=failed)
+
+
+def title(trial: Trial) -> str:
+    """What a trial is, in a few words."""
+    numbers = f"depth {trial.depth} batch {trial.batch} width {trial.width}"
+    return f"{trial.mode} {trial.schedule} {numbers}"
 
 
 def say(line: str) -> None:

@@ -17,13 +17,14 @@ from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
 from memprop.sweep.outcome import Row
 from memprop.sweep.plan import Trial, trials
-from memprop.sweep.progress import Bar, say
+from memprop.sweep.progress import Bar, say, title
 from memprop.sweep.room import Shortage, shortages
 from memprop.sweep.spec import SweepSpec
 from memprop.sweep.store import ResultStore
 from memprop.units import format_seconds
 
 _PATIENCE_SECONDS: Final = 0.05
+_MOST_TOLD: Final = 8
 _FINE: Final = ("ok", "skipped")
 
 
@@ -144,12 +145,12 @@ def _told_shortages(pending: Sequence[Trial], spec: SweepSpec, wishes: Wishes) -
     found = shortages(pending, load_data(spec.data.source)) if pending else []
     if not found:
         return []
-    most = max(found, key=lambda shortage: shortage.needs)
     fate = "they are skipped" if wishes.skip_oom else "they are run all the same (--skip-oom)"
-    say(
-        f"{len(found)} of {len(pending)} trials are predicted to run out of memory, {fate}; "
-        f"the largest, depth {most.trial.depth} batch {most.trial.batch}, is {most}"
-    )
+    say(f"{len(found)} of {len(pending)} trials are predicted to run out of memory, {fate}:")
+    for shortage in found[:_MOST_TOLD]:
+        say(f"  {title(shortage.trial)}: {shortage}")
+    if len(found) > _MOST_TOLD:
+        say(f"  and {len(found) - _MOST_TOLD} more")
     return found if wishes.skip_oom else []
 
 

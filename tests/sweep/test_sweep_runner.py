@@ -209,9 +209,12 @@ def test_what_is_predicted_to_run_out_of_memory_does(tmp_path, capsys):
     spec = limited("32 MiB", 4096, 16384)
     with ProcessExecutor() as execute:
         outcome = run_sweep(spec, tmp_path, execute=execute)
-    told = capsys.readouterr().err.splitlines()[0]
+    told, which, *_ = capsys.readouterr().err.splitlines()
     assert told.startswith("1 of 2 trials are predicted to run out of memory, they are run all the")
-    assert "depth 4 batch 16384, is predicted to take 49.0 MiB" in told
+    assert which == (
+        "  train lean depth 4 batch 16384 width 128: predicted to take 49.0 MiB, "
+        "more than the memory limit of 32.0 MiB"
+    )
     assert (outcome.ran, outcome.failed) == (2, 1)
     fits, fails = stored_rows(tmp_path)
     assert (fits["status"], fails["status"]) == ("ok", "oom")
@@ -339,3 +342,19 @@ def _interrupt_when_running(pids, jobs):
     while len(list(pids.iterdir())) < jobs and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_same_sweep_twice_gives_the_same_memory_to_the_byte(tmp_path):
+    grid = GridSpec(depth=(1, 3), batch=(32, 128), width=(64,), schedule=("textbook", "sqrt"))
+    measure = MeasureSpec(witnesses=("tracemalloc",), steps=1, repeats=1)
+    spec = SweepSpec(name="twice", title="Twice", grid=grid, measure=measure)
+    for name in ("first", "second"):
+        with ProcessExecutor(2) as execute:
+            run_sweep(spec, tmp_path / name, execute=execute)
+    timed = {"step_seconds", "started", "seconds"}
+    first, second = (
+        [{n: v for n, v in row.items() if n not in timed} for row in stored_rows(tmp_path / name)]
+        for name in ("first", "second")
+    )
+    assert len(first) == 8
+    assert first == second
