@@ -70,9 +70,9 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
         title=spec.title,
         about=_about(spec, results),
         findings=(
-            *findings(results if _few(results) else results.head(0)),
+            *findings(_shown_in_series(results)),
             *breakdown.told(results),
-            *tradeoff.told(tradeoff.tradeoffs(results)),
+            *tradeoff.told(tradeoff.tradeoffs(_shown_in_series(results))),
             *agreement_findings(results),
         ),
         tables=tuple(_tables(results)),
@@ -85,7 +85,7 @@ def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, 
 def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
     """The report of a sweep that ran nothing: of many points a few are shown."""
     every = as_if_measured(results)
-    shown = every if _few(every) else every.head(0)  # what is shown series by series
+    shown = _shown_in_series(every)
     wrong = int((results["status"] == "error").sum())
     told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
     pictures = _peak_pictures(every) if len(every) else ()
@@ -108,13 +108,19 @@ def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[st
 def _axes(spec: SweepSpec) -> str:
     """What varies, and what does not."""
     axes = {
-        name: tuple(dict.fromkeys(v for grid in spec.grid for v in getattr(grid, name)))
+        name: _in_order(v for grid in spec.grid for v in getattr(grid, name))
         for name in AXES
         if any(name in grid.model_fields_set for grid in spec.grid)
     }
     varied = ", ".join(f"{k} ({_listed(v)})" for k, v in axes.items() if len(v) > 1)
     fixed = ", ".join(f"{k} {v[0]}" for k, v in axes.items() if len(v) == 1)
-    return f"{varied or 'a single point'}; {fixed}"
+    return f"{varied or 'a single point'}" + (f"; {fixed}" if fixed else "")
+
+
+def _in_order(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Each of ``values`` once: numbers by size, names as they were listed."""
+    once = tuple(dict.fromkeys(values))
+    return once if any(isinstance(value, str | bool) for value in once) else tuple(sorted(once))
 
 
 _MOST_LISTED: Final = 12
@@ -137,8 +143,8 @@ def _about(spec: SweepSpec, results: pd.DataFrame) -> str:
 
 def _tables(results: pd.DataFrame) -> Iterator[Table]:
     ok = measured(results)
-    yield from _series_tables(results if _few(results) else results.head(0))
-    traded = tradeoff.tradeoffs(results)
+    yield from _series_tables(_shown_in_series(results))
+    traded = tradeoff.tradeoffs(_shown_in_series(results))
     if len(traded):
         yield Table("Memory against recomputation", _TRADEOFF_NOTE, tradeoff.cells(traded))
     if len(ok):
@@ -147,7 +153,9 @@ def _tables(results: pd.DataFrame) -> Iterator[Table]:
     failed = results[~results["status"].isin(["ok"])]
     if len(failed):
         columns = ["depth", "batch", "mode", "schedule", "status", "message", "predicted_peak"]
-        yield Table("Trials that failed", "", failed[columns].astype("string").fillna("-"))
+        yield Table(
+            "Trials without a measurement", "", failed[columns].astype("string").fillna("-")
+        )
 
 
 _MOST_SERIES: Final = 12
@@ -157,6 +165,11 @@ _MOST_SERIES: Final = 12
 def _few(results: pd.DataFrame) -> bool:
     """Whether the training trials are few enough series to show one by one."""
     return len(series(results)) <= _MOST_SERIES
+
+
+def _shown_in_series(results: pd.DataFrame) -> pd.DataFrame:
+    """The results, or none of them where the series are too many."""
+    return results if _few(results) else results.head(0)
 
 
 def _series_tables(results: pd.DataFrame) -> Iterator[Table]:
@@ -283,7 +296,7 @@ def _peak_pictures(results: pd.DataFrame) -> Iterator[Picture]:
 
 def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
     """What is saved by computing again, where the sweep has schedules that do."""
-    table = tradeoff.tradeoffs(results)
+    table = tradeoff.tradeoffs(_shown_in_series(results))
     if table.empty:
         return
     largest = table[table["batch"] == table["batch"].max()]
