@@ -63,7 +63,11 @@ class Chain:
     left_bytes: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        stages = len(_listed("output_bytes", self.output_bytes))
+        for field in fields(self):
+            if field.name != "input_bytes":  # an iterator can be read only once
+                given = _listed(field.name, getattr(self, field.name))
+                object.__setattr__(self, field.name, given)
+        stages = len(self.output_bytes)
         if stages == 0:
             raise InvalidValueError("a chain needs at least one stage, got an empty output_bytes")
         object.__setattr__(self, "input_bytes", _size("input_bytes", self.input_bytes))
@@ -86,13 +90,17 @@ class Chain:
                 f"the sizes of a chain must add up to less than 2^62, not {total}"
             )
 
+        cost = sum((*self.forward_cost, *self.backward_cost))
+        if not cost * stages < 2.0**1000:  # stages may run again and again
+            raise InvalidValueError(f"the costs of a chain must add up to less, not to {cost:g}")
+
     def __len__(self) -> int:
         return len(self.output_bytes)
 
     def _entries(self, name: str, stages: int) -> tuple[float, ...]:
-        given = _listed(name, getattr(self, name))
+        given = getattr(self, name)
         if not given and name == "saving_workspace":
-            given = _listed("forward_workspace", self.forward_workspace)
+            given = self.forward_workspace
         if not given and name in _OPTIONAL:
             given = (0,) * stages
         if len(given) != stages:
@@ -124,19 +132,19 @@ def _cost(name: str, value: object) -> float:
     if isinstance(value, bool):
         raise InvalidTypeError(f"{name} must be a number, got {value!r}")
     try:
-        return _exact_or_float(name, value)
+        cost = _exact_or_float(value)
     except (TypeError, ValueError, OverflowError):
         raise InvalidTypeError(f"{name} must be a number, got {value!r}") from None
-
-
-def _exact_or_float(name: str, value) -> float:
-    try:
-        cost = operator.index(value)
-    except TypeError:
-        cost = float(value)
     if not math.isfinite(cost) or cost < 0:
         raise InvalidValueError(f"{name} must be finite and not negative, got {value!r}")
     return cost
+
+
+def _exact_or_float(value) -> float:
+    try:
+        return operator.index(value)
+    except TypeError:
+        return float(value)
 
 
 def _size(name: str, value: object) -> int:

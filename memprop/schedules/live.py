@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from memprop.errors import InvalidValueError
 from memprop.graph.graph import Graph
 from memprop.schedules.actions import Action, Compute
 
@@ -29,8 +30,13 @@ def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> Live:
     """The account of ``actions`` for one value of the batch size."""
     sizes = graph.bytes_at(batch)
     begin = sum(sizes[variable.name] for variable in graph.sources)
-    changes = np.array([_change(graph, action, sizes) for action in actions], dtype=np.int64)
-    born, died = changes.reshape(-1, 2).T
+    changes = [_change(graph, action, sizes) for action in actions]
+    if begin + sum(born for born, _ in changes) >= 2**63:
+        raise InvalidValueError(
+            f"a step of batch {batch} would take more than 2^63 bytes: "
+            "choose a smaller batch or narrower layers"
+        )
+    born, died = np.array(changes, dtype=np.int64).reshape(-1, 2).T
     after = begin + np.cumsum(born - died)
     return Live(after + died, after)
 

@@ -197,7 +197,7 @@ def _parsed(name: str, part: str) -> tuple[str, int | Share | None]:
         return kind, None
     if kind == "budget":
         return kind, _budget(number)
-    if not (number.isascii() and number.isdigit()) or not 0 < int(number) < 2**31:
+    if not _is_count(number, 2**31 - 1):
         raise InvalidValueError(
             f"schedule {kind}:... needs the number of {counts}, a positive integer as in "
             f"'{kind}:4', got {part!r}"
@@ -210,8 +210,14 @@ def _budget(text: str) -> int | Share:
     if not text.endswith("%"):
         return check_budget(text)
     percent = text[:-1].strip()
-    if not (percent.isascii() and percent.isdigit()) or not 0 < int(percent) <= 100:
+    if not _is_count(percent, 100):
         raise InvalidValueError(
             f"a budget in percent is a whole number from 1 to 100, as in 'budget:50%', got {text!r}"
         )
     return Share(int(percent))
+
+
+def _is_count(text: str, most: int) -> bool:
+    """Whether ``text`` is a whole number from 1 to ``most``, which has ten digits at most."""
+    digits = text.isascii() and text.isdigit() and len(text.lstrip("0")) <= 10
+    return digits and 0 < int(text.lstrip("0") or "0") <= most

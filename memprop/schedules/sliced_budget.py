@@ -52,7 +52,9 @@ def within_budget_in_slices(
         if other.peak_at(batch) <= budget:
             return other
     if best is None:
-        raise infeasible(budget, step.smallest())
+        best = step.smallest()
+        if best.peak_at(batch) > budget:
+            raise infeasible(budget, best.peak_at(batch))
     return best
 
 
@@ -102,7 +104,7 @@ class _SlicedStep:
         yield self.schedule(self.one.operators)
         yield from (self.schedule(one.order) for one in named(self.one, self.rows))
 
-    def smallest(self) -> int:
-        """The smallest peak of all."""
+    def smallest(self) -> Schedule:
+        """What needs the least memory of all."""
         least = self.schedule(smallest(self.one, self.rows).order)
-        return min(found.peak_at(self.batch) for found in (least, *self.named()))
+        return min((least, *self.named()), key=lambda found: found.peak_at(self.batch))

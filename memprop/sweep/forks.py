@@ -50,6 +50,8 @@ def run_in_child(
     pid = os.fork()
     if pid == 0:
         _become(work, output[1], errors[1], own_group)
+    if own_group:
+        _lead_group(pid)  # the child does so too: whoever is first, the group can be killed now
     for pipe in (output, errors):
         os.close(pipe[1])
     started(pid)
@@ -63,7 +65,7 @@ def _become(work: Callable[[], object], output: int, errors: int, own_group: boo
     code = 1
     try:
         if own_group:
-            os.setsid()
+            _lead_group(0)
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.dup2(output, 1)
         os.dup2(errors, 2)
@@ -79,6 +81,11 @@ def _become(work: Callable[[], object], output: int, errors: int, own_group: boo
         sys.stderr.flush()
     finally:
         os._exit(code)  # what the parent registered for its own end is the parent's business
+
+
+def _lead_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # it has ended already
+        os.setpgid(pid, 0)
 
 
 def _exit_status(error: SystemExit) -> int:

@@ -203,3 +203,27 @@ def test_capacity_under_a_budget_in_slices():
     assert sliced % 2 == 0
     assert 0 < whole < sliced
     assert mp.peak_bytes(mlp, sliced, schedule="budget:9000+microbatch:2") <= 9000
+
+
+@pytest.mark.parametrize("widths", [[64, 1, 1, 10], [64, 2, 2, 2, 2, 10], [64, 1, 1, 1, 1, 1, 10]])
+def test_the_smallest_budget_in_slices_that_an_error_names_works(widths):
+    mlp = mp.MLP(widths, activation="silu", norm="layer")
+    with pytest.raises(InfeasibleBudget) as caught:
+        mp.schedule(mlp, 96, "budget:1+microbatch:8")
+    smallest = caught.value.smallest
+    assert mp.schedule(mlp, 96, f"budget:{smallest}+microbatch:8").peak <= smallest
+
+
+@pytest.mark.parametrize("name", ["lean", "budget:1GiB", "budget:50%", "sqrt+microbatch:2"])
+def test_sizes_beyond_what_can_be_counted_are_one_clear_line(name):
+    mlp = mp.MLP([64, 16, 10])
+    with pytest.raises(InvalidValueError, match="would take more than 2\\^63 bytes"):
+        _ = mp.schedule(mlp, 2**70, name).peak
+    with pytest.raises(InvalidValueError, match="would take more than 2\\^63 bytes"):
+        mp.frontier(mlp, 2**70)
+
+
+@pytest.mark.parametrize("name", ["every:", "revolve:", "microbatch:", "budget:", "budget:0"])
+def test_numbers_of_thousands_of_digits_are_refused(name):
+    with pytest.raises(InvalidValueError):
+        mp.schedule(mp.MLP([4, 4, 4]), 8, name + "9" * 5000 + ("%" if name == "budget:0" else ""))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import memprop as mp
+from memprop.errors import InvalidValueError
 from memprop.schedules.plan import BACKWARD, DROP, FORWARD, FULL, KEEPING, StageAction, replay
 
 
@@ -70,3 +71,26 @@ def test_the_gradient_does_not_take_the_place_of_what_is_saved():
 def test_an_input_that_was_dropped_is_gone_and_one_that_is_saved_is_not():
     forward = [(FULL, 1), (FORWARD, 2), (DROP, 2), (FULL, 2), (BACKWARD, 2), (BACKWARD, 1)]
     assert replayed(two_stages(), forward).cost == 3 + 5 + 5 + 7 + 11
+
+
+def test_iterators_are_as_good_as_lists():
+    made = mp.Chain(
+        forward_cost=iter([1, 2]),
+        backward_cost=iter([1, 2]),
+        input_bytes=3,
+        output_bytes=iter([4, 5]),
+        saved_bytes=iter([6, 7]),
+    )
+    assert (made.output_bytes, made.saved_bytes, len(made)) == ((4, 5), (6, 7), 2)
+
+
+@pytest.mark.parametrize("cost", [-1, float("inf"), float("nan"), 1e308])
+def test_a_cost_that_no_sum_can_hold_is_an_impossible_value(cost):
+    with pytest.raises(InvalidValueError, match=r"finite and not negative|add up to less"):
+        mp.Chain(
+            forward_cost=[cost, 1e308],
+            backward_cost=[1, 1],
+            input_bytes=1,
+            output_bytes=[1, 1],
+            saved_bytes=[1, 1],
+        )

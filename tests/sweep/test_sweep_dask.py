@@ -16,7 +16,6 @@ from memprop.sweep.plan import AXES
 from memprop.sweep.results import load_results
 from memprop.sweep.runner import run_sweep
 from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec
-from memprop.sweep.store import stored_rows
 from memprop.terms import CATEGORIES
 
 pytestmark = [
@@ -53,45 +52,48 @@ def cluster(distributed):
         if found := re.search(r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)", line):
             break
     address = found[1]
-    threading.Thread(target=scheduler.stderr.read, daemon=True).start()
     worker = ("distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny",
               "--no-dashboard", "--host", "127.0.0.1")  # fmt: skip
     workers = [start(*worker) for _ in range(2)]
-    for one in workers:
-        threading.Thread(target=one.stderr.read, daemon=True).start()
     yield address, workers
     for one in (*workers, scheduler):
         one.kill()
-        one.wait()
+        one.communicate()
 
 
-def kill_when_some_are_stored(folder, worker):
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if (folder / "trials.sqlite").exists() and len(stored_rows(folder)) >= 4:
-            break
-        time.sleep(0.02)
-    worker.send_signal(signal.SIGKILL)
+class KillingAWorker:
+    """An executor that kills a worker when it has given some results."""
+
+    def __init__(self, execute, worker, results):
+        self.execute, self.worker, self.left = execute, worker, results
+        self.jobs, self.lock = execute.jobs, threading.Lock()
+
+    def __call__(self, trial):
+        row = self.execute(trial)
+        with self.lock:
+            self.left -= 1
+            if self.left == 0:
+                self.worker.send_signal(signal.SIGKILL)
+                self.worker.wait()
+        return row
+
+    def stop(self):
+        self.execute.stop()
 
 
 def test_a_killed_worker_loses_nothing_and_the_results_are_those_of_this_machine(tmp_path, cluster):
     from memprop.sweep.executors.dask import DaskExecutor
 
     address, workers = cluster
-    (tmp_path / "cluster").mkdir()
-    killer = threading.Thread(
-        target=kill_when_some_are_stored, args=(tmp_path / "cluster", workers[0])
-    )
     with DaskExecutor(address) as execute:
         deadline = time.monotonic() + 60
         while execute.workers() < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
         assert execute.workers() == 2
-        killer.start()
-        outcome = run_sweep(SPEC, tmp_path / "cluster", execute=execute)
-        killer.join()
-        assert execute.workers() == 1
-    assert workers[0].wait() == -signal.SIGKILL
+        killing = KillingAWorker(execute, workers[0], results=4)
+        outcome = run_sweep(SPEC, tmp_path / "cluster", execute=killing)
+    assert workers[0].returncode == -signal.SIGKILL
+    assert workers[1].poll() is None
     assert (outcome.ran, outcome.failed) == (24, 0)
     with ProcessExecutor(2) as execute:
         run_sweep(SPEC, tmp_path / "here", execute=execute)

@@ -11,6 +11,7 @@ nothing else runs.
 import json
 import os
 import platform
+import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from memprop.probes.kernel import ENVIRONMENT
 from memprop.sweep.environment import usable_cores
 from memprop.sweep.executors.server import Answer, Server, ServerGone
 from memprop.sweep.executors.turns import Turns
+from memprop.sweep.forks import Ended
 from memprop.sweep.outcome import Row, failed, row_of
 from memprop.sweep.plan import Trial
 from memprop.sweep.trial import LEDGER, TIMES
@@ -110,7 +112,9 @@ class ProcessExecutor:
             with self._lock:
                 self._servers.discard(server)
             last_words = server.close()
-            if isinstance(error, ServerGone | TimeoutError):
+            if isinstance(error, TimeoutError):  # it was killed, but did not end
+                return Answer(Ended(-signal.SIGKILL, "", ""), in_time=False)
+            if isinstance(error, ServerGone):
                 raise ServerGone(last_words.rpartition("\n")[2]) from None
             raise
         with self._lock:
