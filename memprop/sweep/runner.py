@@ -180,8 +180,12 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
             held = _stored_but(store, [*held, (trial, row)])
             failures += row.get("status") not in _FINE
             bar.done(failures)
-    for trial, row in held:
-        store.add(trial, row)  # the last try, which tells why
+    held = _stored_but(store, held)
+    if held:
+        raise OutputError(
+            f"{len(held)} of {len(pending)} results could not be stored, "
+            f"{_stored(store, pending)}: make room and run the same sweep again"
+        )
     return failures
 
 

@@ -191,7 +191,8 @@ def test_a_full_disk_loses_nothing_that_it_has_room_for_later(
         run_sweep(spec, tmp_path, execute=Executor())
         assert len(stored_rows(tmp_path)) == 6
     else:
-        with pytest.raises(OutputError, match="disk is full"):
+        told = "6 of 6 results could not be stored, 0 of 6 results are stored: make room and run"
+        with pytest.raises(OutputError, match=told):
             run_sweep(spec, tmp_path, execute=Executor())
         assert stored_rows(tmp_path) == []
     assert "a result could not be stored, it is tried again" in capsys.readouterr().err
