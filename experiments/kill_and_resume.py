@@ -34,6 +34,7 @@ steps = 2
 repeats = 2
 """
 TRIALS = 8 * 6 * 2
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def stored(folder: Path) -> dict[str, str]:
@@ -57,7 +58,7 @@ def main(kills: int = 20, seed: int = 0) -> None:
         before: dict[str, str] = {}
         servers: list[psutil.Process] = []
         for number in range(kills):
-            sweep = subprocess.Popen(command, stdout=-3, stderr=-3)  # noqa: S603
+            sweep = subprocess.Popen(command, **QUIET)  # noqa: S603
             time.sleep(generator.uniform(0.3, 2.0))
             servers += (
                 psutil.Process(sweep.pid).children(recursive=True) if sweep.poll() is None else []
@@ -69,7 +70,7 @@ def main(kills: int = 20, seed: int = 0) -> None:
             assert not changed, f"results were lost or made again: {changed}"
             print(f"kill {number + 1:2d}: {len(now):3d} of {TRIALS} stored")
             before = now
-        subprocess.run(command, check=True, stdout=-3, stderr=-3)  # noqa: S603
+        subprocess.run(command, check=True, **QUIET)  # noqa: S603
         now = stored(folder)
         assert all(now[key] == row for key, row in before.items())
         results = mp.load_results(folder)

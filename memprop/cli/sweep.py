@@ -1,7 +1,7 @@
 """``memprop sweep``: run what a specification asks for and write its report."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -54,6 +54,7 @@ def sweep(
     from memprop.report.write import ENVIRONMENT, SPEC, write_report
     from memprop.sweep.environment import environment_json
     from memprop.sweep.executors.names import executor_named
+    from memprop.sweep.outcome import FAILURES
     from memprop.sweep.predicted import predict_sweep
     from memprop.sweep.runner import Wishes, run_sweep
     from memprop.sweep.spec import load_spec
@@ -70,7 +71,7 @@ def sweep(
             outcome = run_sweep(loaded, folder, execute=execute, wishes=wishes, files=files)
         ran, skipped = outcome.ran, outcome.skipped
     written = write_report(folder)
-    failed = _failed(written.results)
+    failed = int(written.results["status"].isin(FAILURES).sum())
     if as_json:
         document = {"folder": str(folder), "ran": ran, "skipped": skipped}
         print_json({**document, "failed": failed, "findings": list(written.findings)})
@@ -78,8 +79,3 @@ def sweep(
         print_report(written, folder)
     if failed:
         raise typer.Exit(1)
-
-
-def _failed(results: Any) -> int:
-    """Trials that were to run to the end and did not."""
-    return int((~results["status"].isin(["ok", "skipped", "simulated"])).sum())

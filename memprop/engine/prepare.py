@@ -68,6 +68,8 @@ def schedule_for(
     if isinstance(schedule, Schedule):
         check(schedule)
         _check_belongs(schedule, forward, chosen)
+        if batch is not None:
+            check_slices(batch, schedule.slices)
         found = schedule
     elif mode == "inference":
         strategy_named(schedule)
@@ -77,8 +79,6 @@ def schedule_for(
         if batch is not None:
             check_slices(batch, strategy.slices)
         found = strategy.schedule(forward, chosen, update, batch)
-    if batch is not None:
-        check_slices(batch, found.slices)
     return replace(found, batch=batch)
 
 

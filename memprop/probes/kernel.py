@@ -34,7 +34,7 @@ def available() -> str | None:
         return f"only Linux has a high-water mark that can be reset, this is {sys.platform}"
     try:
         _CLEAR_REFS.write_text(_RESET_PEAK)
-        _status_bytes("VmHWM")
+        status_bytes("VmHWM")
     except (OSError, LookupError) as error:
         return f"this system does not let a process reset its high-water mark: {error}"
     return None
@@ -48,12 +48,17 @@ def measure(step: Callable[[], object]) -> int | None:
     step()
     hand_back()
     _CLEAR_REFS.write_text(_RESET_PEAK)
-    base = _status_bytes("VmRSS")
+    base = status_bytes("VmRSS")
     step()
-    return _status_bytes("VmHWM") - base
+    return status_bytes("VmHWM") - base
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """A figure of /proc/self/status, such as VmRSS, in bytes.
+
+    Raises:
+        OSError, LookupError: this system does not say.
+    """
     for line in _STATUS.read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

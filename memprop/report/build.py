@@ -93,12 +93,8 @@ def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[st
         title=spec.title,
         about=f"{len(results):,} points over {_axes(spec)}; data: {spec.data.source}. All peaks "
         "are predicted and nothing was run; of long axes some values are shown here.",
-        findings=(
-            *findings(shown if _few(shown) else shown.head(0)),
-            *breakdown.told(shown),
-            *told,
-        ),
-        tables=tuple(_series_tables(shown if _few(shown) else shown.head(0))),
+        findings=(*findings(shown), *breakdown.told(shown), *told),
+        tables=tuple(_series_tables(shown)),
         pictures=tuple(pictures),
         environment=environment,
         results=results,
@@ -150,7 +146,7 @@ def _tables(results: pd.DataFrame) -> Iterator[Table]:
     if len(ok):
         yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results))
         yield Table("The witnesses, trial by trial", _TRIALS_NOTE, witnesses.cells(results))
-    failed = results[~results["status"].isin(["ok"])]
+    failed = results[results["status"] != "ok"]
     if len(failed):
         columns = ["depth", "batch", "mode", "schedule", "status", "message", "predicted_peak"]
         yield Table(

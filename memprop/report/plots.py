@@ -195,7 +195,7 @@ def _log_axes(axes: Axes, values: Sequence[int]) -> None:
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(_size_locator(high / low))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: _round_size(size)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda size, _: round_size(size)))
     axes.grid(visible=True, axis="y", alpha=0.3)
 
 
@@ -206,7 +206,8 @@ def _size_locator(ratio: float) -> LogLocator:
     return LogLocator(base=2, subs=(1,) if ratio > 6 else (1, 1.25, 1.5, 1.75), numticks=12)
 
 
-def _round_size(size: float) -> str:
+def round_size(size: float) -> str:
+    """A round size as it is written at a tick."""
     return format_bytes(size).replace(".0 ", " ")
 
 

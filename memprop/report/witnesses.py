@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from memprop.report.frames import AXES, BOUNDS, beyond, differences, growth_of, measured
-from memprop.report.plots import COLORS, MARKERS
-from memprop.units import format_bytes
+from memprop.report.plots import COLORS, MARKERS, round_size
 
 _LEAST_SHOWN: Final = 256
 """Bytes; smaller differences, none at all among them, are drawn there."""
@@ -42,10 +41,6 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _round_size(size: float) -> str:
-    return format_bytes(size).replace(".0", "")
-
-
 def agreement(results: pd.DataFrame) -> Figure:
     """The difference of each witness from the ledger against the bytes that the step needs."""
     found, growth = differences(results), growth_of(results)
@@ -64,7 +59,7 @@ def agreement(results: pd.DataFrame) -> Figure:
     axes.set_yscale("log", base=2)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(LogLocator(base=16))
-        axis.set_major_formatter(FuncFormatter(lambda size, _: _round_size(size)))
+        axis.set_major_formatter(FuncFormatter(lambda size, _: round_size(size)))
         axis.set_minor_locator(NullLocator())
     axes.set_xlabel("bytes that the step needs beyond what is there before, by the ledger")
     axes.set_ylabel("difference of a witness from the ledger")

@@ -6,12 +6,12 @@ refuses more than RLIMIT_DATA; elsewhere there is no such count, and no limit is
 """
 
 import resource
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-_STATUS: Final = Path("/proc/self/status")
+from memprop.probes.kernel import status_bytes
+
 _BLAS_WIDTH: Final = 128
 """Enough that a product of matrices of that width makes BLAS start all of its threads."""
 
@@ -60,8 +60,6 @@ def _set(begin: int | None, limit_bytes: int | None) -> None:
 def _data_bytes() -> int | None:
     """VmData; ``None`` where the system does not say."""
     try:
-        lines = _STATUS.read_text().splitlines()
-    except OSError:
+        return status_bytes("VmData")
+    except (OSError, LookupError):
         return None
-    found = (line.split() for line in lines if line.startswith("VmData:"))
-    return next((int(words[1]) * 1024 for words in found), None)

@@ -5,11 +5,13 @@ import signal
 from typing import Any, Final
 
 from memprop.sweep.forks import Ended
+from memprop.traces.trace import Trace
 
 Row = dict[str, Any]
 """Column -> value, of types that JSON has."""
 
-STATUSES: Final = ("ok", "oom", "timeout", "killed", "error", "skipped", "simulated")
+FAILURES: Final = ("oom", "timeout", "killed", "error")
+STATUSES: Final = ("ok", *FAILURES, "skipped", "simulated")
 """What can become of a trial: measured, out of memory, too slow, killed by a signal, anything else
 that went wrong; not run because it was predicted to run out of memory; only predicted."""
 
@@ -22,6 +24,19 @@ _SHORTAGE: Final = "the machine may have run out of memory: set memory_limit or 
 def failed(status: str, message: str) -> Row:
     """The row of a trial that gave no results."""
     return {"status": status, "message": message}
+
+
+def described(trace: Trace) -> Row:
+    """What a trace says of a step, whether it ran or not."""
+    return {
+        **{f"peak_{name}": size for name, size in trace.peak_by_category().items()},
+        "peak_operator": trace.peak_operator,
+        "saved_bytes": trace.saved_bytes,
+        "saved_count": len(trace.saved),
+        "persistent_bytes": trace.persistent_bytes,
+        "flops": trace.about["flops"],
+        "recomputed_flops": trace.about["recomputed_flops"],
+    }
 
 
 def row_of(ended: Ended) -> Row:

@@ -34,6 +34,11 @@ AXES: Final = (
 """The axes of a grid in the order of the columns of results; the last one turns fastest."""
 
 
+LEDGER: Final = "ledger"
+TIMES: Final = "times"
+"""The parts of a trial beside its witnesses."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
     """One point of the product and how to measure it: all that a process needs to run it.

@@ -21,6 +21,7 @@ from memprop.models.mlp import MLP
 from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
 from memprop.sweep.model import how, model_of
+from memprop.sweep.outcome import described
 from memprop.sweep.plan import AXES, Trial
 from memprop.sweep.results import tidy, write_results
 from memprop.sweep.spec import GridSpec, SweepSpec
@@ -151,7 +152,7 @@ def _described(lines: Lines, one: Trace, two: Trace, rows: np.ndarray) -> dict[s
     events = np.array([line.event for line in each])
     constant, slope = _affine(one.live.by_category[events], two.live.by_category[events])
     by_category = constant[highest] + slope[highest] * rows[:, None]
-    operators = np.array([_operator_at(one, event) for event in events])
+    operators = np.array([one.operator_at(event) for event in events])
     affine = {
         "saved_bytes": (one.saved_bytes, two.saved_bytes),
         **{name: (one.about[name], two.about[name]) for name in ("flops", "recomputed_flops")},
@@ -173,15 +174,8 @@ def _affine(at_one: Any, at_two: Any) -> tuple[Any, Any]:
     return at_one - slope, slope
 
 
-def _operator_at(trace: Trace, event: int) -> str:
-    operator = int(trace.events.operator[event])
-    return trace.operators[operator].name if operator >= 0 else "setup"
-
-
 def _one_by_one(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
     """Where each batch size has a schedule of its own."""
-    from memprop.sweep.trial import described
-
     found = []
     for batch in batches.tolist():
         try:

@@ -15,7 +15,7 @@ from memprop.errors import OutputError
 from memprop.sweep.executors import Executor
 from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
-from memprop.sweep.outcome import Row
+from memprop.sweep.outcome import FAILURES, Row
 from memprop.sweep.plan import Trial, trials
 from memprop.sweep.progress import Bar, say, title
 from memprop.sweep.room import Shortage, shortages
@@ -25,7 +25,6 @@ from memprop.units import format_seconds
 
 _PATIENCE_SECONDS: Final = 0.05
 _MOST_TOLD: Final = 8
-_FINE: Final = ("ok", "skipped")
 
 
 _Result = tuple[Trial, Row]
@@ -124,7 +123,7 @@ def run_sweep(
 
 def _pending(store: ResultStore, planned: Sequence[Trial], wishes: Wishes) -> list[Trial]:
     """The trials that have to be run; says what becomes of results that are no longer asked for."""
-    again = ("skipped", *(() if not wishes.retry else ("oom", "timeout", "killed", "error")))
+    again = ("skipped", *(FAILURES if wishes.retry else ()))
     statuses = store.statuses()
     pending = [trial for trial in planned if statuses.get(trial.key, "skipped") in again]
     stale = statuses.keys() - {trial.key for trial in planned}
@@ -178,7 +177,7 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
     with closing(results):  # an interrupt between two results must stop the threads too
         for trial, row in results:
             held = _stored_but(store, [*held, (trial, row)])
-            failures += row.get("status") not in _FINE
+            failures += row["status"] in FAILURES
             bar.done(failures)
     held = _stored_but(store, held)
     if held:
@@ -189,9 +188,7 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
     return failures
 
 
-def _stored_but(
-    store: ResultStore, results: Sequence[tuple[Trial, Row]]
-) -> list[tuple[Trial, Row]]:
+def _stored_but(store: ResultStore, results: Sequence[_Result]) -> list[_Result]:
     """Store ``results``; those for which there is no room now are returned."""
     for place, (trial, row) in enumerate(results):
         try:

@@ -25,16 +25,11 @@ from memprop.sweep.batches import arrays_for
 from memprop.sweep.forks import run_in_child
 from memprop.sweep.limit import MemoryLimit
 from memprop.sweep.model import how, model_of
-from memprop.sweep.outcome import Row, failed, row_of
-from memprop.sweep.plan import Trial
-from memprop.traces.trace import Trace
+from memprop.sweep.outcome import Row, described, failed, row_of
+from memprop.sweep.plan import LEDGER, TIMES, Trial
 
 _WITNESSES: Final = {name: witness(name) for name in MODULES}
 """Loaded before a trial begins, for that takes longer than most steps."""
-
-LEDGER: Final = "ledger"
-TIMES: Final = "times"
-"""The parts of a trial beside its witnesses."""
 
 
 def main(request: str) -> None:
@@ -126,19 +121,6 @@ def _times(prepared: _Prepared) -> Row:
             step(*prepared.arrays)
         means.append((time.perf_counter() - begin) / trial.steps)
     return {"step_seconds": statistics.median(means)}
-
-
-def described(trace: Trace) -> Row:
-    """What a trace says of a step, whether it ran or not."""
-    return {
-        **{f"peak_{name}": size for name, size in trace.peak_by_category().items()},
-        "peak_operator": trace.peak_operator,
-        "saved_bytes": trace.saved_bytes,
-        "saved_count": len(trace.saved),
-        "persistent_bytes": trace.persistent_bytes,
-        "flops": trace.about["flops"],
-        "recomputed_flops": trace.about["recomputed_flops"],
-    }
 
 
 def _out_of_memory(error: MemoryError) -> Row:

@@ -88,7 +88,11 @@ class Trace:
     @property
     def peak_operator(self) -> str:
         """The operator that runs at the peak; "setup" if none has run by then."""
-        operator = int(self.events.operator[self.peak_event])
+        return self.operator_at(self.peak_event)
+
+    def operator_at(self, event: int) -> str:
+        """The operator that runs at an event; "setup" if none has run by then."""
+        operator = int(self.events.operator[event])
         return self.operators[operator].name if operator >= 0 else "setup"
 
     @property

@@ -86,7 +86,7 @@ _executors_lock = threading.Lock()
 
 def run_on_worker(trial: str) -> Row:
     """What a worker does: run the trial that this JSON describes, in processes of its own."""
-    return _executor().__call__(Trial.from_json(trial))
+    return _executor()(Trial.from_json(trial))
 
 
 def _executor() -> ProcessExecutor:

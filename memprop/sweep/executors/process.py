@@ -25,8 +25,7 @@ from memprop.sweep.executors.server import Answer, Server, ServerGone
 from memprop.sweep.executors.turns import Turns
 from memprop.sweep.forks import Ended
 from memprop.sweep.outcome import Row, failed, row_of
-from memprop.sweep.plan import Trial
-from memprop.sweep.trial import LEDGER, TIMES
+from memprop.sweep.plan import LEDGER, TIMES, Trial
 from memprop.units import format_seconds
 
 MODULE: Final = "memprop.sweep.trial"
