@@ -246,3 +246,17 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
             )
         )
     return found
+
+
+_MOST_SERIES: Final = 12
+"""More cannot be told apart in a figure; a table for each would be a long read."""
+
+
+def are_few(results: pd.DataFrame) -> bool:
+    """Whether the training trials are few enough series to show one by one."""
+    return len(series(results)) <= _MOST_SERIES
+
+
+def shown_in_series(results: pd.DataFrame) -> pd.DataFrame:
+    """The results, or none of them where the series are too many."""
+    return results if are_few(results) else results.head(0)
