@@ -25,7 +25,7 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["status"] == "ok"].reset_index(drop=True)
 
 
-_MOST_VALUES: Final = 12
+_MOST_VALUES: Final = 7
 
 
 def as_if_measured(results: pd.DataFrame) -> pd.DataFrame:
