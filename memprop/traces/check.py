@@ -19,14 +19,16 @@ def check(trace: "Trace") -> None:
             raise TraceFormatError(
                 f"{variable.name} has the unknown category {variable.category!r}"
             )
+    if trace.phases[: len(PHASES)] != PHASES or len(set(trace.phases)) != len(trace.phases):
+        raise TraceFormatError(f"the phases {trace.phases} are not {PHASES} and further names")
     for operator in trace.operators:
-        if operator.phase not in PHASES:
+        if operator.phase not in trace.phases:
             raise TraceFormatError(f"{operator.name} has the unknown phase {operator.phase!r}")
     events = trace.events
     if not len(events):
         raise TraceFormatError("the trace has no events")
     _check_range("kind", events.kind, 0, len(KINDS))
-    _check_range("phase", events.phase, 0, len(PHASES))
+    _check_range("phase", events.phase, 0, len(trace.phases))
     _check_range("operator", events.operator, -1, len(trace.operators))
     _check_range("variable", events.variable, 0, len(trace.variables))
     _check_range("bytes", events.bytes, 0, None)

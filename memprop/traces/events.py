@@ -17,7 +17,7 @@ class Events:
 
     Attributes:
         kind: ALLOCATE, READ or FREE.
-        phase: index in :data:`memprop.terms.PHASES`.
+        phase: index in the trace's phases.
         operator: index in the trace's operators; -1 before the first and after the last one.
         variable: index in the trace's variables.
         storage: number of the buffer. Variables of one storage share their bytes.
@@ -52,7 +52,11 @@ class Events:
 
 @dataclass(frozen=True, slots=True)
 class TracedVariable:
-    """A variable that was seen: name, category, layer, shape as it was, dtype and size in bytes."""
+    """A variable that was seen: name, category, layer, shape as it was, dtype and size in bytes.
+
+    ``site`` says where in the user's own program it was made: a module path of PyTorch, a file and
+    line of NumPy or JAX code; "" where a model of memprop made it.
+    """
 
     name: str
     category: str
@@ -60,12 +64,14 @@ class TracedVariable:
     shape: tuple[int, ...]
     dtype: str
     bytes: int
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TracedOperator:
-    """An operator that ran: its name, phase and layer."""
+    """An operator that ran: its name, phase, layer, and ``site`` as of a variable."""
 
     name: str
     phase: str
     layer: int | None
+    site: str = ""

@@ -153,7 +153,7 @@ def _mark_phases(axes: Axes, trace: "Trace") -> None:
     wide = [b - a >= len(phase) * 0.045 for a, b in pairwise(edges)]
     axes.set_xticks(
         [middle for middle, room in zip(middles, wide, strict=True) if room],
-        [PHASES[phase[start]] for start, room in zip(edges, wide, strict=False) if room],
+        [trace.phases[phase[start]] for start, room in zip(edges, wide, strict=False) if room],
     )
     axes.tick_params(axis="x", length=0)
 

@@ -82,6 +82,7 @@ class Intermediate(NamedTuple):
         last_read: the last event that reads it.
         freed: the event that frees it; ``None`` if it outlives the step.
         recomputed: whether backward reads a value that was computed a second time.
+        site: where in the user's program it was made; "" for a model of memprop.
     """
 
     variable: str
@@ -97,6 +98,7 @@ class Intermediate(NamedTuple):
     last_read: int
     freed: int | None
     recomputed: bool
+    site: str
 
 
 def find(trace: "Trace") -> list[Intermediate]:
@@ -147,6 +149,7 @@ def _reused(trace: "Trace", many: list[Life]) -> Iterator[Intermediate]:
         last_read=max(life.reads[-1][0] for life in many if life.reads),
         freed=many[-1].freed,
         recomputed=any(life.reused_by for life in many[1:]),
+        site=variable.site,
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memprop.errors import OutputError, TraceFormatError
+from memprop.terms import PHASES
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
         "format": FORMAT,
         "schema": SCHEMA,
         "about": dict(trace.about),
+        "phases": list(trace.phases),
         "variables": [asdict(variable) for variable in trace.variables],
         "operators": [asdict(operator) for operator in trace.operators],
         "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
@@ -55,6 +57,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         return {
             "about": {str(key): value for key, value in document["about"].items()},
+            # Files of the first memprop have neither phases nor sites.
+            "phases": tuple(str(name) for name in document.get("phases", PHASES)),
             "variables": tuple(_variable(entry) for entry in document["variables"]),
             "operators": tuple(TracedOperator(**entry) for entry in document["operators"]),
             "events": _events(document["events"]),

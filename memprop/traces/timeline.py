@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memprop.terms import CATEGORIES, PHASES
+from memprop.terms import CATEGORIES
 from memprop.traces.events import KINDS, READ
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def timeline(trace: "Trace") -> "pd.DataFrame":
         {
             "event": np.arange(len(events)),
             "kind": np.array(KINDS, dtype=object)[events.kind],
-            "phase": np.array(PHASES, dtype=object)[events.phase],
+            "phase": np.array(trace.phases, dtype=object)[events.phase],
             "operator": operators[events.operator],
             "variable": variables[events.variable],
             "bytes": np.where(reads, size[events.variable], np.abs(live.moved)),

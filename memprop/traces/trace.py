@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memprop.terms import CATEGORIES, PERSISTENT
+from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, live, timeline
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 
@@ -34,6 +34,8 @@ class Trace:
             strings and numbers.
         outputs: ``{"loss": ..., "gradients": {name: array}}`` of a real step, and "prediction" of
             an inference; ``None`` if the step was simulated, or loaded from a file.
+        phases: what the events' ``phase`` counts: :data:`memprop.terms.PHASES`, and after them the
+            names that a user gave to further parts of a program.
 
     Raises:
         TraceFormatError: the events contradict each other.
@@ -44,6 +46,7 @@ class Trace:
     operators: tuple[TracedOperator, ...]
     about: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
+    phases: tuple[str, ...] = PHASES
 
     def __post_init__(self) -> None:
         check.check(self)
@@ -56,10 +59,11 @@ class Trace:
         """Whether the same happened to the same variables; times and outputs do not count."""
         if not isinstance(other, Trace):
             return NotImplemented
-        return (self.events, self.variables, self.operators) == (
+        return (self.events, self.variables, self.operators, self.phases) == (
             other.events,
             other.variables,
             other.operators,
+            other.phases,
         )
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
