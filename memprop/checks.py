@@ -18,16 +18,16 @@ def check_positive_integer(name: str, value: object) -> int:
     return number
 
 
-def check_seed(seed: object) -> int:
-    """``seed`` as an integer of at least 0.
+def check_integer_from_zero(name: str, value: object) -> int:
+    """``value`` as an integer of at least 0.
 
     Raises:
         InvalidTypeError: not an integer.
         InvalidValueError: negative.
     """
-    number = _integer("seed must be an integer of at least 0", seed)
+    number = _integer(f"{name} must be an integer of at least 0", value)
     if number < 0:
-        raise InvalidValueError(f"seed must be an integer of at least 0, got {seed!r}")
+        raise InvalidValueError(f"{name} must be an integer of at least 0, got {value!r}")
     return number
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memprop.checks import check_seed
+from memprop.checks import check_integer_from_zero
 from memprop.errors import InvalidValueError
 
 
@@ -35,7 +35,7 @@ class Dataset:
         """Exactly ``size`` samples in random order; all are used before any is used again."""
         if size < 1:
             raise InvalidValueError(f"a batch must have at least one sample, got {size}")
-        generator = np.random.default_rng(check_seed(seed))
+        generator = np.random.default_rng(check_integer_from_zero("seed", seed))
         rounds = -(-size // self.samples)
         order = np.concatenate([generator.permutation(self.samples) for _ in range(rounds)])
         return self.x[order[:size]], self.y[order[:size]]
@@ -44,7 +44,9 @@ class Dataset:
         """A training and a test part, drawn at random; at least one sample in each."""
         if not 0 < test_fraction < 1:
             raise InvalidValueError(f"test_fraction must be between 0 and 1, got {test_fraction}")
-        order = np.random.default_rng(check_seed(seed)).permutation(self.samples)
+        order = np.random.default_rng(check_integer_from_zero("seed", seed)).permutation(
+            self.samples
+        )
         count = min(max(round(self.samples * test_fraction), 1), self.samples - 1)
         test, train = order[:count], order[count:]
         return (

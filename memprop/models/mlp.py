@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from memprop.checks import check_seed
+from memprop.checks import check_integer_from_zero
 from memprop.engine.prepare import Mode
 from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
 from memprop.graph.dropout import MASKS
@@ -82,7 +82,7 @@ class MLP:
         self.loss = _known("loss", loss, LOSSES)
         self.l2 = _check_l2(l2)
         self.dtype = _known("dtype", _dtype_name(dtype), DTYPES)
-        self.seed = check_seed(seed)
+        self.seed = check_integer_from_zero("seed", seed)
         self.dropout = _check_dropout(dropout)
         self.dropout_mask = _known("dropout_mask", dropout_mask, MASKS)
         self.norm = norm_named(norm)

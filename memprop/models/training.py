@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike
 
-from memprop.checks import check_positive_integer, check_seed
+from memprop.checks import check_integer_from_zero, check_positive_integer
 from memprop.engine.inputs import as_array, check_inputs
 from memprop.engine.prepare import Model
 from memprop.engine.step import Step
@@ -47,7 +47,7 @@ def fit(
     held_out = None if validation is None else _samples(model, *_pair(validation))
     size = min(check_positive_integer("batch", batch), len(data[0]))
     step = Step(model, size, schedule, optimizer=optimizer, record=False, update=update)
-    generator = np.random.default_rng(check_seed(seed))
+    generator = np.random.default_rng(check_integer_from_zero("seed", seed))
     rows = []
     with _progress(check_positive_integer("epochs", epochs), progress) as report:
         for epoch in range(1, epochs + 1):

@@ -37,7 +37,7 @@ class Life:
 
     @property
     def reused_by(self) -> list[int]:
-        """The backward operators that read it, in order."""
+        """The backward operators that read it, in order, and those that run again for them."""
         return [operator for _, operator, phase in self.reads if phase == _BACKWARD]
 
     @property
@@ -51,15 +51,24 @@ def lives(trace: "Trace") -> list[Life]:
     events = trace.events
     columns = (events.kind, events.phase, events.operator, events.variable)
     found: list[Life] = []
+    done: set[int] = set()
+    last, backward = -1, None
     current: dict[int, Life] = {}
     for event, (kind, phase, operator, variable) in enumerate(
         zip(*(column.tolist() for column in columns), strict=True)
     ):
+        if phase == _BACKWARD and backward is None:
+            backward = event
+        if operator != last:
+            done.add(last)
+            last = operator
         if kind == ALLOCATE:
             current[variable] = Life(variable, operator, event, phase)
             found.append(current[variable])
         elif kind == READ:
-            current[variable].reads.append((event, operator, phase))
+            # A forward operator that runs again for backward's sake reuses what was kept for it.
+            kept = operator in done and current[variable].born < (backward or 0)
+            current[variable].reads.append((event, operator, _BACKWARD if kept else phase))
         elif kind == FREE:
             current[variable].freed = event
     return found
@@ -76,7 +85,8 @@ class Intermediate(NamedTuple):
         dtype: by name.
         bytes: its size.
         saved_by: the operator that computed it; "input" for what the step was given.
-        reused_by: the backward operators that read it, in order.
+        reused_by: the backward operators that read it, in order, and the forward operators that
+            run again for backward's sake.
         reuses: how many these are.
         born: the event of its allocation.
         last_read: the last event that reads it.

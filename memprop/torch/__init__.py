@@ -1,0 +1,19 @@
+"""PyTorch modules: one training step as a :class:`memprop.Trace`, real or predicted.
+
+>>> import torch, memprop.torch as mpt
+>>> module = torch.nn.Sequential(torch.nn.Linear(64, 256), torch.nn.ReLU())
+>>> mpt.simulate(module, torch.empty(128, 64)).peak == mpt.trace(module, torch.randn(128, 64)).peak
+True
+"""
+
+from memprop.errors import MissingExtraError
+
+try:
+    import torch as _torch  # noqa: F401 - asked for here, so that the error can say what to do
+except ImportError as error:
+    raise MissingExtraError(
+        'memprop.torch needs PyTorch: pip install "memprop[torch]"', name="torch"
+    ) from error
+
+from memprop.torch.step import simulate as simulate
+from memprop.torch.step import trace as trace

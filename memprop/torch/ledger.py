@@ -1,0 +1,189 @@
+"""The ledger of a step: every operator that PyTorch dispatches, what it makes and what it reads."""
+
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from memprop.torch.modules import layer_of
+from memprop.torch.operators import Operators
+from memprop.torch.storages import Moment, Storages
+from memprop.traces.recorder import Recorder
+
+_BORN_AS = {
+    "setup": "input",
+    "forward": "activation",
+    "loss": "activation",
+    "backward": "activation_gradient",
+    "update": "workspace",
+}
+"""The category of what an operator makes, unless more is learned of it later."""
+
+
+class Ledger(TorchDispatchMode):
+    """Writes down what happens inside ``with ledger:``.
+
+    The mode sits below autograd and sees every operator of the forward pass, the backward pass and
+    the optimizer, on real and on fake tensors alike. What a kernel allocates for itself and lets
+    go of stays inside the kernel and is not seen.
+
+    Attributes:
+        phase: the part of the step that runs; whoever runs the step sets it.
+        storages: the buffers that are alive.
+    """
+
+    def __init__(self, recorder: Recorder, operators: Operators, *, timed: bool) -> None:
+        super().__init__()
+        self.phase = "setup"
+        self.storages = Storages(recorder, self.now)
+        self._recorder = recorder
+        self._operators = operators
+        self._start = time.perf_counter_ns() if timed else None
+        self._operator = -1
+        self._read: set[int] = set()
+        self._variables: dict[tuple[int, str], int] = {}
+
+    def now(self) -> Moment:
+        """Where the step is."""
+        at = -1 if self._start is None else time.perf_counter_ns() - self._start
+        return Moment(self._phase_now(), self._operator, at)
+
+    def give(self, tensor: torch.Tensor, name: str, category: str) -> None:
+        """Introduce what is there before the step, or what an operator finds that nobody made."""
+        if tensor.layout == torch.strided and self.storages.get(tensor) is None:
+            variable = self._new(tensor, name, category, "")
+            self.storages.add(tensor, variable, given=True)
+
+    def tell(self, tensor: torch.Tensor, name: str, category: str) -> None:
+        """Say what a tensor that an operator made turned out to be."""
+        storage = self.storages.get(tensor)
+        if storage is None:
+            self.give(tensor, name, category)
+        elif self._recorder.variables[storage.variable].category != category:
+            self._recorder.rename(storage.variable, name=name, category=category)
+
+    def begin(self, phase: str) -> None:
+        """A part of the step begins."""
+        self.phase = phase
+        self._operator = -1 if phase == "end" else self._operator
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        # "prim" has questions about a tensor, no operators.
+        if func.namespace != "prim" and self.phase != "end":
+            self._note(func, _tensors((args, kwargs)), _written(func, args, kwargs), result)
+        return result
+
+    def _phase_now(self) -> str:
+        return "forward" if self._recomputes() else self.phase
+
+    def _recomputes(self) -> bool:
+        # A checkpoint enables gradients for what it computes again; a backward pass has none.
+        backward = self.phase == "backward" and torch._C._current_graph_task_id() != -1
+        return backward and torch.is_grad_enabled()
+
+    def _note(
+        self, func: Any, operands: list[torch.Tensor], written: list[torch.Tensor], result: Any
+    ) -> None:
+        made = _tensors(result)
+        # torch.tensor(...) makes its tensor unseen and lifts it; a fake one has a real operand.
+        for tensor in made if func.name() == "aten::lift_fresh" else operands:
+            self.give(tensor, "constant", _BORN_AS[self._phase_now()])
+        born = [tensor for tensor in made if self.storages.get(tensor) is None]
+        if not born and not written and not _is_sparse(result):
+            return  # a view
+        self._begin(func)
+        for place, tensor in enumerate(born):
+            self.storages.add(tensor, self._variable(tensor, f"result {place}"))
+        self._reads(func, operands)
+        if self._phase_now() in ("forward", "loss"):
+            for place, tensor in enumerate(written):
+                self._overwrite(tensor, f"operand {place}")
+
+    def _begin(self, func: Any) -> None:
+        """Learn which operator runs."""
+        before = self._operator
+        if self._recomputes():
+            self._operator = self._operators.again(func)
+        elif self.phase == "backward":
+            self._operator = self._operators.backward()
+        else:
+            self._operator = self._operators.forward(func, self.phase)
+        if self._operator != before:
+            self._read.clear()
+
+    def _reads(self, func: Any, operands: list[torch.Tensor]) -> None:
+        """Note each operand once for each operator; one whose shape alone counts is not read."""
+        if "_like" in func.name() or "new_" in func.name():
+            return
+        for tensor in operands:
+            storage = self.storages.get(tensor)
+            if storage is not None and storage.number not in self._read:
+                self._read.add(storage.number)
+                self.storages.read(storage)
+
+    def _overwrite(self, tensor: torch.Tensor, place: str) -> None:
+        """A new value in the place of an activation, if all of its storage was written."""
+        storage = self.storages.get(tensor)
+        if storage is None or self._recorder.variables[storage.variable].category != "activation":
+            return
+        if tensor.numel() * tensor.element_size() == storage.bytes:
+            self.storages.overwrite(tensor, self._variable(tensor, place))
+
+    def _variable(self, tensor: torch.Tensor, place: str) -> int:
+        """The variable for what the operator makes; the same again if it is recomputed."""
+        key = (self._operator, place)
+        known = self._variables.get(key)
+        if self._recomputes() and known is not None and not self.storages.holds(known):
+            variable = self._recorder.variables[known]
+            if (variable.shape, variable.dtype) == (tuple(tensor.shape), _dtype(tensor)):
+                return known
+        operator = self._recorder.operators[self._operator]
+        category = _BORN_AS[self._phase_now()]
+        self._variables[key] = self._new(tensor, operator.name, category, operator.site)
+        return self._variables[key]
+
+    def _new(self, tensor: torch.Tensor, name: str, category: str, path: str) -> int:
+        return self._recorder.variable(
+            name,
+            category,
+            tuple(tensor.shape),
+            _dtype(tensor),
+            tensor.untyped_storage().nbytes(),
+            site=path,
+            layer=layer_of(path),
+        )
+
+
+def _tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors in a tree that have a storage; a sparse one has those of its parts."""
+    leaves = tree_leaves(tree)
+    return [t for t in leaves if isinstance(t, torch.Tensor) and t.layout == torch.strided]
+
+
+def _is_sparse(result: Any) -> bool:
+    return isinstance(result, torch.Tensor) and result.layout != torch.strided
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
+    """The operands that an operator writes to."""
+    places, names = _writes(func)
+    given = [args[place] for place in places if place < len(args)]
+    return _tensors((given, [kwargs[name] for name in names if name in kwargs]))
+
+
+@functools.cache
+def _writes(func: Any) -> tuple[list[int], list[str]]:
+    """The places and names of the arguments that an operator writes to, from its schema."""
+    arguments = enumerate(func._schema.arguments)
+    writes = [(n, a.name) for n, a in arguments if a.alias_info and a.alias_info.is_write]
+    return [place for place, _ in writes], [name for _, name in writes]
+
+
+def _dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

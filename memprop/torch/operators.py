@@ -1,0 +1,113 @@
+"""Which operator runs: a forward operator in its module, or a node of the backward graph."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch._C._autograd import _get_sequence_nr
+
+from memprop.torch.modules import Modules, layer_of
+from memprop.traces.recorder import Recorder
+
+_Node = tuple[str, int, int]
+"""What tells one run of a backward node from the next; the node itself must not be held."""
+
+
+class Operators:
+    """Gives every operator that runs a number in the trace.
+
+    An operator of the forward pass is one call of PyTorch, named after the module that called it:
+    ``layers.0.linear1/addmm``. One of the backward pass is a node of autograd's graph with all
+    that it calls: ``layers.0.linear1/AddmmBackward0``. One that a checkpoint recomputes keeps its
+    number.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        modules: Modules,
+        parameters: Iterable[tuple[str, torch.Tensor]],
+    ) -> None:
+        self._recorder = recorder
+        self._modules = modules
+        self._parameters = {id(parameter): name for name, parameter in parameters}
+        self._path_of_node: dict[int, str] = {}
+        self._numbers: defaultdict[str, list[int]] = defaultdict(list)
+        self._node: _Node | None = None
+        self._repeated: Counter[str] = Counter()
+        self._current = -1
+
+    def forward(self, func: Any, phase: str) -> int:
+        """The number of an operator outside the backward pass."""
+        path = self._modules.path or {"loss": "loss", "update": "optimizer"}.get(phase, "")
+        self._remember(path)
+        name = _joined(path, _name_of(func))
+        number = self._new(name, phase, path)
+        self._numbers[name].append(number)
+        return number
+
+    def again(self, func: Any) -> int:
+        """The number of a forward operator that a backward node recomputes."""
+        self._enter(_node())
+        path = self._modules.path
+        self._remember(path)
+        name = _joined(path, _name_of(func))
+        numbers = self._numbers[name]
+        place = self._repeated[name]
+        self._repeated[name] += 1
+        if place < len(numbers):
+            return numbers[place]
+        numbers.append(self._new(name, "forward", path))
+        return numbers[-1]
+
+    def backward(self) -> int:
+        """The number of the backward node that runs, for all operators that it calls."""
+        node = _node()
+        if self._enter(node) or self._current < 0:
+            name = "seed" if node is None else node.name().rpartition("::")[2]
+            path = self._path_of(node)
+            self._current = self._new(_joined(path, name), "backward", path)
+        return self._current
+
+    def _enter(self, node: Any) -> bool:
+        """Whether another node runs than before."""
+        key = _identity(node)
+        if key == self._node:
+            return False
+        self._node, self._current = key, -1
+        self._repeated.clear()
+        return True
+
+    def _remember(self, path: str) -> None:
+        # Autograd numbers a node just before it calls the operator for which it makes the node.
+        self._path_of_node.setdefault(_get_sequence_nr() - 1, path)
+
+    def _path_of(self, node: Any) -> str:
+        if node is None:
+            return ""
+        if (variable := getattr(node, "variable", None)) is not None:
+            return self._parameters.get(id(variable), "")
+        return self._path_of_node.get(node._sequence_nr(), "")
+
+    def _new(self, name: str, phase: str, path: str) -> int:
+        return self._recorder.operator(name, phase, site=path, layer=layer_of(path))
+
+
+def _node() -> Any:
+    """The node of the backward graph that runs; ``None`` between two nodes, and before them."""
+    return torch._C._current_autograd_node() if torch._C._current_graph_task_id() != -1 else None
+
+
+def _identity(node: Any) -> _Node | None:
+    if node is None:
+        return None
+    return (node.name(), node._sequence_nr(), id(getattr(node, "variable", None)))
+
+
+def _name_of(func: Any) -> str:
+    return func.name().removeprefix("aten::").partition(".")[0]
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name

@@ -1,0 +1,124 @@
+"""One training step of a PyTorch module, run or simulated, as a trace."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import nn
+
+from memprop.checks import check_integer_from_zero
+from memprop.torch.corrections import Corrections, check_kernels
+from memprop.torch.fakes import Fakes, explained, faked, faked_optimizer
+from memprop.torch.inputs import Loss, check_module, check_real
+from memprop.torch.recorded import recorded
+from memprop.torch.task import Optimizer, Task, run, task
+from memprop.traces.trace import Trace
+
+
+def trace(
+    module: nn.Module,
+    inputs: Any,
+    *,
+    loss: Loss | None = None,
+    target: Any = None,
+    optimizer: Optimizer | None = None,
+    mode: str = "train",
+    autocast: torch.dtype | None = None,
+    accumulate: int = 1,
+    warmup: int = 0,
+) -> Trace:
+    """Run one real step (forward, loss, backward, optimizer) and trace every storage.
+
+    The step does to the module what a step does: gradients are added to ``.grad``, the optimizer
+    updates the parameters, batch norm its statistics. As in the usual training loop the output and
+    the loss are held until the step ends.
+
+    Args:
+        module: any module.
+        inputs: a tensor; a tuple or list, the arguments of the module by place; or a mapping, its
+            arguments by name.
+        loss: a function of the module's output, and of ``target`` if there is one, that returns a
+            scalar. Without it the output is the loss if it is a scalar or has one under "loss",
+            and else the sum of what is differentiable in the output.
+        target: handed to ``loss`` after the output.
+        optimizer: the optimizer that updates the parameters, or a function that makes it of the
+            parameters; none if not given. State that it creates lazily is born in its first step:
+            ask for ``warmup=1`` to see a step as all later ones are.
+        mode: "train", or "inference" for the forward pass alone, without gradients.
+        autocast: the type of :class:`torch.autocast`, in which the forward pass and the loss run.
+        accumulate: how often forward and backward run before the optimizer does.
+        warmup: steps to run before the one that is traced.
+
+    Returns:
+        The trace. ``outputs`` has the "loss" and the "gradients" by parameter, or the "prediction"
+        of an inference.
+
+    Raises:
+        MempropError: an argument is wrong; the message says which and what was expected. If the
+            step itself fails, its own exception is raised, with the trace up to there as the
+            attribute ``trace``.
+    """
+    check_module(module)
+    check_real(module)
+    parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
+    todo = task(module, inputs, optimizer, accumulate, **parts)
+    _warm_up(todo, warmup)
+    return recorded(todo, real=True)
+
+
+def simulate(
+    module: nn.Module | Callable[[], nn.Module],
+    inputs: Any,
+    *,
+    loss: Loss | None = None,
+    target: Any = None,
+    optimizer: Optimizer | None = None,
+    mode: str = "train",
+    autocast: torch.dtype | None = None,
+    accumulate: int = 1,
+    warmup: int = 0,
+    device: torch.device | str | None = None,
+) -> Trace:
+    """The trace of the same step, with no memory allocated and no arithmetic done.
+
+    The step runs on fake tensors: shapes and types without numbers. A module too large for the
+    machine is built on the "meta" device, or handed over as a function that builds it. The module
+    and the optimizer are left as they were.
+
+    Args:
+        module: as in :func:`trace`, or a function without arguments that makes the module; it runs
+            on fake tensors too.
+        inputs: as in :func:`trace`, as all that follow but the last.
+        loss: a function of the output, and of the target if there is one.
+        target: handed to ``loss`` after the output.
+        optimizer: an optimizer, or a function that makes it of the parameters.
+        mode: "train" or "inference".
+        autocast: the type of :class:`torch.autocast`.
+        accumulate: how often forward and backward run before the optimizer does.
+        warmup: steps before the one that is traced.
+        device: where to pretend that everything is, as "cuda"; where it is if not given, and on
+            the CPU for what is on the "meta" device.
+
+    Raises:
+        MempropError: an argument is wrong, or what the step does depends on the numbers in it,
+            which a simulation does not have.
+    """
+    fakes = Fakes(device)
+    with explained(), ExitStack() as stack:
+        built = fakes.built(module)
+        check_module(built)
+        stack.enter_context(faked(fakes, built, loss))
+        stack.enter_context(faked_optimizer(fakes, optimizer))
+        parts = {"loss": loss, "target": fakes.tree(target), "mode": mode, "autocast": autocast}
+        inputs = fakes.tree(inputs)
+        check_kernels(built)
+        with fakes.mode, Corrections():
+            todo = task(built, inputs, optimizer, accumulate, **parts)
+            _warm_up(todo, warmup)
+            return recorded(todo, real=False)
+
+
+def _warm_up(todo: Task, steps: int) -> None:
+    for _ in range(check_integer_from_zero("warmup", steps)):
+        run(todo)

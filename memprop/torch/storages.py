@@ -1,0 +1,116 @@
+"""The buffers that are alive: which variable lives in each, and when each dies."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+
+from memprop.traces.recorder import Recorder
+
+
+class Moment(NamedTuple):
+    """Now: the phase, the number of the operator (-1 if none runs), nanoseconds (-1 if unknown)."""
+
+    phase: str
+    operator: int = -1
+    at: int = -1
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A buffer.
+
+    Attributes:
+        number: as the trace counts storages.
+        variable: the variable that lives in it.
+        bytes: its size.
+        maker: the operator that made it; -1 for what was there before.
+        alive: a weak reference whose callback tells of its death.
+    """
+
+    number: int
+    variable: int
+    bytes: int
+    maker: int
+    alive: weakref.ref
+
+
+class Storages:
+    """Every buffer that was seen and is alive.
+
+    A storage, not a tensor, is what takes memory: views, detached tensors and tied parameters
+    share one, and it counts once. PyTorch keeps the Python object of a storage as long as the
+    storage itself, so that a weak reference tells of its death at the moment it is released.
+    """
+
+    def __init__(self, recorder: Recorder, now: Callable[[], Moment]) -> None:
+        self._recorder = recorder
+        self._now = now
+        self._alive: dict[int, Storage] = {}
+        self._count = 0
+
+    def get(self, tensor: torch.Tensor) -> Storage | None:
+        """The storage of a tensor, if it is known and still as large as it was."""
+        key = _key(tensor)
+        found = self._alive.get(key)
+        if found is not None and found.bytes != tensor.untyped_storage().nbytes():
+            self._die(key)  # resized in place: another buffer
+            return None
+        return found
+
+    def add(self, tensor: torch.Tensor, variable: int, *, given: bool = False) -> None:
+        """The storage of ``tensor`` is new, and ``variable`` lives in it.
+
+        Args:
+            tensor: any tensor that lives in it.
+            variable: its number.
+            given: whether it was there before the operator that runs.
+        """
+        key, moment = _key(tensor), self._now()
+        if given:
+            moment = moment._replace(operator=-1)
+        size = tensor.untyped_storage().nbytes()
+        alive = weakref.ref(tensor.untyped_storage(), lambda _: self._die(key))
+        storage = Storage(self._count, variable, size, moment.operator, alive)
+        self._alive[key] = storage
+        self._count += 1
+        self._recorder.allocate(variable, storage.number, size, *moment)
+
+    def overwrite(self, tensor: torch.Tensor, variable: int) -> None:
+        """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""
+        old = self._alive[_key(tensor)]
+        new = replace(old, variable=variable)
+        self._alive[_key(tensor)] = new
+        self._event(self._recorder.allocate, new)
+        self._event(self._recorder.free, old)
+
+    def read(self, storage: Storage) -> None:
+        """The operator that runs reads what is in ``storage``."""
+        self._event(self._recorder.read, storage)
+
+    def holds(self, variable: int) -> bool:
+        """Whether a variable is alive."""
+        return any(storage.variable == variable for storage in self._alive.values())
+
+    def close(self) -> None:
+        """Follow no storage any longer."""
+        self._alive.clear()
+
+    def _event(self, kind: Callable[..., None], storage: Storage) -> None:
+        kind(storage.variable, storage.number, storage.bytes, *self._now())
+
+    def _die(self, key: int) -> None:
+        storage = self._alive.pop(key, None)
+        if storage is None:
+            return
+        self._event(self._recorder.free, storage)
+        # A gradient goes on to the next node; what dies in the node that made it was scratch.
+        category = self._recorder.variables[storage.variable].category
+        if category == "activation_gradient" and self._now().operator == storage.maker:
+            self._recorder.rename(storage.variable, category="workspace")
+
+
+def _key(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -1,0 +1,127 @@
+"""What one step does: its parts, checked, and how they run."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from memprop.checks import check_positive_integer
+from memprop.errors import InvalidTypeError, unknown_name
+from memprop.terms import MODES
+from memprop.torch.inputs import (
+    Loss,
+    arguments,
+    check_autocast,
+    check_devices,
+    check_loss,
+    check_trainable,
+    loss_of,
+    named,
+    named_leaves,
+)
+
+Optimizer = torch.optim.Optimizer | Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One step; see :func:`memprop.torch.step.trace` for each part."""
+
+    module: nn.Module
+    inputs: Any
+    target: Any
+    loss: Loss | None
+    optimizer: torch.optim.Optimizer | None
+    mode: str
+    autocast: torch.dtype | None
+    accumulate: int
+
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The inputs and the target by name."""
+        inputs = dict(named(self.module, self.inputs))
+        return {**inputs, **dict(named_leaves({"target": self.target}))}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the step runs: where the first parameter or input is."""
+        tensors = (*self.module.parameters(), *self.tensors.values())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
+def task(
+    module: nn.Module, inputs: Any, optimizer: Optimizer | None, accumulate: int, **parts: Any
+) -> Task:
+    """A checked task.
+
+    Raises:
+        MempropError: a part is wrong.
+    """
+    if parts["mode"] not in MODES:
+        raise unknown_name("mode", parts["mode"], MODES)
+    if parts["mode"] == "train":
+        check_trainable(module, inputs)
+    check_loss(parts["loss"])
+    check_autocast(parts["autocast"])
+    optimizer = _optimizer(module, optimizer)
+    repeats = check_positive_integer("accumulate", accumulate)
+    made = Task(module=module, inputs=inputs, optimizer=optimizer, accumulate=repeats, **parts)
+    check_devices(module, made.tensors)
+    return made
+
+
+def _optimizer(module: nn.Module, optimizer: Optimizer | None) -> torch.optim.Optimizer | None:
+    if optimizer is None or isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
+    made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    if not isinstance(made, torch.optim.Optimizer):
+        raise InvalidTypeError(
+            "optimizer must be a torch.optim.Optimizer or a function that makes one of the "
+            f"parameters, as torch.optim.AdamW; got {made!r}"
+        )
+    return made
+
+
+def run(task: Task, begin: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Do the step, and tell ``begin`` the name of each part before it runs.
+
+    Returns:
+        What the step puts out: "loss" and "gradients", or "prediction".
+    """
+    if task.mode == "inference":
+        return {"prediction": _infer(task, begin)}
+    args, kwargs = arguments(task.inputs)
+    output = loss = None
+    for _ in range(task.accumulate):
+        with _autocast(task):
+            begin("forward")
+            output = task.module(*args, **kwargs)
+            begin("loss")
+            loss = loss_of(task.loss, output, task.target)
+        begin("backward")
+        loss.backward()
+    if task.optimizer is not None:
+        begin("update")
+        task.optimizer.step()
+    begin("end")
+    del output  # only now: the variables of a training loop live until its next turn
+    grads = {name: p.grad for name, p in task.module.named_parameters() if p.grad is not None}
+    return {"loss": None if loss is None else loss.detach(), "gradients": grads}
+
+
+def _infer(task: Task, begin: Callable[[str], None]) -> Any:
+    begin("forward")
+    args, kwargs = arguments(task.inputs)
+    with torch.no_grad(), _autocast(task):
+        output = task.module(*args, **kwargs)
+    begin("end")
+    return output
+
+
+def _autocast(task: Task) -> AbstractContextManager[Any]:
+    if task.autocast is None:
+        return nullcontext()
+    return torch.autocast(task.device.type, dtype=task.autocast)
