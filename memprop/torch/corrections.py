@@ -34,8 +34,8 @@ def _with_statistics_of(weight: torch.Tensor | None, result: Any) -> Any:
 def check_kernels(module: nn.Module) -> None:
     """Raise InvalidValueError if fake tensors would take another way than real ones.
 
-    An LSTM on the CPU runs in kernels of oneDNN, which PyTorch does not choose for fake tensors; and
-    a fake sparse gradient does not know how many rows it has.
+    An LSTM on the CPU runs in kernels of oneDNN, which PyTorch does not choose for fake tensors;
+    and a fake sparse gradient does not know how many rows it has.
     """
     for name, part in module.named_modules():
         if getattr(part, "sparse", False):

@@ -110,7 +110,7 @@ def check_autocast(dtype: object) -> None:
     """Raise InvalidTypeError unless ``dtype`` is a 16-bit type, or missing."""
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise InvalidTypeError(
-            f"autocast must be torch.bfloat16 or torch.float16, got {dtype!r}: leave it out for none"
+            f"autocast must be torch.bfloat16 or torch.float16, or left out; got {dtype!r}"
         )
 
 
