@@ -17,7 +17,7 @@ def load_optional(name: str):
         message = f"{name} is not installed"
         if os.environ.get("MEMPROP_REQUIRE") == "all":
             pytest.fail(f"{message}, and MEMPROP_REQUIRE=all asks for it")
-        pytest.skip(message)
+        pytest.skip(message, allow_module_level=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Where PyTorch's fake kernels and its real ones on the CPU differ in what they keep."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -9,26 +9,49 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprop.errors import InvalidValueError
 
+_aten: Final = torch.ops.aten
+
 
 class Corrections(TorchDispatchMode):
-    """Gives what fake kernels return the types that the real kernels on the CPU return.
-
-    Batch norm of 16-bit samples with 32-bit parameters, which is what autocast makes of it, keeps
-    its mean and its deviation in 32 bits; the fake kernel says 16.
-    """
+    """Gives what fake kernels return the types that the real kernels on the CPU return."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        if func is torch.ops.aten.native_batch_norm.default:
-            return _with_statistics_of(args[1], result)
-        return result
+        correct = _CORRECTIONS.get(func)
+        return result if correct is None or args[0].device.type != "cpu" else correct(args, result)
 
 
-def _with_statistics_of(weight: torch.Tensor | None, result: Any) -> Any:
+def _norm(weight: torch.Tensor | None, result: Any) -> Any:
+    """A norm of 16-bit samples by 32-bit parameters, which is what autocast makes of it.
+
+    It keeps its mean and its deviation in 32 bits; the fake kernel says 16.
+    """
     output, mean, deviation = result
-    if weight is None or weight.device.type != "cpu" or weight.dtype == mean.dtype:
+    if weight is None:
         return result
     return output, mean.to(weight.dtype), deviation.to(weight.dtype)
+
+
+def _norm_backward(samples: torch.Tensor, result: Any) -> Any:
+    """The gradient of 16-bit samples has 16 bits; the fake kernel says 32."""
+    gradient, *rest = result
+    return (None if gradient is None else gradient.to(samples.dtype), *rest)
+
+
+def _attention(result: Any) -> Any:
+    """No weights were asked for: the fake kernel returns empty ones, the real kernel none."""
+    output, weights = result
+    return output, None if weights is None or weights.numel() == 0 else weights
+
+
+_CORRECTIONS: Final[dict[Any, Callable[[Any, Any], Any]]] = {
+    _aten.native_batch_norm.default: lambda args, result: _norm(args[1], result),
+    _aten.native_group_norm.default: lambda args, result: _norm(args[1], result),
+    _aten.native_layer_norm.default: lambda args, result: _norm(args[2], result),
+    _aten.native_group_norm_backward.default: lambda args, result: _norm_backward(args[1], result),
+    _aten.native_layer_norm_backward.default: lambda args, result: _norm_backward(args[1], result),
+    _aten._native_multi_head_attention.default: lambda _, result: _attention(result),
+}
 
 
 def check_kernels(module: nn.Module) -> None:

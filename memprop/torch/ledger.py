@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from memprop.torch.modules import layer_of
 from memprop.torch.operators import Operators
 from memprop.torch.storages import Moment, Storages
+from memprop.torch.sums import is_sum
 from memprop.traces.recorder import Recorder
 
 _BORN_AS = {
@@ -34,12 +35,14 @@ class Ledger(TorchDispatchMode):
     Attributes:
         phase: the part of the step that runs; whoever runs the step sets it.
         storages: the buffers that are alive.
+        sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.sums`.
     """
 
     def __init__(self, recorder: Recorder, operators: Operators, *, timed: bool) -> None:
         super().__init__()
         self.phase = "setup"
         self.storages = Storages(recorder, self.now)
+        self.sums: list[int] = []
         self._recorder = recorder
         self._operators = operators
         self._start = time.perf_counter_ns() if timed else None
@@ -98,6 +101,8 @@ class Ledger(TorchDispatchMode):
         if not born and not written and not _is_sparse(result):
             return  # a view
         self._begin(func)
+        if len(born) == 1 and is_sum(func, operands) and self._comes_from_before(operands[0]):
+            self.sums.append(len(self._recorder))
         for place, tensor in enumerate(born):
             self.storages.add(tensor, self._variable(tensor, f"result {place}"))
         self._reads(func, operands)
@@ -116,6 +121,14 @@ class Ledger(TorchDispatchMode):
             self._operator = self._operators.forward(func, self.phase)
         if self._operator != before:
             self._read.clear()
+
+    def _comes_from_before(self, tensor: torch.Tensor) -> bool:
+        """Whether a gradient waited here for the node that runs, which has not read it."""
+        storage = self.storages.get(tensor)
+        if self._phase_now() != "backward" or storage is None or storage.number in self._read:
+            return False
+        category = self._recorder.variables[storage.variable].category
+        return category == "activation_gradient" and storage.maker not in (-1, self._operator)
 
     def _reads(self, func: Any, operands: list[torch.Tensor]) -> None:
         """Note each operand once for each operator; one whose shape alone counts is not read."""

@@ -10,6 +10,7 @@ from torch import nn
 from memprop.torch.ledger import Ledger
 from memprop.torch.modules import Modules
 from memprop.torch.operators import Operators
+from memprop.torch.sums import in_place
 from memprop.torch.task import Task, run
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
@@ -37,11 +38,11 @@ def recorded(task: Task, *, real: bool) -> Trace:
             _tell_state(ledger, task)
     except Exception as error:
         if len(recorder):
-            _keep_trace(error, recorder)
+            _keep_trace(error, in_place(recorder.trace(), ledger.sums))
         raise
     finally:
         ledger.storages.close()
-    return recorder.trace(about, outputs if real else None)
+    return in_place(recorder.trace(about, outputs if real else None), ledger.sums)
 
 
 def _parameters(task: Task) -> dict[str, torch.Tensor]:
@@ -129,9 +130,8 @@ def _about(task: Task, *, real: bool) -> dict[str, Any]:
     }
 
 
-def _keep_trace(error: Exception, recorder: Recorder) -> None:
+def _keep_trace(error: Exception, trace: Trace) -> None:
     """Hang what was recorded so far on the exception that broke the step off."""
-    trace = recorder.trace()
     error.trace = trace  # pyright: ignore[reportAttributeAccessIssue]
     error.add_note(
         f"memprop: the step broke off in {trace.operators[-1].name if trace.operators else 'setup'}"

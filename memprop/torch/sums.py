@@ -1,0 +1,46 @@
+"""Gradients of a value with several uses, added up as a step that nobody watches adds them.
+
+Autograd's engine adds a further gradient to the first in place if nothing else holds the first.
+While a dispatch mode is active it does not: it cannot know what the mode would make of it
+(``can_accumulate_inplace`` in torch/csrc/autograd/input_buffer.cpp). A ledger of what was seen
+would have a buffer too many for each such sum.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from memprop.traces.events import FREE, READ
+from memprop.traces.trace import Trace
+
+
+def is_sum(func: Any, operands: list[torch.Tensor]) -> bool:
+    """Whether an operator may be the engine's: it adds to a dense tensor one of the same kind."""
+    if func is not torch.ops.aten.add.Tensor or len(operands) != 2:
+        return False
+    first, second = operands
+    if first._is_view():  # it holds its base, which holds the storage as well
+        return False
+    dense = first.numel() * first.element_size() == first.untyped_storage().nbytes()
+    return dense and first.shape == second.shape and first.dtype == second.dtype
+
+
+def in_place(trace: Trace, sums: Iterable[int]) -> Trace:
+    """The trace with each sum in the buffer of its first operand.
+
+    Args:
+        trace: what was seen.
+        sums: the events that allocate a sum. Where the next events are not the reads of both
+            operands and the death of the first, something else holds it, and the sum has a buffer
+            of its own.
+    """
+    events = trace.events
+    home = np.arange(int(events.storage.max()) + 1)
+    for event in sums:
+        read, freed = int(events.storage[event + 1]), int(events.storage[event + 3])
+        if events.kind[event + 1 : event + 4].tolist() == [READ, READ, FREE] and read == freed:
+            home[events.storage[event]] = home[read]
+    return replace(trace, events=replace(events, storage=home[events.storage]))

@@ -1,0 +1,99 @@
+"""Witnesses of a step that share nothing with memprop: autograd's own hooks, PyTorch's MemTracker,
+and the CPU allocator as the profiler sees it."""
+
+import gc
+from contextlib import nullcontext
+from itertools import accumulate
+
+import asks_for_torch  # noqa: F401
+import torch
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.profiler import ProfilerActivity, profile
+from torch.utils._pytree import tree_leaves
+
+
+def call(module, inputs):
+    if isinstance(inputs, dict):
+        return module(**inputs)
+    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+
+
+def scalar(output):
+    """A loss for any output: the sum of all that can be differentiated in it."""
+    leaves = [leaf for leaf in tree_leaves(output) if leaf.requires_grad]
+    if len(leaves) == 1 and leaves[0].numel() == 1:
+        return leaves[0]
+    return torch.stack([leaf.float().sum() for leaf in leaves]).sum()
+
+
+def casting(autocast):
+    return nullcontext() if autocast is None else torch.autocast("cpu", dtype=autocast)
+
+
+def step(module, inputs, optimizer=None, autocast=None):
+    """A training step as people write it."""
+    with casting(autocast):
+        output = call(module, inputs)
+        loss = scalar(output)
+    loss.backward()
+    if optimizer is not None:
+        optimizer.step()
+    return output, loss
+
+
+def hooked_bytes(module, inputs, autocast=None):
+    """Sizes of the storages that autograd saves in a forward pass, sorted; each counts once.
+
+    Parameters and buffers, which are there anyway, are left out.
+    """
+    known = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
+    saved = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        saved[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed):
+        with casting(autocast):
+            held = scalar(call(module, inputs))
+        del held
+    return sorted(storage.nbytes() for key, storage in saved.items() if key not in known)
+
+
+def mem_tracker_peak(module, inputs, optimizer):
+    """The peak of a step in bytes, from ``torch.distributed._tools.mem_tracker``."""
+    tracker = MemTracker()
+    tracker.track_external(module, optimizer, *tree_leaves(inputs))
+    with tracker:
+        held = step(module, inputs, optimizer)
+        del held
+    (on_cpu,) = tracker.get_tracker_snapshot("peak").values()
+    return on_cpu["Total"]
+
+
+def given_bytes(module, inputs):
+    """Bytes of what is there before a step: parameters, buffers and inputs, each storage once."""
+    tensors = (*module.parameters(), *module.buffers(), *tree_leaves(inputs))
+    storages = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(storages.values())
+
+
+def allocations(module, inputs, optimizer=None, autocast=None):
+    """Every allocation (positive) and release (negative) of the CPU allocator in a step, in bytes.
+
+    The profiler hooks into the allocator itself: it sees the scratch of kernels, too.
+    """
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        held = step(module, inputs, optimizer, autocast)
+    del held
+    events = profiler.profiler.kineto_results.events()
+    changes = [event for event in events if event.name() == "[memory]"]
+    return [event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())]
+
+
+def allocator_peak(module, inputs, optimizer=None, autocast=None):
+    """The peak of the CPU allocator in a step, with what was there before: bytes."""
+    live = accumulate(allocations(module, inputs, optimizer, autocast))
+    return given_bytes(module, inputs) + max(live)
