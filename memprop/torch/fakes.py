@@ -61,6 +61,8 @@ class Fakes:
         )
 
     def _make(self, tensor: torch.Tensor) -> torch.Tensor:
+        if _is_counter(tensor):
+            return self._constant(tensor)
         fake: torch.Tensor = FakeTensor(
             self.mode, self._without_memory(tensor), self._where(tensor)
         )
@@ -71,6 +73,11 @@ class Fakes:
         if tensor.is_leaf and tensor.grad is not None:
             fake.grad = self.of(tensor.grad)
         return fake
+
+    def _constant(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A fake that knows its number, and stays on the CPU, where counters of steps are."""
+        converter = self.mode.fake_tensor_converter
+        return converter.from_real_tensor(self.mode, tensor.clone(), make_constant=True)
 
     def _without_memory(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the "meta" device; two that share a storage share one again."""
@@ -144,6 +151,12 @@ def explained() -> Iterator[None]:
             f"PyTorch cannot tell the shape of what {error.func} returns without running it: use "
             "memprop.torch.trace"
         ) from error
+
+
+def _is_counter(tensor: torch.Tensor) -> bool:
+    """Whether this may be a number that a program asks for, as Adam does for its count of steps."""
+    plain = not tensor.requires_grad and not isinstance(tensor, FakeTensor)
+    return plain and tensor.dim() == 0 and tensor.device.type == "cpu"
 
 
 def _usable(device: torch.device | str) -> torch.device:

@@ -42,6 +42,19 @@ def test_simulated_equals_traced_in_a_step_like_all_later_ones(name):
     assert mpt.simulate(module, inputs, **step) == mpt.trace(module, inputs, **step)
 
 
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop", "Adagrad", "NAdam", "Adadelta"])
+def test_an_optimizer_that_has_stepped_before_is_simulated_with_its_state(kind):
+    module, inputs = zoo.build("mlp")
+    optimizer = getattr(torch.optim, kind)(module.parameters(), lr=0.1)
+    oracles.step(module, inputs, optimizer)
+    simulated = mpt.simulate(module, inputs, optimizer=optimizer)
+    assert simulated == mpt.trace(module, inputs, optimizer=optimizer)
+    state = [t for parts in optimizer.state.values() for t in parts.values() if t is not None]
+    expected = sum(tensor.numel() * tensor.element_size() for tensor in state)
+    setup = simulated.timeline()["phase"] == "setup"
+    assert simulated.timeline()["optimizer_state"][setup].iloc[-1] == expected
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("name", zoo.SIMULATED)
 def test_simulated_equals_traced_in_inference(name):
