@@ -1,0 +1,163 @@
+"""A function and its derivative as two jaxprs, joined by the residuals.
+
+``jax.vjp`` runs the forward pass and returns a pytree, whose leaves are what it saved: traced, that
+is the forward jaxpr. Calling that pytree with a cotangent, traced again, is the backward one.
+"""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr
+
+from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.jax.arguments import Argument, arguments, check_differentiable, positions
+
+_UNTRACEABLE: Final = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+    jax.errors.UnexpectedTracerError,
+    jax.errors.NonConcreteBooleanIndexError,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """The forward pass of a function that is to be differentiated.
+
+    Attributes:
+        jaxpr: from the leaves of the arguments to the outputs and, after them, the residuals.
+        arguments: what those leaves are.
+        outputs: how many outputs there are: the loss, and the leaves of aux.
+        pullback: the pytree, with shapes for leaves, that ``jax.vjp`` returned.
+    """
+
+    jaxpr: ClosedJaxpr
+    arguments: tuple[Argument, ...]
+    outputs: int
+    pullback: Any
+
+
+def forward_of(
+    fun: Callable[..., Any],
+    args: Sequence[Any],
+    argnums: int | Sequence[int] | None,
+    *,
+    has_aux: bool,
+) -> Forward:
+    """Trace ``jax.vjp`` of ``fun`` by the arguments ``argnums``; no array is made.
+
+    Raises:
+        InvalidTypeError: an argument is no array, or aux is missing.
+        InvalidValueError: ``argnums`` is impossible, or ``fun`` cannot be traced.
+    """
+    chosen = positions(argnums, len(args))
+    leaves, tree = jax.tree.flatten(tuple(args))
+
+    def forward(*leaves: Any) -> Any:
+        full = list(jax.tree.unflatten(tree, leaves))
+
+        def of_chosen(*values: Any) -> Any:
+            for position, value in zip(chosen, values, strict=True):
+                full[position] = value
+            return fun(*full)
+
+        values = [full[position] for position in chosen]
+        if not has_aux:
+            value, pullback = jax.vjp(of_chosen, *values)
+            return value, pullback
+        value, pullback, aux = jax.vjp(of_chosen, *values, has_aux=True)
+        return (value, aux), pullback
+
+    named = arguments(fun, args, chosen)
+    jaxpr, (outputs, pullback) = _traced(jax.make_jaxpr(forward, return_shape=True), leaves)
+    return Forward(
+        jaxpr=jaxpr,
+        arguments=named,
+        outputs=len(jax.tree.leaves(outputs)),
+        pullback=pullback,
+    )
+
+
+def backward_of(forward: Forward) -> ClosedJaxpr:
+    """The backward pass: from the residuals and the cotangent of the loss to the gradients."""
+    saved, tree = jax.tree.flatten(forward.pullback)
+    loss = forward.jaxpr.out_avals[0]
+    cotangent = jax.ShapeDtypeStruct(loss.shape, loss.dtype)
+
+    def backward(saved: Any, cotangent: Any) -> Any:
+        return jax.tree.unflatten(tree, saved)(cotangent)
+
+    return jax.make_jaxpr(backward)(saved, cotangent)
+
+
+def check_step(
+    fun: Callable[..., Any],
+    args: Sequence[Any],
+    argnums: int | Sequence[int],
+    *,
+    has_aux: bool,
+) -> None:
+    """Raise unless ``jax.value_and_grad(fun, argnums, has_aux)`` can be taken of ``args``.
+
+    Raises:
+        InvalidTypeError: an argument is no array or cannot be differentiated by, or ``fun`` returns
+            something else than an array.
+        InvalidValueError: ``argnums`` is impossible, there is nothing to differentiate by, the loss
+            is no scalar, or ``fun`` cannot be traced.
+    """
+    check_differentiable(arguments(fun, args, positions(argnums, len(args))))
+    _check_loss(fun, args, has_aux=has_aux)
+
+
+def _check_loss(fun: Callable[..., Any], args: Sequence[Any], *, has_aux: bool) -> None:
+    found = _traced(lambda *given: jax.eval_shape(fun, *given), args)
+    if has_aux:
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise InvalidTypeError(
+                f"with has_aux=True fun must return (loss, aux), got {_described(found)}"
+            )
+        found = found[0]
+    if not isinstance(found, jax.ShapeDtypeStruct):
+        raise InvalidTypeError(
+            f"fun must return the loss, a scalar, got {_described(found)}: if it returns "
+            "(loss, aux), say has_aux=True"
+        )
+    if found.shape or not jnp.issubdtype(found.dtype, jnp.floating):
+        raise InvalidValueError(
+            f"the loss must be a real floating scalar, got {_described(found)}: return its mean or "
+            "its sum"
+        )
+
+
+def _traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
+    try:
+        return trace(*args)
+    except _UNTRACEABLE as error:
+        place = _innermost(error)
+        raise InvalidValueError(
+            f"fun cannot be traced, as under jax.jit: {place} needs the value of an array, or uses "
+            "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and lax.scan "
+            f"instead, and keep no side effects ({type(error).__name__})"
+        ) from None
+
+
+def _innermost(error: BaseException) -> str:
+    """The last line of the user's on the way to the error."""
+    ours = (str(Path(jax.__file__).parent), str(Path(__file__).parent))
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    if not theirs:
+        return "it"
+    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno} ({theirs[-1].name})"
+
+
+def _described(found: Any) -> str:
+    if isinstance(found, jax.ShapeDtypeStruct):
+        return f"{found.dtype} of shape {found.shape}"
+    return f"a {type(found).__name__} of {len(jax.tree.leaves(found))} arrays"
