@@ -22,7 +22,7 @@ _FIELDS: Final = MappingProxyType(
 def compiled_memory(
     fun: Callable[..., Any],
     *args: Any,
-    argnums: int | Sequence[int] = 0,
+    argnums: int | Sequence[int] | None = 0,
     has_aux: bool = False,
 ) -> dict[str, int]:
     """The compiler's own figures for ``jax.jit(jax.value_and_grad(fun))``, in bytes.
@@ -40,7 +40,7 @@ def compiled_memory(
     Args:
         fun: returns the loss, a scalar.
         args: pytrees of arrays or of ``jax.ShapeDtypeStruct``.
-        argnums: the arguments to differentiate by.
+        argnums: the arguments to differentiate by; ``None`` for all.
         has_aux: whether ``fun`` returns ``(loss, aux)``.
 
     Raises:

@@ -76,6 +76,11 @@ def forward_of(
 
     named = arguments(fun, args, chosen)
     jaxpr, (outputs, pullback) = _traced(jax.make_jaxpr(forward, return_shape=True), leaves)
+    if any(isinstance(constant, jax.core.Tracer) for constant in jaxpr.consts):
+        raise InvalidValueError(
+            "fun uses an array that an earlier call of it left behind, or that another "
+            "transformation is tracing: hand it over as an argument, and keep no side effects"
+        )
     return Forward(
         jaxpr=jaxpr,
         arguments=named,
@@ -99,7 +104,7 @@ def backward_of(forward: Forward) -> ClosedJaxpr:
 def check_step(
     fun: Callable[..., Any],
     args: Sequence[Any],
-    argnums: int | Sequence[int],
+    argnums: int | Sequence[int] | None,
     *,
     has_aux: bool,
 ) -> None:
@@ -142,7 +147,7 @@ def _traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
         place = _innermost(error)
         raise InvalidValueError(
             f"fun cannot be traced, as under jax.jit: {place} needs the value of an array, or uses "
-            "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and lax.scan "
+            "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and jax.lax.scan "
             f"instead, and keep no side effects ({type(error).__name__})"
         ) from None
 

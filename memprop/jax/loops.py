@@ -2,7 +2,8 @@
 
 The body of a loop stands once in the steps, whatever its length: its buffers are used again by each
 iteration. They are scratch, beside what the loop reads and the stacked and carried results. The
-carry lives in the buffer of the result. Of branches the one whose peak is largest is taken.
+carry lives in the buffer of the result. Of branches the one whose peak is largest is taken, of
+equal ones the longest.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr
 
 from memprop.jax.liveness import peak
+from memprop.jax.owned import owned
 from memprop.jax.program import Block, Operand, Scope, Step, present
 from memprop.jax.sites import place
 from memprop.jax.values import value_of
@@ -55,8 +57,11 @@ def while_loop(equation: Any, operands: Sequence[Operand], scope: Scope, flatten
 def cond(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flatten) -> Block:
     """The branch that needs most; what only the others read lives until the choice is made."""
     inner = replace(scope, prefix=f"{scope.prefix}cond/")
-    branches = [flatten(branch, operands[1:], inner) for branch in equation.params["branches"]]
-    largest = max(branches, key=peak)
+    branches = [
+        owned(flatten(branch, operands[1:], inner), branch.out_avals, inner)
+        for branch in equation.params["branches"]
+    ]
+    largest = max(branches, key=lambda block: (peak(block), len(block.steps)))
     choose = _step(equation, scope, reads=operands[:1], keeps=operands)
     return Block([choose, *largest.steps], largest.outputs)
 

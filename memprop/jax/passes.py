@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any
 
 from jax.extend.core import ClosedJaxpr
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from memprop.jax.differentiate import Forward
 from memprop.jax.flatten import flatten
-from memprop.jax.program import Block, Operand, Scope, Step, Value, present
+from memprop.jax.owned import owned
+from memprop.jax.program import Block, Scope, Step, Value
 from memprop.jax.values import value_of
 
 
@@ -49,7 +49,7 @@ def passes(forward: Forward, backward: ClosedJaxpr) -> Passes:
         parameters=tuple(compress(leaves, chosen)),
         inputs=(*others, *_read(scope.constants.values(), [*there.steps, *back.steps])),
         forward=Block(there.steps, there.outputs[: forward.outputs]),
-        backward=_owned(_without(cotangent, back), backward.out_avals),
+        backward=owned(_without(cotangent, back), backward.out_avals),
         recomputed=_independent(back.steps, cotangent),
     )
 
@@ -85,22 +85,3 @@ def _without(cotangent: Value, block: Block) -> Block:
         [replace(step, reads=kept(step.reads), keeps=kept(step.keeps)) for step in block.steps],
         [None if value is cotangent else value for value in block.outputs],
     )
-
-
-def _owned(block: Block, avals: Sequence[Any]) -> Block:
-    """Gradients in storages of their own.
-
-    One that is an argument, a forward value, a literal, or lies in the storage of another is copied
-    at the end, so that the caller of a jitted function gets arrays of its own.
-    """
-    free = {value for step in block.steps for value in step.makes if value.base is None}
-    steps, outputs = list(block.steps), list[Operand]()
-    for gradient, aval in zip(block.outputs, avals, strict=True):
-        if gradient is not None and gradient.storage in free:
-            free.remove(gradient.storage)
-            outputs.append(gradient)
-        else:
-            copy = value_of(aval, "copy")
-            steps.append(Step(operator="copy", site="", reads=present([gradient]), makes=(copy,)))
-            outputs.append(copy)
-    return Block(steps, outputs)

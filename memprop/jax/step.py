@@ -30,7 +30,7 @@ from memprop.traces.trace import Trace
 def trace(
     fun: Callable[..., Any],
     *args: Any,
-    argnums: int | Sequence[int] = 0,
+    argnums: int | Sequence[int] | None = 0,
     has_aux: bool = False,
     compile: bool = True,  # noqa: A002 - the word that users look for
 ) -> Trace:
@@ -44,7 +44,7 @@ def trace(
     Args:
         fun: returns the loss, a scalar.
         args: pytrees of arrays or of ``jax.ShapeDtypeStruct``, of which nothing is allocated.
-        argnums: the arguments to differentiate by.
+        argnums: the arguments to differentiate by; ``None`` for all.
         has_aux: whether ``fun`` returns ``(loss, aux)``.
         compile: also compile the step and put the compiler's figures into ``trace.about``, as
             ``compiled_temp_bytes`` and so on (see :func:`memprop.jax.compiled_memory`).

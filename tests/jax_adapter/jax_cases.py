@@ -119,7 +119,7 @@ def branches(jax):
 
     def loss(x, flag):
         def large(x):
-            return jnp.sin(jnp.cos(x @ x) * 2)
+            return jnp.sum(jnp.tile(jnp.sin(jnp.cos(x @ x) * 2), (4, 1, 1)), 0)
 
         return jnp.sum(jax.lax.cond(flag > 0, large, lambda x: x * 2, jnp.exp(x)))
 
