@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr
 
 from memprop.errors import InvalidTypeError, InvalidValueError
@@ -76,7 +77,7 @@ def forward_of(
 
     named = arguments(fun, args, chosen)
     jaxpr, (outputs, pullback) = _traced(jax.make_jaxpr(forward, return_shape=True), leaves)
-    if any(isinstance(constant, jax.core.Tracer) for constant in jaxpr.consts):
+    if any(isinstance(constant, Tracer) for constant in jaxpr.consts):
         raise InvalidValueError(
             "fun uses an array that an earlier call of it left behind, or that another "
             "transformation is tracing: hand it over as an argument, and keep no side effects"

@@ -9,30 +9,39 @@ import pytest
 from jax_cases import CASES, cnn, jitted, mlp, scanned, shaped
 
 
+def agree(ours, theirs):
+    """Whether two descriptions of a residual are the same. Before JAX 0.10 its report named the
+    rounding that marks what a checkpoint saves, and not what made the value."""
+    if "reduce_precision" in theirs:
+        return ours.rpartition(" from ")[2] == theirs.rpartition(" from ")[2]
+    return ours == theirs
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_residuals_are_those_of_jax(case, jax, mpj):
     from jax._src.ad_checkpoint import saved_residuals
 
     fun, args = CASES[case](jax)
-    expected = [
-        (tuple(aval.shape), str(aval.dtype), told) for aval, told in saved_residuals(fun, *args)
-    ]
+    expected = saved_residuals(fun, *args)
     found = mpj.saved_residuals(fun, *args)
     assert len(found) > 0
-    assert [*zip(found["shape"], found["dtype"], found["reported"], strict=True)] == expected
+    assert found["shape"].tolist() == [aval.shape for aval, _ in expected]
+    assert found["dtype"].tolist() == [str(aval.dtype) for aval, _ in expected]
+    told = zip(found["reported"], (source for _, source in expected), strict=True)
+    assert all(agree(ours, theirs) for ours, theirs in told)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_printed_report_has_the_same_lines(case, jax, mpj):
-    fun, args = CASES[case](jax)
     from jax.ad_checkpoint import print_saved_residuals
 
+    fun, args = CASES[case](jax)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         print_saved_residuals(fun, *args)
-    lines = printed.getvalue().splitlines()
-    found = mpj.saved_residuals(fun, *args)
-    assert [line.split(" ", 1)[1] for line in lines] == found["reported"].tolist()
+    lines = (line.split(" ", 1)[1] for line in printed.getvalue().splitlines())
+    told = zip(mpj.saved_residuals(fun, *args)["reported"], lines, strict=True)
+    assert all(agree(ours, theirs) for ours, theirs in told)
 
 
 @pytest.mark.parametrize("case", CASES)
