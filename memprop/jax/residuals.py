@@ -123,7 +123,7 @@ def _described(equation: Any) -> str:
 
 
 def _residual(value: Value, makers: Mapping[Value, Step], origin: str, told: str) -> Residual:
-    step = makers.get(value)
+    step = _maker(value, makers)
     return Residual(
         name=value.name,
         shape=value.shape,
@@ -134,6 +134,14 @@ def _residual(value: Value, makers: Mapping[Value, Step], origin: str, told: str
         origin=origin,
         reported=told,
     )
+
+
+def _maker(value: Value, makers: Mapping[Value, Step]) -> Step | None:
+    """The step that computed ``value``, not the ``checkpoint_name`` given to it."""
+    step = makers.get(value)
+    if step is not None and step.operator == "name" and value.base is not None:
+        return _maker(value.base, makers)
+    return step
 
 
 def _literal(atom: Any) -> Residual:

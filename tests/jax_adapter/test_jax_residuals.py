@@ -45,6 +45,20 @@ def test_the_printed_report_has_the_same_lines(case, jax, mpj):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_residuals_are_the_arrays_that_a_real_vjp_holds(case, jax, mpj):
+    def filled(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        return jax.numpy.ones(leaf.shape, leaf.dtype)
+
+    fun, args = CASES[case](jax)
+    _, pullback = jax.vjp(fun, *jax.tree.map(filled, args))
+    held = Counter((leaf.shape, str(leaf.dtype)) for leaf in jax.tree.leaves(pullback))
+    found = mpj.saved_residuals(fun, *args)
+    assert Counter(zip(found["shape"], found["dtype"], strict=True)) == held
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_what_a_trace_keeps_are_the_residuals(case, jax, mpj):
     """But for parameters, which are there anyway, and zeros, which backward makes for itself."""
     fun, args = CASES[case](jax)

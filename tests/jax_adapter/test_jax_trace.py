@@ -97,6 +97,14 @@ def test_a_step_ends_with_arguments_loss_and_gradients(case, jax, mpj):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_jit_around_it_changes_no_byte(case, jax, mpj):
+    fun, args = CASES[case](jax)
+    plain = mpj.trace(fun, *args, compile=False)
+    jitted = mpj.trace(jax.jit(fun), *args, compile=False)
+    assert (jitted.peak, jitted.saved_bytes) == (plain.peak, plain.saved_bytes)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_the_same_trace_comes_back_from_a_file(case, jax, mpj, tmp_path):
     trace = traced(mpj, CASES[case], jax)
     trace.save(tmp_path / "step.json.gz")
