@@ -6,6 +6,7 @@ An argument is a pytree; what is counted and named is its leaves: ``params['w1']
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ class Argument:
 
 
 def positions(argnums: int | Sequence[int] | None, count: int) -> tuple[int, ...]:
-    """``argnums`` as positions from 0 to ``count - 1``; ``None`` stands for all.
+    """``argnums`` as positions from 0 to ``count - 1``, in order; ``None`` stands for all.
 
     Raises:
         InvalidTypeError: it is neither an integer nor a sequence of integers.
@@ -39,11 +40,11 @@ def positions(argnums: int | Sequence[int] | None, count: int) -> tuple[int, ...
     if argnums is None:
         argnums = range(count)
     given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
-    if not all(isinstance(position, int) for position in given):
+    if not all(isinstance(position, Integral) for position in given):
         raise InvalidTypeError(f"argnums must be an integer or integers, got {argnums!r}")
     if any(not -count <= position < count for position in given):
         raise InvalidValueError(f"argnums={argnums!r}, but fun is given {count} arguments")
-    found = tuple(position % count for position in given)
+    found = tuple(sorted(int(position) % count for position in given))
     if not found or len(set(found)) < len(found):
         raise InvalidValueError(f"argnums must name each argument once, and one at least: {given}")
     return found

@@ -7,7 +7,6 @@ is the forward jaxpr. Calling that pytree with a cotangent, traced again, is the
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -17,6 +16,7 @@ from jax.extend.core import ClosedJaxpr
 
 from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.jax.arguments import Argument, arguments, check_differentiable, positions
+from memprop.jax.sites import in_library, written
 
 _UNTRACEABLE: Final = (
     jax.errors.ConcretizationTypeError,
@@ -58,36 +58,34 @@ def forward_of(
         InvalidValueError: ``argnums`` is impossible, or ``fun`` cannot be traced.
     """
     chosen = positions(argnums, len(args))
+    named = arguments(fun, args, chosen)
     leaves, tree = jax.tree.flatten(tuple(args))
 
     def forward(*leaves: Any) -> Any:
-        full = list(jax.tree.unflatten(tree, leaves))
+        return _vjp(fun, jax.tree.unflatten(tree, leaves), chosen, has_aux=has_aux)
 
-        def of_chosen(*values: Any) -> Any:
-            for position, value in zip(chosen, values, strict=True):
-                full[position] = value
-            return fun(*full)
-
-        values = [full[position] for position in chosen]
-        if not has_aux:
-            value, pullback = jax.vjp(of_chosen, *values)
-            return value, pullback
-        value, pullback, aux = jax.vjp(of_chosen, *values, has_aux=True)
-        return (value, aux), pullback
-
-    named = arguments(fun, args, chosen)
     jaxpr, (outputs, pullback) = _traced(jax.make_jaxpr(forward, return_shape=True), leaves)
     if any(isinstance(constant, Tracer) for constant in jaxpr.consts):
         raise InvalidValueError(
             "fun uses an array that an earlier call of it left behind, or that another "
             "transformation is tracing: hand it over as an argument, and keep no side effects"
         )
-    return Forward(
-        jaxpr=jaxpr,
-        arguments=named,
-        outputs=len(jax.tree.leaves(outputs)),
-        pullback=pullback,
-    )
+    count = len(jax.tree.leaves(outputs))
+    return Forward(jaxpr=jaxpr, arguments=named, outputs=count, pullback=pullback)
+
+
+def _vjp(fun: Callable[..., Any], args: Sequence[Any], chosen: Sequence[int], *, has_aux: bool):
+    """What ``fun`` returns, and the pullback to the arguments in the positions ``chosen``."""
+
+    def of_chosen(*values: Any) -> Any:
+        replaced = dict(zip(chosen, values, strict=True))
+        return fun(*(replaced.get(position, arg) for position, arg in enumerate(args)))
+
+    values = [args[position] for position in chosen]
+    if not has_aux:
+        return jax.vjp(of_chosen, *values)
+    value, pullback, aux = jax.vjp(of_chosen, *values, has_aux=True)
+    return (value, aux), pullback
 
 
 def backward_of(forward: Forward) -> ClosedJaxpr:
@@ -155,12 +153,11 @@ def _traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 def _innermost(error: BaseException) -> str:
     """The last line of the user's on the way to the error."""
-    ours = (str(Path(jax.__file__).parent), str(Path(__file__).parent))
     frames = traceback.extract_tb(error.__traceback__)
-    theirs = [frame for frame in frames if not frame.filename.startswith(ours)]
+    theirs = [frame for frame in frames if not in_library(frame.filename)]
     if not theirs:
         return "it"
-    return f"{Path(theirs[-1].filename).name}:{theirs[-1].lineno} ({theirs[-1].name})"
+    return written(theirs[-1].filename, theirs[-1].lineno or 0, theirs[-1].name)
 
 
 def _described(found: Any) -> str:

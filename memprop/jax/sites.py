@@ -1,5 +1,6 @@
 """Where in the user's own program an equation comes from."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -8,8 +9,7 @@ import jax
 from jax.extend import source_info_util
 
 _FRAME: Final = re.compile(r"(?P<file>.*?):(?P<line>\d+)(:\d+)? \((?P<function>.*)\)$")
-_JAX: Final = str(Path(jax.__file__).parent)
-_HERE: Final = str(Path(__file__).parent)
+_LIBRARIES: Final = tuple(f"{Path(file).parent}{os.sep}" for file in (jax.__file__, __file__))
 
 
 def reported(source_info: Any) -> str:
@@ -27,9 +27,19 @@ def place(equation: Any, caller: str) -> str:
     if caller:
         return caller
     frame = _FRAME.match(reported(equation.source_info))
-    if frame is None or frame["file"].startswith(_HERE):
+    if frame is None or in_library(frame["file"]):
         return ""
-    return f"{Path(frame['file']).name}:{frame['line']} ({frame['function']})"
+    return written(frame["file"], int(frame["line"]), frame["function"])
+
+
+def written(file: str, line: int, function: str) -> str:
+    """A place as it stands in tables and messages."""
+    return f"{Path(file).name}:{line} ({function})"
+
+
+def in_library(file: str) -> bool:
+    """Whether ``file`` belongs to JAX or to this adapter, and not to the user's program."""
+    return file.startswith(_LIBRARIES)
 
 
 def is_library(jaxpr: Any) -> bool:
@@ -39,4 +49,4 @@ def is_library(jaxpr: Any) -> bool:
     the first caller.
     """
     source = jaxpr.debug_info.func_src_info or ""
-    return source.partition(" at ")[2].startswith(_JAX)
+    return in_library(source.partition(" at ")[2])

@@ -105,7 +105,7 @@ def own_rule(jax):
 
     @jax.custom_vjp
     def clipped(x):
-        return jnp.clip(x * 3, -1, 1)
+        return jnp.minimum(x * 3, 1.0)
 
     def forward(x):
         return clipped(x), (jnp.sign(x), x)

@@ -1,17 +1,35 @@
 """The page on JAX shows what its script really prints."""
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
-SCRIPT = DOCS / "examples" / "checkpoint_in_jax.py"
-PAGE = (DOCS / "jax.md").read_text(encoding="utf-8")
+import matplotlib.pyplot as plt
+from jax_cases import mlp
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "docs" / "examples" / "checkpoint_in_jax.py"
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(language, page="docs/jax.md"):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_public_names_are_exactly_these_and_documented(mpj):
+    public = {name for name in vars(mpj) if not name.startswith("_")}
+    functions = {name for name in public if inspect.isfunction(getattr(mpj, name))}
+    assert functions == {"trace", "saved_residuals", "compiled_memory"}
+    assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)
+
+
+def test_the_lines_on_jax_in_the_readme_run(jax):
+    (lines,) = (block for block in blocks("python", "README.md") if "memprop.jax" in block)
+    loss, (params, x, y) = mlp(jax)
+    exec(compile(lines, "README.md", "exec"), {"loss": loss, "params": params, "x": x, "y": y})  # noqa: S102 - our own README
+    plt.close("all")
 
 
 def test_the_page_shows_the_script():
