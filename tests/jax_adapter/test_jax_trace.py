@@ -188,6 +188,7 @@ def test_a_scan_holds_its_results_and_one_body(jax, mpj):
     given = 4 * width * width + length * state
     assert during["live_bytes"].max() == given + 2 * state + 3 * length * state + 3 * state
     assert during["workspace"].max() == 3 * state
+    assert during["activation"].max() == 2 * state + 3 * length * state
 
 
 def test_the_body_of_a_scan_stands_once(jax, mpj):
@@ -236,6 +237,17 @@ def test_values_computed_again_are_activations_in_backward(jax, mpj):
     assert again.peak < kept.peak
 
 
+def test_zeros_of_the_backward_pass_belong_to_gradients(jax, mpj):
+    """Where relu is off its gradient is chosen from zeros, made in backward for this purpose."""
+    trace = mpj.trace(lambda x: jax.nn.relu(jax.numpy.sin(x)).sum(), shaped(jax, 7), compile=False)
+    frame = trace.timeline()
+    zeros = frame[(frame["kind"] == "allocate") & (frame["phase"] == "backward")]
+    zeros = zeros[zeros["operator"].str.startswith("broadcast_in_dim")]["variable"]
+    category = {variable.name: variable.category for variable in trace.variables}
+    assert len(zeros) == 2
+    assert {category[name] for name in zeros} == {"activation_gradient"}
+
+
 def test_argnums_choose_what_is_a_parameter(jax, mpj):
     fun, args = mlp(jax)
     trace = mpj.trace(fun, *args, argnums=(2, 0), compile=False)
@@ -278,6 +290,11 @@ def test_arguments_count_whether_they_are_read_or_not(jax, mpj):
     assert trace.live.by_category[0].sum() + 400 == trace.live.by_category[1].sum()
 
 
+def key_bytes(jax, key):
+    """A key as the integers that it consists of."""
+    return size(jax.eval_shape(jax.random.key_data, key))
+
+
 def test_bytes_follow_the_dtype(jax, mpj):
     jnp = jax.numpy
     key = jax.eval_shape(jax.random.key, 0)
@@ -294,7 +311,7 @@ def test_bytes_follow_the_dtype(jax, mpj):
 
     trace = mpj.trace(loss, *given, compile=False)
     sizes = {variable.name: variable.bytes for variable in trace.variables}
-    assert [sizes[name] for name in ("w", "x", "mask", "key")] == [6, 3, 3, 8]
+    assert [sizes[name] for name in ("w", "x", "mask", "key")] == [6, 3, 3, key_bytes(jax, key)]
     assert sizes["loss"] == 2
 
 
