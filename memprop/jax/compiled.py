@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import jax
 
+from memprop.errors import InvalidValueError
 from memprop.jax.arguments import positions
 from memprop.jax.differentiate import check_step
 
@@ -46,11 +47,17 @@ def compiled_memory(
     Raises:
         InvalidTypeError: an argument is no array, or cannot be differentiated by.
         InvalidValueError: ``argnums`` is impossible, the loss is no scalar, or ``fun`` cannot be
-            traced.
+            traced, or is too large for the backend to compile.
     """
     check_step(fun, args, argnums, has_aux=has_aux)
     step = jax.jit(jax.value_and_grad(fun, positions(argnums, len(args)), has_aux))
-    stats = step.lower(*args).compile().memory_analysis()
+    try:
+        stats = step.lower(*args).compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        raise InvalidValueError(
+            f"XLA does not compile this step for {jax.default_backend()}: "
+            f"{str(error).splitlines()[0]}. memprop.jax.trace(..., compile=False) needs no compiler"
+        ) from None
     if stats is None:
         return {}
     found = {name: int(getattr(stats, field)) for name, field in _FIELDS.items()}

@@ -52,7 +52,7 @@ def trace(
     Raises:
         InvalidTypeError: an argument is no array, or cannot be differentiated by.
         InvalidValueError: ``argnums`` is impossible, there is nothing to differentiate by, the loss
-            is no scalar, or ``fun`` cannot be traced.
+            is no scalar, ``fun`` cannot be traced, or XLA does not compile the step.
     """
     check_step(fun, args, argnums, has_aux=has_aux)
     forward = forward_of(fun, args, argnums, has_aux=has_aux)

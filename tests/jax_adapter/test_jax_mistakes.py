@@ -132,3 +132,14 @@ def test_both_check_alike(name, jax, mpj):
     fun, args = mlp(jax)
     with pytest.raises(InvalidValueError, match="scalar"):
         getattr(mpj, name)(lambda *given: fun(*given)[None], *args)
+
+
+def test_a_step_that_does_not_compile_can_still_be_traced(jax, mpj, monkeypatch):
+    def refuse(self):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 4.0T is too much\nand so on")
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    fun, args = mlp(jax)
+    with pytest.raises(InvalidValueError, match=r"4.0T is too much. .*compile=False"):
+        mpj.trace(fun, *args)
+    assert mpj.trace(fun, *args, compile=False).peak > 0
