@@ -28,3 +28,8 @@ def torch():
 @pytest.fixture(scope="session")
 def distributed():
     return load_optional("distributed")
+
+
+@pytest.fixture(scope="session")
+def jax():
+    return load_optional("jax")

@@ -12,7 +12,7 @@ LEVELS = (
     {"errors", "terms", "version"},
     {"units", "checks"},
     {"graph", "traces", "data", "probes"},
-    {"schedules"},
+    {"schedules", "jax"},
     {"engine"},
     {"models"},
     {"capacity", "tradeoff", "torch"},

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from memprop.graph.graph import Graph, Operator
 from memprop.schedules.actions import Compute
 from memprop.schedules.chain import Chain
 from memprop.schedules.live import live_bytes
+from memprop.schedules.measured import Part, measured_chain
 from memprop.schedules.order import in_order
 from memprop.schedules.selective import thrifty
 from memprop.schedules.stages import Stage, in_sequence, joined, stages
@@ -63,34 +64,14 @@ def as_chain(graph: Graph, batch: int, whole: tuple[Stage, ...]) -> GraphChain:
     lengths = [len(part.forward) for part in parts] + [len(part.backward) for part in parts[::-1]]
     account = _account(graph, batch, in_sequence(parts), lengths)
     forward, backward = account[: len(parts)], account[: len(parts) - 1 : -1]
-    saved = [max(f.after - f.before, output) for f, output in zip(forward, outputs, strict=True)]
-    saving = [max(f.peak - f.before - s, 0) for f, s in zip(forward, saved, strict=True)]
-    # What lies below a stage while its backward runs: everything fixed, x, and what the stages
-    # before it saved. The rest is its own, or was left behind by the stages after it.
-    below = [fixed + inputs[0] + before for before in accumulate([0, *saved[:-1]])]
-    gradients = [*inputs[1:], outputs[-1]]
-    left_up_to = [
-        b.after - under - (gradient if place else 0)
-        for place, (b, under, gradient) in enumerate(zip(backward, below, inputs, strict=True))
-    ]
-    left_before = [*left_up_to[1:], 0]
-    left = [up_to - before for up_to, before in zip(left_up_to, left_before, strict=True)]
-    needed = [
-        b.peak - under - s - gradient - up_to
-        for b, under, s, gradient, up_to in zip(
-            backward, below, saved, gradients, left_up_to, strict=True
-        )
-    ]
-    chain = Chain(
+    chain = measured_chain(
+        forward,
+        backward,
+        inputs=inputs,
+        output=outputs[-1],
+        forward_workspace=[_forward_workspace(graph, part, batch) for part in parts],
         forward_cost=[_flops(graph, part.forward, batch) for part in parts],
         backward_cost=[_flops(graph, part.backward, batch) for part in parts],
-        input_bytes=inputs[0],
-        output_bytes=outputs,
-        saved_bytes=saved,
-        forward_workspace=[_forward_workspace(graph, part, batch) for part in parts],
-        saving_workspace=saving,
-        backward_workspace=[max(extra, 0) for extra in needed],
-        left_bytes=left,
     )
     return GraphChain(parts, chain, fixed)
 
@@ -114,17 +95,9 @@ def _forward_workspace(graph: Graph, part: Stage, batch: int) -> int:
     return max(peak - graph.by_name[part.output].nbytes.at(batch), 0)
 
 
-class _Part(NamedTuple):
-    """Live bytes before some operators, at their peak, and after them."""
-
-    before: int
-    peak: int
-    after: int
-
-
 def _account(
     graph: Graph, batch: int, order: Sequence[Operator], lengths: Sequence[int]
-) -> list[_Part]:
+) -> list[Part]:
     """The operators of ``order`` in consecutive parts of these lengths."""
     actions = in_order(graph, order)
     live = live_bytes(graph, actions, batch)
@@ -133,6 +106,6 @@ def _account(
     ends = [*begins[1:], len(actions)]
     before = [sum(v.nbytes.at(batch) for v in graph.sources), *live.after[np.array(ends[:-1]) - 1]]
     return [
-        _Part(int(under), int(live.during[begin:end].max()), int(live.after[end - 1]))
+        Part(int(under), int(live.during[begin:end].max()), int(live.after[end - 1]))
         for under, begin, end in zip(before, begins, ends, strict=True)
     ]

@@ -15,5 +15,6 @@ except ImportError as error:
         'memprop.torch needs PyTorch: pip install "memprop[torch]"', name="torch"
     ) from error
 
+from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace

@@ -4,9 +4,11 @@ A fake tensor has a shape, a type and a device, and no memory; operators on it c
 (:mod:`torch._subclasses.fake_tensor`).
 """
 
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,8 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._pytree import tree_map
 
 from memprop.errors import InvalidValueError
+
+_HERE = Path(__file__).parent
 
 
 class Fakes:
@@ -143,8 +147,8 @@ def explained() -> Iterator[None]:
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:
         raise InvalidValueError(
-            f"what the step does depends on the numbers in it ({error.func}), and a simulation has "
-            "none: use memprop.torch.trace, or simulate the part before or after"
+            f"what the step does depends on the numbers in it ({_asked(error)}), and a simulation "
+            "has none: use memprop.torch.trace, or simulate the part before or after"
         ) from error
     except UnsupportedOperatorException as error:
         raise InvalidValueError(
@@ -157,6 +161,17 @@ def _is_counter(tensor: torch.Tensor) -> bool:
     """Whether this may be a number that a program asks for, as Adam does for its count of steps."""
     plain = not tensor.requires_grad and not isinstance(tensor, FakeTensor)
     return plain and tensor.dim() == 0 and tensor.device.type == "cpu"
+
+
+def _asked(error: Exception) -> str:
+    """Where the user's code, or a module of PyTorch's, asked for a number."""
+    library, modules = Path(torch.__file__).parent, Path(nn.__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        foreign = not path.is_relative_to(library) and not path.is_relative_to(_HERE)
+        if foreign or path.is_relative_to(modules):
+            return f"{path.name}:{frame.lineno}"
+    return str(error)
 
 
 def _usable(device: torch.device | str) -> torch.device:

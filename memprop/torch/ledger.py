@@ -69,6 +69,15 @@ class Ledger(TorchDispatchMode):
         elif self._recorder.variables[storage.variable].category != category:
             self._recorder.rename(storage.variable, name=name, category=category)
 
+    def __len__(self) -> int:
+        """How many events there were."""
+        return len(self._recorder)
+
+    def variable_of(self, tensor: torch.Tensor) -> int | None:
+        """The variable in the storage of a tensor; ``None`` if it is not known."""
+        storage = self.storages.get(tensor)
+        return None if storage is None else storage.variable
+
     def begin(self, phase: str) -> None:
         """A part of the step begins."""
         self.phase = phase

@@ -1,7 +1,7 @@
 """A task under the ledger: what is there before, what happens, what it all turned out to be."""
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,12 +16,18 @@ from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
 
-def recorded(task: Task, *, real: bool) -> Trace:
+def recorded(
+    task: Task,
+    *,
+    real: bool,
+    beside: Callable[[Ledger], AbstractContextManager[object]] = lambda _: nullcontext(),
+) -> Trace:
     """Run a task and trace it.
 
     Args:
         task: what to do.
         real: whether there are numbers, and so times and outputs.
+        beside: something else that watches the step, given the ledger.
     """
     recorder, modules = Recorder(), Modules(task.module, task.loss)
     parameters = _parameters(task)
@@ -33,6 +39,7 @@ def recorded(task: Task, *, real: bool) -> Trace:
         with ExitStack() as stack:
             stack.enter_context(_told_of_gradients(ledger, parameters))
             stack.enter_context(modules.watched())
+            stack.enter_context(beside(ledger))
             stack.enter_context(ledger)
             outputs = run(task, ledger.begin)
             _tell_state(ledger, task)

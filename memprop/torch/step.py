@@ -1,18 +1,15 @@
 """One training step of a PyTorch module, run or simulated, as a trace."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import nn
 
-from memprop.checks import check_integer_from_zero
-from memprop.torch.corrections import Corrections, check_kernels
-from memprop.torch.fakes import Fakes, explained, faked, faked_optimizer
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.recorded import recorded
-from memprop.torch.task import Optimizer, Task, run, task
+from memprop.torch.simulated import without_memory
+from memprop.torch.task import Optimizer, task, warm_up
 from memprop.traces.trace import Trace
 
 
@@ -63,7 +60,7 @@ def trace(
     check_real(module)
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
     todo = task(module, inputs, optimizer, accumulate, **parts)
-    _warm_up(todo, warmup)
+    warm_up(todo, warmup)
     return recorded(todo, real=True)
 
 
@@ -104,21 +101,9 @@ def simulate(
         MempropError: an argument is wrong, or what the step does depends on the numbers in it,
             which a simulation does not have.
     """
-    fakes = Fakes(device)
-    with explained(), ExitStack() as stack:
-        built = fakes.built(module)
-        check_module(built)
-        stack.enter_context(faked(fakes, built, loss))
-        stack.enter_context(faked_optimizer(fakes, optimizer))
-        parts = {"loss": loss, "target": fakes.tree(target), "mode": mode, "autocast": autocast}
-        inputs = fakes.tree(inputs)
-        check_kernels(built)
-        with fakes.mode, Corrections():
-            todo = task(built, inputs, optimizer, accumulate, **parts)
-            _warm_up(todo, warmup)
-            return recorded(todo, real=False)
-
-
-def _warm_up(todo: Task, steps: int) -> None:
-    for _ in range(check_integer_from_zero("warmup", steps)):
-        run(todo)
+    parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
+    with without_memory(
+        module, inputs, optimizer=optimizer, accumulate=accumulate, device=device, **parts
+    ) as todo:
+        warm_up(todo, warmup)
+        return recorded(todo, real=False)

@@ -1,14 +1,14 @@
 """What one step does: its parts, checked, and how they run."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from memprop.checks import check_positive_integer
+from memprop.checks import check_integer_from_zero, check_positive_integer
 from memprop.errors import InvalidTypeError, unknown_name
 from memprop.terms import MODES
 from memprop.torch.inputs import (
@@ -110,6 +110,24 @@ def run(task: Task, begin: Callable[[str], None] = lambda _: None) -> dict[str, 
     del output  # only now: the variables of a training loop live until its next turn
     grads = {name: p.grad for name, p in task.module.named_parameters() if p.grad is not None}
     return {"loss": None if loss is None else loss.detach(), "gradients": grads}
+
+
+def warm_up(task: Task, steps: int) -> None:
+    """Run steps that are not traced, and drop their gradients as a training loop does."""
+    for _ in range(check_integer_from_zero("warmup", steps)):
+        with new_gradients_dropped(task):
+            run(task)
+
+
+@contextmanager
+def new_gradients_dropped(task: Task) -> Iterator[None]:
+    """Let go of the gradients that parameters have got inside the block."""
+    without = [parameter for parameter in task.module.parameters() if parameter.grad is None]
+    try:
+        yield
+    finally:
+        for parameter in without:
+            parameter.grad = None
 
 
 def _infer(task: Task, begin: Callable[[str], None]) -> Any:

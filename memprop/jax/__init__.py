@@ -1,0 +1,21 @@
+"""Functions of JAX, differentiated: the same Trace, from the jaxpr, with nothing allocated.
+
+>>> import memprop.jax as mpj  # doctest: +SKIP
+>>> mpj.trace(loss, parameters, x, y).peak_by_category()  # doctest: +SKIP
+>>> mpj.saved_residuals(loss, parameters, x, y)  # doctest: +SKIP
+>>> mpj.compiled_memory(loss, parameters, x, y)  # doctest: +SKIP
+
+Arguments may be arrays or ``jax.ShapeDtypeStruct``. What the figures mean, and what they do not:
+:mod:`memprop.jax.step`.
+"""
+
+from memprop.errors import MissingExtraError
+
+try:
+    import jax as _jax  # noqa: F401 - only whether it is there
+except ImportError:
+    raise MissingExtraError('memprop.jax needs JAX: pip install "memprop[jax]"') from None
+
+from memprop.jax.compiled import compiled_memory as compiled_memory
+from memprop.jax.residuals import saved_residuals as saved_residuals
+from memprop.jax.step import trace as trace

@@ -1,0 +1,83 @@
+"""A jaxpr laid out flat: one step after the other, in program order."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """An array of the program; two are the same if they are the same object.
+
+    Attributes:
+        name: what it is called: an argument, a primitive, a ``checkpoint_name``.
+        shape: of the array.
+        dtype: by name.
+        bytes: its size.
+        scratch: whether it lives in the body of a loop only.
+        base: the value in whose storage it lies, if it is a view.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    bytes: int
+    scratch: bool = False
+    base: "Value | None" = None
+
+    @property
+    def storage(self) -> "Value":
+        """The value whose buffer this is."""
+        return self if self.base is None else self.base.storage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """An equation without anything inside.
+
+    Attributes:
+        operator: its primitive, with the loops that it is in: "scan/tanh".
+        site: the line of the user's program.
+        reads: the values that it reads; literals are left out.
+        makes: the values that it makes.
+        keeps: values that may not die before it, though it does not read them.
+    """
+
+    operator: str
+    site: str
+    reads: tuple[Value, ...] = ()
+    makes: tuple[Value, ...] = ()
+    keeps: tuple[Value, ...] = ()
+
+
+Operand = Value | None
+"""A value, or ``None`` for a literal, which takes no memory."""
+
+
+class Block(NamedTuple):
+    """Steps, and what comes out of them."""
+
+    steps: list[Step]
+    outputs: list[Operand]
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where an equation stands.
+
+    Attributes:
+        prefix: the loops and branches around it, as the beginning of a name: "scan/".
+        loop: whether one of them is a loop.
+        site: the line that called a function of JAX's own; "" outside of such.
+        constants: the arrays captured by closure, by ``id``; shared by all scopes of a program.
+    """
+
+    prefix: str = ""
+    loop: bool = False
+    site: str = ""
+    constants: dict[int, Value] = field(default_factory=dict)
+
+
+def present(operands: Iterable[Operand]) -> tuple[Value, ...]:
+    """The values among ``operands``, each once."""
+    return tuple(dict.fromkeys(operand for operand in operands if operand is not None))

@@ -1,0 +1,42 @@
+"""Results that lie in the storage of an operand.
+
+A reshape, a name, a barrier move no byte: XLA makes bitcasts of them or nothing at all. They are
+values of their own in a jaxpr, and residuals by themselves, but their bytes count once. A
+transposition or a broadcast to more elements is a copy.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import jax.numpy as jnp
+
+from memprop.jax.program import Operand, Value
+
+_ALWAYS: Final = frozenset({"name", "reshape", "squeeze", "optimization_barrier"})
+
+
+def base(equation: Any, operands: Sequence[Operand], number: int) -> Value | None:
+    """The operand in whose storage result ``number`` of ``equation`` lies; ``None`` if in none."""
+    name = equation.primitive.name
+    if name in _ALWAYS:
+        return operands[number]
+    if name == "broadcast_in_dim" and _same_size(equation):
+        return operands[0]
+    return None
+
+
+def is_mark(equation: Any) -> bool:
+    """Whether the equation rounds to the precision that its operand has, and so does nothing.
+
+    ``jax.checkpoint`` marks in this way what it saves.
+    """
+    if equation.primitive.name != "reduce_precision":
+        return False
+    kept = jnp.finfo(equation.invars[0].aval.dtype)
+    asked = equation.params["exponent_bits"], equation.params["mantissa_bits"]
+    return asked == (kept.nexp, kept.nmant)
+
+
+def _same_size(equation: Any) -> bool:
+    """Whether nothing but axes of length 1 is added."""
+    return equation.invars[0].aval.size == equation.outvars[0].aval.size

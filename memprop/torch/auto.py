@@ -1,0 +1,146 @@
+"""The layers to checkpoint, chosen from a byte budget."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, SupportsIndex
+
+import torch
+from torch import nn
+
+from memprop.schedules.optimal import check_budget, frontier_plans
+from memprop.schedules.plan import Plan, infeasible
+from memprop.torch.as_chain import ModuleChain, as_chain
+from memprop.torch.checkpointed import checkpointed
+from memprop.torch.explained import recomputed_flops, table
+from memprop.torch.inputs import Loss, check_module
+from memprop.torch.recorded import recorded
+from memprop.torch.segments import Part, Recomputed, segments
+from memprop.torch.simulated import without_memory
+from memprop.torch.task import Optimizer, Task, new_gradients_dropped, warm_up
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NEIGHBOURS = 3
+"""A step may need a little more or less than its chain says, so plans beside the best are tried."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to recompute, and what that comes to.
+
+    Attributes:
+        parts: the blocks, and which of them are recomputed.
+        peak: live bytes of a whole step, simulated.
+    """
+
+    parts: tuple[Part, ...]
+    peak: int
+
+
+def auto_checkpoint(
+    module: nn.Module,
+    inputs: Any,
+    budget: str | SupportsIndex,
+    *,
+    loss: Loss | None = None,
+    target: Any = None,
+    optimizer: Optimizer | None = None,
+    autocast: torch.dtype | None = None,
+    accumulate: int = 1,
+    blocks: str | None = None,
+    explain: bool = False,
+) -> "nn.Module | pd.DataFrame":
+    """The module with as many blocks recomputed as a byte budget for its training step asks for.
+
+    The blocks, the parts of a ``ModuleList`` or ``Sequential`` that run one after the other, are
+    measured on a simulated step and taken as a chain of stages (rotor's: see
+    :mod:`memprop.schedules.chain`); the planner gives the plans that are worth their memory, and
+    each that comes into question is tried in a simulated step of the whole module, until the one
+    with the least recomputation is found whose peak is within the budget. It is carried out with
+    :func:`torch.utils.checkpoint.checkpoint`, checkpoints within checkpoints where that is best.
+
+    Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic,
+    dropout and the running statistics of batch norm included. Hooks on the blocks run twice.
+
+    Args:
+        module: not changed. It may be on the "meta" device.
+        inputs: as those of the step, in shape and type; see :func:`memprop.torch.trace`.
+        budget: for everything that is live in a step, parameters, gradients and the optimizer's
+            state included: bytes, or a text such as "8 GiB".
+        loss: as in :func:`memprop.torch.trace`.
+        target: handed to ``loss`` after the output.
+        optimizer: the optimizer, or a function that makes it; its state counts.
+        autocast: the type of :class:`torch.autocast`.
+        accumulate: how often forward and backward run before the optimizer does.
+        blocks: the path of the list of blocks; the one that saves most if not given.
+        explain: return the plan as a table instead.
+
+    Returns:
+        A module with the same parameters and buffers, and the same keys in ``state_dict``. With
+        ``explain``, a row per block: ``block``, ``runs`` (forward runs in a step), ``keeps`` ("all"
+        that its backward reads, the "input" of a recomputed part, or "nothing"), ``depth`` (how
+        many checkpoints it is within), ``saved_bytes``, ``output_bytes``, ``forward_flops``,
+        ``backward_flops``. Its ``attrs`` have ``budget``, ``predicted_peak`` and ``peak_without``
+        in bytes, and ``recomputed_flops``.
+
+    Raises:
+        InfeasibleBudget: no plan keeps to the budget; the error names the smallest that one does.
+        MempropError: an argument is wrong, or the module has no such blocks.
+    """
+    check_module(module)
+    room = check_budget(budget)
+    parts = {"loss": loss, "target": target, "mode": "train", "autocast": autocast}
+    with without_memory(
+        module, inputs, optimizer=optimizer, accumulate=accumulate, **parts
+    ) as task:
+        if task.optimizer is not None:
+            warm_up(task, 1)  # from the second step on its state is there from the beginning
+        seen = as_chain(replace(task, accumulate=1), blocks)
+        choice = _choose(task, seen, room)
+    if explain:
+        found = table(seen, choice.parts)
+        found.attrs |= {
+            "budget": room,
+            "predicted_peak": choice.peak,
+            "peak_without": seen.trace.peak,
+            "recomputed_flops": recomputed_flops(seen, choice.parts),
+        }
+        return found
+    return checkpointed(module, seen.blocks.names, seen.blocks.argument, choice.parts)
+
+
+def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
+    """The cheapest plan of the frontier whose simulated step is within ``room`` bytes."""
+    plans = frontier_plans(seen.chain)
+
+    @cache
+    def tried(place: int) -> Choice:
+        return _tried(task, seen, plans[place])
+
+    fits = bisect_left(range(len(plans)), True, key=lambda place: tried(place).peak > room)
+    beside = range(max(fits - 1, 0), min(fits + _NEIGHBOURS, len(plans)))
+    fitting = [place for place in beside if tried(place).peak <= room]
+    if not fitting:
+        raise infeasible(room, min(tried(place).peak for place in beside))
+    return tried(fitting[-1])
+
+
+def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
+    parts = _in_blocks(segments(plan), seen.units)
+    module = checkpointed(task.module, seen.blocks.names, seen.blocks.argument, parts)
+    with new_gradients_dropped(task):
+        return Choice(parts, recorded(replace(task, module=module), real=False).peak)
+
+
+def _in_blocks(parts: Sequence[Part], units: Sequence[Sequence[int]]) -> tuple[Part, ...]:
+    """Parts of units as parts of the blocks in them."""
+    found: list[Part] = []
+    for part in parts:
+        if isinstance(part, Recomputed):
+            found.append(Recomputed(_in_blocks(part.parts, units)))
+        else:
+            found.extend(units[part])
+    return tuple(found)
