@@ -110,7 +110,7 @@ class Ledger(TorchDispatchMode):
         if not born and not written and not _is_sparse(result):
             return  # a view
         self._begin(func)
-        if len(born) == 1 and is_sum(func, operands) and self._comes_from_before(operands[0]):
+        if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
         for place, tensor in enumerate(born):
             self.storages.add(tensor, self._variable(tensor, f"result {place}"))
@@ -131,13 +131,15 @@ class Ledger(TorchDispatchMode):
         if self._operator != before:
             self._read.clear()
 
-    def _comes_from_before(self, tensor: torch.Tensor) -> bool:
-        """Whether a gradient waited here for the node that runs, which has not read it."""
+    def _waits(self, tensor: torch.Tensor) -> bool:
+        """Whether the engine holds this gradient until the next for the same value is there."""
         storage = self.storages.get(tensor)
         if self._phase_now() != "backward" or storage is None or storage.number in self._read:
             return False
-        category = self._recorder.variables[storage.variable].category
-        return category == "activation_gradient" and storage.maker not in (-1, self._operator)
+        if self._recorder.variables[storage.variable].category != "activation_gradient":
+            return False
+        before = storage.maker not in (-1, self._operator)
+        return before or self._operators.feeds_one_twice()
 
     def _reads(self, func: Any, operands: list[torch.Tensor]) -> None:
         """Note each operand once for each operator; one whose shape alone counts is not read."""

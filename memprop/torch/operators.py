@@ -70,6 +70,12 @@ class Operators:
             self._current = self._new(_joined(path, name), "backward", path)
         return self._current
 
+    def feeds_one_twice(self) -> bool:
+        """Whether the node that runs has two gradients for one value, as that of ``x * x``."""
+        node = _node()
+        edges = [edge for edge in node.next_functions if edge[0] is not None] if node else []
+        return len(set(edges)) < len(edges)
+
     def _enter(self, node: Any) -> bool:
         """Whether another node runs than before."""
         key = _identity(node)
