@@ -15,6 +15,7 @@
     │   ├── LeakError                      leaves a variable alive at the end of the step
     │   └── InfeasibleBudget               a budget that no schedule can keep to
     ├── TraceFormatError (ValueError)      a file that is no trace, or a damaged one
+    ├── UserCodeError                      a function of the user's that failed while profiled
     ├── MissingExtraError (ImportError)    an optional package that is not installed
     └── OutputError (OSError)              a place that cannot be written
         └── FolderInUseError               a folder in which another sweep runs
@@ -86,6 +87,10 @@ class InfeasibleBudget(ScheduleError):  # noqa: N818 - the name that users type
 
 class TraceFormatError(MempropError, ValueError):
     """A file that is no trace, or a damaged one."""
+
+
+class UserCodeError(MempropError):
+    """A function of the user's own that failed while it was profiled."""
 
 
 class MissingExtraError(MempropError, ImportError):
