@@ -15,7 +15,7 @@ LEVELS = (
     {"schedules"},
     {"engine"},
     {"models"},
-    {"capacity", "tradeoff"},
+    {"capacity", "tradeoff", "profiler"},
     {"sweep"},
     {"report"},
     {"cli"},

@@ -1,0 +1,131 @@
+"""What recomputing a cached intermediate would free, and cost: read off a trace."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from memprop.errors import InvalidTypeError
+from memprop.terms import PHASES
+from memprop.traces.events import READ
+from memprop.traces.intermediates import Life, lives
+from memprop.traces.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: Final = (
+    *("variable", "site", "bytes_freed", "operations", "bytes_per_operation"),
+    *("recompute", "needs", "keep_longer", "keep_longer_bytes", "reuses"),
+)
+_BACKWARD: Final = PHASES.index("backward")
+
+
+def what_if(trace: Trace) -> "pd.DataFrame":
+    """What would be saved by recomputing cached intermediates, the most bytes per operation first.
+
+    A row says what happens if this one intermediate is dropped after its last use in forward and
+    computed again just before backward reads it; every row stands for itself. Columns:
+
+    * ``bytes_freed``: its size, less what must be kept longer for it. They are free from its last
+      use in forward until backward first reads it, and no longer: whether the peak of the step
+      falls depends on where that is.
+    * ``operations``: those of the operators in ``recompute``: 2mnk for a product of (m, k) and
+      (k, n), about one for each element of others.
+    * ``recompute``: the operators to run again, in order: the one that made it and, where its
+      operands are dead by then, those that made these.
+    * ``needs``: what these read and is alive until then in any case. Where that is itself cached, it
+      must not be recomputed too.
+    * ``keep_longer``, ``keep_longer_bytes``: what they read, was made by no recorded operator, and
+      dies too early.
+    * ``reuses``: how often backward reads it.
+
+    Left out are inputs, and values that no recorded operator made (random numbers, arrays filled
+    by plain NumPy), as they cannot be computed again, and those whose recomputation frees nothing.
+
+    Raises:
+        InvalidTypeError: ``trace`` is no Trace.
+    """
+    import pandas as pd
+
+    if not isinstance(trace, Trace):
+        raise InvalidTypeError(f"trace must be a Trace, such as prof.trace, got {trace!r}")
+    rows = sorted(_rows(trace), key=lambda row: -row[COLUMNS.index("bytes_per_operation")])
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _rows(trace: Trace) -> Iterator[tuple]:
+    step = _Step(trace)
+    made_once = {life.variable: life for life in lives(trace)}
+    names = [variable.name for variable in trace.variables]
+    for found in trace.saved:
+        life = made_once[names.index(found.variable)]
+        if life.maker < 0:
+            continue
+        plan = step.plan(life)
+        freed = found.bytes - sum(trace.variables[v].bytes for v in plan.keep_longer)
+        if freed <= 0:
+            continue
+        operations = sum(step.operations(operator) for operator in plan.recompute)
+        yield (
+            found.variable,
+            found.site,
+            freed,
+            operations,
+            freed / operations,
+            tuple(trace.operators[operator].name for operator in plan.recompute),
+            tuple(names[variable] for variable in plan.needs),
+            tuple(names[variable] for variable in plan.keep_longer),
+            found.bytes - freed,
+            found.reuses,
+        )
+
+
+@dataclass
+class _Plan:
+    """What it takes to compute a value again; each list in the order of need, without repeats."""
+
+    recompute: dict[int, None] = field(default_factory=dict)
+    needs: dict[int, None] = field(default_factory=dict)
+    keep_longer: dict[int, None] = field(default_factory=dict)
+
+
+class _Step:
+    """Who made what from what, and how long it lived."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.life = {life.variable: life for life in lives(trace)}
+        self.reads: defaultdict[int, list[int]] = defaultdict(list)
+        self.makes: defaultdict[int, int] = defaultdict(int)
+        events = trace.events
+        for kind, operator, variable in zip(
+            events.kind.tolist(), events.operator.tolist(), events.variable.tolist(), strict=True
+        ):
+            if kind == READ:
+                self.reads[operator].append(variable)
+        for life in self.life.values():
+            self.makes[life.maker] += trace.variables[life.variable].bytes
+
+    def plan(self, life: Life) -> _Plan:
+        """How to have the value of ``life`` again at the last time that backward reads it."""
+        plan = _Plan()
+        wanted = next(event for event, _, phase in life.reads if phase == _BACKWARD)
+        self._compute(life, wanted, plan)
+        return plan
+
+    def _compute(self, life: Life, at: int, plan: _Plan) -> None:
+        for variable in self.reads[life.maker]:
+            operand = self.life[variable]
+            if operand.freed is None or operand.freed > at:
+                plan.needs[variable] = None
+            elif operand.maker < 0:
+                plan.keep_longer[variable] = None
+            elif operand.maker not in plan.recompute:
+                self._compute(operand, at, plan)
+        plan.recompute[life.maker] = None
+
+    def operations(self, operator: int) -> int:
+        """Operations of one operator; without a count, one for each byte that it makes."""
+        counted = self.trace.operators[operator].flops
+        return max(1, self.makes[operator] if counted is None else counted)
