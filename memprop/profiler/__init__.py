@@ -12,7 +12,8 @@ watching.py     what may be watched, and the names of arrays inside dicts and li
 watched.py      the array that tells what is done with it
 calls.py        one call: its operands made plain, its results watched again
 effects.py      what a NumPy function writes, what it only looks at, its operations
-ledger.py       buffers and the values in them; every read, allocation and death as an event
+buffers.py      the buffers that are alive, each known by the array that owns it
+ledger.py       the values in them; every read, allocation and death as an event
 what_if.py      what recomputing a cached intermediate would free, and cost
 sites.py        file and line of the user's own code
 html.py         the display in a notebook; notebook.py: the magic ``%%memprop``

@@ -124,7 +124,8 @@ class Profiler:
         lived of watched arrays at its end, and ``unseen_bytes``, what NumPy held then beyond them.
 
         A phase that is still open is given up to the last phase that began or ended in it. A
-        buffer counts as another thread's if its stack, at most 32 frames deep, starts in one.
+        buffer counts as another thread's if phases are opened in the main thread and the stack
+        of its allocation, at most 16 frames deep, starts in another.
         """
         return tables.phases(self._log)
 
@@ -184,8 +185,8 @@ class Profiler:
         self._ledger.settle()
         seen = sample()
         ledger = self._ledger
-        unseen = seen.numpy_bytes - ledger.traced_bytes
-        boundary = Boundary(self._log.path, seen, ledger.watched_bytes, unseen, now())
+        unseen = seen.numpy_bytes - ledger.buffers.traced_bytes
+        boundary = Boundary(self._log.path, seen, ledger.buffers.bytes, unseen, now())
         self._log.boundaries.append(boundary)
 
     def _check_open(self) -> None:
@@ -194,4 +195,3 @@ class Profiler:
 
     def _repr_html_(self) -> str:
         return html.profile(self)
-

@@ -64,9 +64,7 @@ def sites(log: PhaseLog) -> "pd.DataFrame":
             found[key] += block.bytes * count
             counts[key] += count
     rows = [(*key, size, counts[key]) for key, size in found.most_common()]
-    return pd.DataFrame(
-        rows, columns=pd.Index(["phase", "site", "other_thread", "bytes", "count"])
-    )
+    return pd.DataFrame(rows, columns=pd.Index(["phase", "site", "other_thread", "bytes", "count"]))
 
 
 def cached(log: PhaseLog) -> "pd.DataFrame":

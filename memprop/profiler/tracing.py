@@ -4,6 +4,7 @@ NumPy reports every data buffer in a domain of its own, ``np.lib.tracemalloc_dom
 peak cannot be had by domain: it counts Python objects too.
 """
 
+import importlib
 import threading
 import tracemalloc
 from collections import Counter
@@ -15,9 +16,9 @@ import numpy as np
 from memprop.errors import PhaseError
 from memprop.profiler.sites import site_of
 
-FRAMES: Final = 32
-"""Frames kept of each allocation: enough to see through NumPy to the user's code, and mostly to
-the bottom of the stack, which tells the thread. One frame costs nearly as much as 32."""
+FRAMES: Final = 16
+"""Frames kept of each allocation: enough to see through NumPy to the user's code, and to the
+bottom of most threads' stacks. More would cost more at every allocation."""
 
 
 class Block(NamedTuple):
@@ -67,6 +68,7 @@ class _Tracing:
     def begin(self) -> None:
         with self._lock:
             if not tracemalloc.is_tracing():
+                _import_readers()
                 tracemalloc.start(FRAMES)
                 self._started = True
             self._users += 1
@@ -77,6 +79,12 @@ class _Tracing:
             if self._users == 0 and self._started:
                 tracemalloc.stop()
                 self._started = False
+
+
+def _import_readers() -> None:
+    """Import what reads a profile now: traced, the imports take twenty times as long."""
+    importlib.import_module("pandas")
+    importlib.import_module("memprop.traces.figures")
 
 
 TRACING: Final = _Tracing()
@@ -100,12 +108,11 @@ def sample() -> Sample:
 
 
 def _blocks() -> Counter[Block]:
-    domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
-    snapshot = tracemalloc.take_snapshot().filter_traces([domain])
     main = threading.current_thread() is threading.main_thread()
     return Counter(
         Block(_site(trace.traceback), main and _in_thread(trace.traceback), trace.size)
-        for trace in snapshot.traces
+        for trace in tracemalloc.take_snapshot().traces
+        if trace.domain == np.lib.tracemalloc_domain
     )
 
 

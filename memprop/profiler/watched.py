@@ -30,9 +30,7 @@ class WatchedArray(np.ndarray):
         """Views that NumPy makes by itself belong to the profiler of what they are made from."""
         self._ledger = getattr(obj, "_ledger", None)
 
-    def __array_ufunc__(
-        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
-    ) -> Any:  # noqa: D105 - NumPy's protocol
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         out = tuple(arrays_in(kwargs.get("out", ())))
         reads = (inputs, {name: value for name, value in kwargs.items() if name != "out"})
         call = Call(
@@ -111,7 +109,7 @@ def _function_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         kwargs=kwargs,
         inputs=reads,
         written=tuple(arrays_in(list(written))),
-        partial=func in WRITE_FIRST and func is not np.copyto or "where" in kwargs,
+        partial=(func in WRITE_FIRST and func is not np.copyto) or "where" in kwargs,
         identity=func,
     )
 
@@ -162,7 +160,9 @@ def _writing_method(name: str) -> Callable[..., Any]:
 def _is_all(index: Any) -> bool:
     """Whether an index stands for the whole array."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(part is Ellipsis or (isinstance(part, slice) and part == slice(None)) for part in parts)
+    return all(
+        part is Ellipsis or (isinstance(part, slice) and part == slice(None)) for part in parts
+    )
 
 
 def _view_attribute(name: str) -> property:

@@ -46,7 +46,7 @@ def check_plain(array: np.ndarray, name: str) -> None:
 
 
 def replace_named(tree: Any, name: str, leaf: Callable[[Any, str], Any]) -> Any:
-    """``tree`` with each leaf replaced by ``leaf(value, path)``, paths as ``params.W`` and ``x[0]``."""
+    """``tree`` with each leaf replaced by ``leaf(value, path)``; paths are ``p.W``, ``x[0]``."""
     if type(tree) is dict:
         return {key: replace_named(value, f"{name}.{key}", leaf) for key, value in tree.items()}
     if not isinstance(tree, (list, tuple)):

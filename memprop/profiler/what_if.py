@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from memprop.errors import InvalidTypeError
 from memprop.terms import PHASES
-from memprop.traces.events import READ
 from memprop.traces.intermediates import Life, lives
 from memprop.traces.trace import Trace
 
@@ -34,8 +33,8 @@ def what_if(trace: Trace) -> "pd.DataFrame":
       (k, n), about one for each element of others.
     * ``recompute``: the operators to run again, in order: the one that made it and, where its
       operands are dead by then, those that made these.
-    * ``needs``: what these read and is alive until then in any case. Where that is itself cached, it
-      must not be recomputed too.
+    * ``needs``: what these read and is alive until then in any case. Where that is itself cached,
+      it must not be recomputed too.
     * ``keep_longer``, ``keep_longer_bytes``: what they read, was made by no recorded operator, and
       dies too early.
     * ``reuses``: how often backward reads it.
@@ -56,38 +55,37 @@ def what_if(trace: Trace) -> "pd.DataFrame":
 
 def _rows(trace: Trace) -> Iterator[tuple]:
     step = _Step(trace)
-    made_once = {life.variable: life for life in lives(trace)}
-    names = [variable.name for variable in trace.variables]
+    number = {variable.name: index for index, variable in enumerate(trace.variables)}
     for found in trace.saved:
-        life = made_once[names.index(found.variable)]
+        life = step.lives[number[found.variable]]
         if life.maker < 0:
             continue
         plan = step.plan(life)
-        freed = found.bytes - sum(trace.variables[v].bytes for v in plan.keep_longer)
-        if freed <= 0:
+        kept = sum(trace.variables[variable].bytes for variable in plan.keep_longer)
+        if found.bytes <= kept:
             continue
         operations = sum(step.operations(operator) for operator in plan.recompute)
         yield (
             found.variable,
             found.site,
-            freed,
+            found.bytes - kept,
             operations,
-            freed / operations,
-            tuple(trace.operators[operator].name for operator in plan.recompute),
-            tuple(names[variable] for variable in plan.needs),
-            tuple(names[variable] for variable in plan.keep_longer),
-            found.bytes - freed,
+            (found.bytes - kept) / operations,
+            tuple(trace.operators[operator].name for operator in sorted(plan.recompute)),
+            tuple(trace.variables[variable].name for variable in sorted(plan.needs)),
+            tuple(trace.variables[variable].name for variable in sorted(plan.keep_longer)),
+            kept,
             found.reuses,
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Plan:
-    """What it takes to compute a value again; each list in the order of need, without repeats."""
+    """What it takes to compute a value again: numbers of operators and variables."""
 
-    recompute: dict[int, None] = field(default_factory=dict)
-    needs: dict[int, None] = field(default_factory=dict)
-    keep_longer: dict[int, None] = field(default_factory=dict)
+    recompute: set[int] = field(default_factory=set)
+    needs: set[int] = field(default_factory=set)
+    keep_longer: set[int] = field(default_factory=set)
 
 
 class _Step:
@@ -95,37 +93,31 @@ class _Step:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.life = {life.variable: life for life in lives(trace)}
-        self.reads: defaultdict[int, list[int]] = defaultdict(list)
-        self.makes: defaultdict[int, int] = defaultdict(int)
-        events = trace.events
-        for kind, operator, variable in zip(
-            events.kind.tolist(), events.operator.tolist(), events.variable.tolist(), strict=True
-        ):
-            if kind == READ:
-                self.reads[operator].append(variable)
-        for life in self.life.values():
-            self.makes[life.maker] += trace.variables[life.variable].bytes
+        self.lives = {life.variable: life for life in lives(trace)}
+        self.reads: defaultdict[int, list[Life]] = defaultdict(list)
+        self.made_bytes: defaultdict[int, int] = defaultdict(int)
+        for life in self.lives.values():
+            self.made_bytes[life.maker] += trace.variables[life.variable].bytes
+            for _, operator, _ in life.reads:
+                self.reads[operator].append(life)
 
     def plan(self, life: Life) -> _Plan:
-        """How to have the value of ``life`` again at the last time that backward reads it."""
-        plan = _Plan()
-        wanted = next(event for event, _, phase in life.reads if phase == _BACKWARD)
-        self._compute(life, wanted, plan)
+        """How to have the value of ``life`` again when backward first reads it."""
+        at = next(event for event, _, phase in life.reads if phase == _BACKWARD)
+        plan = _Plan({life.maker})
+        todo = [life.maker]
+        while todo:
+            for operand in self.reads[todo.pop()]:
+                if operand.freed is None or operand.freed > at:
+                    plan.needs.add(operand.variable)
+                elif operand.maker < 0:
+                    plan.keep_longer.add(operand.variable)
+                elif operand.maker not in plan.recompute:
+                    plan.recompute.add(operand.maker)
+                    todo.append(operand.maker)
         return plan
-
-    def _compute(self, life: Life, at: int, plan: _Plan) -> None:
-        for variable in self.reads[life.maker]:
-            operand = self.life[variable]
-            if operand.freed is None or operand.freed > at:
-                plan.needs[variable] = None
-            elif operand.maker < 0:
-                plan.keep_longer[variable] = None
-            elif operand.maker not in plan.recompute:
-                self._compute(operand, at, plan)
-        plan.recompute[life.maker] = None
 
     def operations(self, operator: int) -> int:
         """Operations of one operator; without a count, one for each byte that it makes."""
         counted = self.trace.operators[operator].flops
-        return max(1, self.makes[operator] if counted is None else counted)
+        return max(1, self.made_bytes[operator] if counted is None else counted)
