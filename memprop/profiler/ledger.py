@@ -30,6 +30,9 @@ CATEGORY_OF_PHASE: Final[Mapping[str, str]] = {
 _LASTING: Final = PERSISTENT | {"parameter_gradient"}
 """What a user named so stays so, also when it is written over."""
 
+_NOBODY: Final = -1
+"""The maker of what no recorded operation made."""
+
 
 class Ledger:
     """The account of one profile's watched arrays.
@@ -45,7 +48,7 @@ class Ledger:
         self._recorder = Recorder()
         self._lock = threading.RLock()
         self._began = now()
-        self._operator = -1
+        self._operator = _NOBODY
 
     def __len__(self) -> int:
         return len(self._recorder)
@@ -56,7 +59,7 @@ class Ledger:
             self.settle()
             storage = self.buffers.find(array)
             if storage is None:
-                storage = self._born(array, name, category, current_site())
+                storage = self._born(array, name, category, current_site(), _NOBODY)
             elif storage.label != name:
                 self._recorder.rename(storage.variable, name=name)
             self._recorder.rename(storage.variable, category=category, shape=array.shape)
@@ -88,7 +91,7 @@ class Ledger:
         self._operator = self._recorder.operator(call.name, phase, site=site, flops=count)
         name = self._recorder.operators[self._operator].name
         for array in fresh:
-            self._born(array, name, self._category(), site)
+            self._born(array, name, self._category(), site, self._operator)
         for storage in dict.fromkeys(sources):
             self._event(self._recorder.read, storage, storage.variable)
         for storage, array in targets:
@@ -114,14 +117,14 @@ class Ledger:
             return storage
         traceback = tracemalloc.get_object_traceback(owner_of(array))
         if traceback is None:
-            return self._born(array, "unwatched", "parameter", "")
+            return self._born(array, "unwatched", "parameter", "", _NOBODY)
         site = site_of((frame.filename, frame.lineno) for frame in reversed(traceback))
-        return self._born(array, "unwatched", self._category(), site)
+        return self._born(array, "unwatched", self._category(), site, _NOBODY)
 
-    def _born(self, array: np.ndarray, name: str, category: str, site: str) -> Storage:
+    def _born(self, array: np.ndarray, name: str, category: str, site: str, maker: int) -> Storage:
         size = buffer_bytes(owner_of(array))
         storage = self.buffers.add(array, self._variable(name, category, array, size, site))
-        self._event(self._recorder.allocate, storage, storage.variable)
+        self._event(self._recorder.allocate, storage, storage.variable, operator=maker)
         return storage
 
     def _overwrite(self, storage: Storage, array: np.ndarray, name: str, site: str) -> None:
@@ -148,13 +151,20 @@ class Ledger:
         """Book the deaths since the last event, in their order."""
         with self._lock:
             for storage, at in self.buffers.dead():
-                self._event(self._recorder.free, storage, storage.variable, at)
+                self._event(self._recorder.free, storage, storage.variable, at=at)
 
     def _event(
-        self, kind: Callable[..., None], storage: Storage, variable: int, at: int | None = None
+        self,
+        kind: Callable[..., None],
+        storage: Storage,
+        variable: int,
+        *,
+        at: int | None = None,
+        operator: int | None = None,
     ) -> None:
         passed = (now() if at is None else at) - self._began
-        kind(variable, storage.number, storage.bytes, self._phase(), self._operator, passed)
+        operator = self._operator if operator is None else operator
+        kind(variable, storage.number, storage.bytes, self._phase(), operator, passed)
 
     def trace(self, about: Mapping[str, Any]) -> Trace:
         """What happened so far."""
