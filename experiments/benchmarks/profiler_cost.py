@@ -1,6 +1,6 @@
 """What profiling costs: a training step of a two-layer NumPy network, plain, traced and watched.
 
-Run: python experiments/benchmarks/profiler_cost.py
+Run: OPENBLAS_NUM_THREADS=1 python experiments/benchmarks/profiler_cost.py
 """
 
 import statistics

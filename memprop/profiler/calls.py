@@ -4,14 +4,14 @@ Nothing is computed here: the function gets the same memory with the same stride
 got without watching, so what it returns is the same to the bit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
     """What is called, and what it does to arrays.
 
@@ -36,7 +36,7 @@ class Call:
     identity: Callable[..., Any] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Operands:
     """The arrays of one call, and the plain ones that stand for them.
 
@@ -87,13 +87,15 @@ def replace(tree: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(tree)
 
 
-def arrays_in(tree: Any) -> Iterator[np.ndarray]:
-    """Every array of ``tree``."""
+def arrays_in(tree: Any, found: list[np.ndarray] | None = None) -> list[np.ndarray]:
+    """Every array of ``tree``, after those that are in ``found`` already."""
+    found = [] if found is None else found
     if isinstance(tree, np.ndarray):
-        yield tree
+        found.append(tree)
     elif isinstance(tree, (list, tuple)):
         for item in tree:
-            yield from arrays_in(item)
+            arrays_in(item, found)
     elif type(tree) is dict:
         for item in tree.values():
-            yield from arrays_in(item)
+            arrays_in(item, found)
+    return found

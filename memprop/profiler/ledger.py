@@ -66,19 +66,17 @@ class Ledger:
             storage.label = name
 
     def knows(self, array: np.ndarray) -> bool:
-        """Whether the memory of ``array`` is in the account."""
-        with self._lock:
-            self.settle()
-            return self.buffers.find(array) is not None
+        """Whether the memory of ``array``, a result that was just booked, is in the account."""
+        return self.buffers.find(array) is not None
 
     def record(self, call: Call, result: Any, operands: Operands) -> None:
         """Book what ``call`` read, made and wrote. One that only made views is no operation."""
         with self._lock:
             self.settle()
-            returned = list(arrays_in(result))
+            returned = arrays_in(result)
             fresh = self._fresh(returned, operands)
             if fresh or call.written or not returned:
-                self._operate(call, list(arrays_in(call.inputs)), fresh)
+                self._operate(call, arrays_in(call.inputs), fresh)
 
     def _operate(self, call: Call, read: list[np.ndarray], fresh: list[np.ndarray]) -> None:
         sources = [] if call.identity in FROM_SHAPE else [self._known(array) for array in read]

@@ -52,24 +52,22 @@ class Visit:
 
 @dataclass
 class PhaseLog:
-    """The phases of one profile. They are opened by one thread at a time."""
+    """The phases of one profile. They are opened by one thread at a time.
+
+    Attributes:
+        current: the phase under which events are recorded now.
+    """
 
     boundaries: list[Boundary] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     stack: list[tuple["Phase", Visit]] = field(default_factory=list)
     thread: int = 0
+    current: str = PHASES[0]
 
     @property
     def path(self) -> tuple[str, ...]:
         """The open phases, outermost first."""
         return self.stack[-1][1].path if self.stack else ()
-
-    @property
-    def current(self) -> str:
-        """The phase under which events are recorded now."""
-        if not self.stack:
-            return OUTSIDE if self.visits else PHASES[0]
-        return label(self.path)
 
     def entered(self, phase: "Phase") -> None:
         """``phase`` begins at the last boundary."""
@@ -78,10 +76,12 @@ class PhaseLog:
         visit = Visit((*self.path, phase.name), len(self.boundaries) - 1)
         self.visits.append(visit)
         self.stack.append((phase, visit))
+        self.current = label(visit.path)
 
     def exited(self) -> None:
         """The innermost phase ends at the last boundary."""
         self.stack.pop()[1].exit = len(self.boundaries) - 1
+        self.current = label(self.path) if self.stack else OUTSIDE
 
     def check_may_enter(self, phase: "Phase") -> None:
         """Raise PhaseError if another thread has a phase open."""

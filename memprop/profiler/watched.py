@@ -31,7 +31,7 @@ class WatchedArray(np.ndarray):
         self._ledger = getattr(obj, "_ledger", None)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        out = tuple(arrays_in(kwargs.get("out", ())))
+        out = arrays_in(kwargs.get("out"))
         reads = (inputs, {name: value for name, value in kwargs.items() if name != "out"})
         call = Call(
             name=ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}",
@@ -108,7 +108,7 @@ def _function_call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         args=args,
         kwargs=kwargs,
         inputs=reads,
-        written=tuple(arrays_in(list(written))),
+        written=arrays_in(written),
         partial=(func in WRITE_FIRST and func is not np.copyto) or "where" in kwargs,
         identity=func,
     )
@@ -119,7 +119,7 @@ def _method(name: str) -> Callable[..., Any]:
     original = getattr(np.ndarray, name)
 
     def method(self: WatchedArray, *args: Any, **kwargs: Any) -> Any:
-        out = tuple(arrays_in(kwargs.get("out")))
+        out = arrays_in(kwargs.get("out"))
         call = Call(
             name=name.strip("_"),
             function=original,
