@@ -44,6 +44,8 @@ class Profiler:
         self._log = PhaseLog()
         log = self._log
         self._ledger = Ledger(lambda: log.current)
+        # What was watched may outlive the profiler, and must not be recorded for nobody.
+        weakref.finalize(self, self._ledger.close)
         self._stop: weakref.finalize | None = None
         self._closed = False
 

@@ -57,21 +57,22 @@ def total_bytes(blocks: Counter[Block]) -> int:
 class _Tracing:
     """tracemalloc, started for the first profiler and stopped after the last.
 
-    Where it ran before, it is left running, with the number of frames that it keeps.
+    Where it ran before, it is left running, with the number of frames that it keeps. The garbage
+    collector may end one profiler while another begins, in the same thread.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = 0
         self._started = False
 
     def begin(self) -> None:
         with self._lock:
+            self._users += 1
             if not tracemalloc.is_tracing():
                 _import_readers()
                 tracemalloc.start(FRAMES)
                 self._started = True
-            self._users += 1
 
     def end(self) -> None:
         with self._lock:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from memprop.errors import InvalidTypeError
+from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.terms import PHASES
 from memprop.traces.intermediates import Life, lives
 from memprop.traces.trace import Trace
@@ -44,6 +44,7 @@ def what_if(trace: Trace) -> "pd.DataFrame":
 
     Raises:
         InvalidTypeError: ``trace`` is no Trace.
+        InvalidValueError: it does not tell the operations of its operators.
     """
     import pandas as pd
 
@@ -95,9 +96,7 @@ class _Step:
         self.trace = trace
         self.lives = {life.variable: life for life in lives(trace)}
         self.reads: defaultdict[int, list[Life]] = defaultdict(list)
-        self.made_bytes: defaultdict[int, int] = defaultdict(int)
         for life in self.lives.values():
-            self.made_bytes[life.maker] += trace.variables[life.variable].bytes
             for _, operator, _ in life.reads:
                 self.reads[operator].append(life)
 
@@ -118,6 +117,11 @@ class _Step:
         return plan
 
     def operations(self, operator: int) -> int:
-        """Operations of one operator; without a count, one for each byte that it makes."""
-        counted = self.trace.operators[operator].flops
-        return max(1, self.made_bytes[operator] if counted is None else counted)
+        """Operations of one operator."""
+        found = self.trace.operators[operator]
+        if found.flops is None:
+            raise InvalidValueError(
+                f"the trace does not tell how many operations {found.name} takes: what_if needs a "
+                "trace of mp.Profiler; mp.frontier plans the models of memprop"
+            )
+        return max(1, found.flops)

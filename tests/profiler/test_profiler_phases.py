@@ -243,6 +243,16 @@ def test_a_profiler_that_is_forgotten_stops_tracing():
     assert not tracemalloc.is_tracing()
 
 
+def test_what_outlives_its_profiler_is_recorded_no_more():
+    prof = mp.Profiler()
+    x = prof.watch(block(10), "x")
+    ledger = x._ledger
+    del prof
+    gc.collect()
+    assert ledger.closed
+    assert (x + 1).sum() == 20
+
+
 def test_tracing_that_someone_else_stopped_is_an_error(prof):
     with pytest.raises(mp.MempropError, match="tracemalloc was stopped"), prof.phase("forward"):
         tracemalloc.stop()

@@ -105,3 +105,21 @@ def test_a_buffer_filled_in_a_long_loop_is_computed_again_step_by_step(prof):
 def test_what_if_asks_for_a_trace(prof):
     with pytest.raises(mp.MempropError, match="trace must be a Trace"):
         mp.what_if(prof)
+
+
+def test_a_trace_without_counts_of_operations_is_refused():
+    trace = mp.trace(mp.MLP([4, 5, 3]), np.ones((2, 4)), np.zeros(2, dtype=int))
+    with pytest.raises(mp.MempropError, match="does not tell how many operations"):
+        mp.what_if(trace)
+
+
+def test_a_trace_from_a_file_answers_the_same(prof, tmp_path):
+    x = prof.watch(np.ones((4, 4)), "x")
+    with prof.phase("forward"):
+        h = np.tanh(x @ x)
+    with prof.phase("backward"):
+        1 - h**2
+    prof.trace.save(tmp_path / "step.json.gz")
+    loaded = mp.Trace.load(tmp_path / "step.json.gz")
+    assert loaded == prof.trace
+    assert mp.what_if(loaded).equals(mp.what_if(prof.trace))
