@@ -103,7 +103,7 @@ def _of_module(made: Any, *, simulated: bool) -> Trace:
 
 
 def _of_numpy(step: Callable[[Any], object]) -> Trace:
-    from memprop.profiler import Profiler
+    from memprop.profiler.profiler import Profiler
 
     profiler = Profiler()
     step(profiler)
