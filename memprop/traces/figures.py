@@ -87,7 +87,7 @@ def plot_lifetimes(trace: "Trace", ax: Axes | None = None) -> Axes:
             row, color = row_of[variable.name], CATEGORY_COLORS[variable.category]
             length = (end if life.freed is None else life.freed) - life.born
             axes.barh(row, length, left=life.born, color=color, alpha=1 if life.reused_by else 0.35)
-            reads = [event for event, operator, _ in life.reads if operator in life.reused_by]
+            reads = life.reused_at
             axes.plot(reads, [row] * len(reads), "k|", markersize=11, markeredgewidth=2)
     sizes = (format_bytes(size) for size in table["bytes"])
     labels = [f"{v}  {s}" for v, s in zip(table["variable"], sizes, strict=True)]

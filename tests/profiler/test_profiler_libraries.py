@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import load_optional
+from optional import load_optional
 
 import memprop as mp
 from memprop.probes.traced import numpy_bytes

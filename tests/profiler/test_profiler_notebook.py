@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
-from conftest import load_optional
+from optional import load_optional
 
 import memprop as mp
 
