@@ -18,7 +18,10 @@ def profile(
     context: typer.Context,
     factory: Annotated[
         str | None,
-        typer.Argument(help="my_script.py:make_model, your own code; see docs/command_line.md."),
+        typer.Argument(
+            help="my_script.py:make_model: your own code, which is run. It returns (module, "
+            "inputs) of PyTorch, (fun, *args) of JAX, or a function of a memprop.Profiler."
+        ),
     ] = None,
     arg: Annotated[
         list[str] | None, typer.Option(help="name=value for the factory; may come again.")
