@@ -21,6 +21,9 @@ from memprop.graph.optimizers import Adam as Adam
 from memprop.graph.optimizers import AdamW as AdamW
 from memprop.graph.optimizers import Momentum as Momentum
 from memprop.models.mlp import MLP as MLP
+from memprop.profiler.notebook import load_ipython_extension as load_ipython_extension
+from memprop.profiler.profiler import Profiler as Profiler
+from memprop.profiler.what_if import what_if as what_if
 from memprop.schedules.chain import Chain as Chain
 from memprop.schedules.optimal import optimal as optimal
 from memprop.schedules.optimal import optimal_frontier as optimal_frontier

@@ -14,7 +14,9 @@
     │   ├── DoubleFreeError                frees a variable that is not live
     │   ├── LeakError                      leaves a variable alive at the end of the step
     │   └── InfeasibleBudget               a budget that no schedule can keep to
+    ├── PhaseError (RuntimeError)          phases of a profiler that end or are used out of order
     ├── TraceFormatError (ValueError)      a file that is no trace, or a damaged one
+    ├── UserCodeError                      a function of the user's that failed while profiled
     ├── MissingExtraError (ImportError)    an optional package that is not installed
     └── OutputError (OSError)              a place that cannot be written
         └── FolderInUseError               a folder in which another sweep runs
@@ -84,8 +86,16 @@ class InfeasibleBudget(ScheduleError):  # noqa: N818 - the name that users type
         self.smallest = smallest
 
 
+class PhaseError(MempropError, RuntimeError):
+    """Phases of a profiler that end in the wrong order, or are used when it is closed."""
+
+
 class TraceFormatError(MempropError, ValueError):
     """A file that is no trace, or a damaged one."""
+
+
+class UserCodeError(MempropError):
+    """A function of the user's own that failed while it was profiled."""
 
 
 class MissingExtraError(MempropError, ImportError):

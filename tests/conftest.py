@@ -2,7 +2,7 @@
 
 import matplotlib
 import pytest
-from optional_parts import load_optional
+from optional import load_optional
 
 matplotlib.use("Agg")
 

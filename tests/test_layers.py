@@ -15,7 +15,7 @@ LEVELS = (
     {"schedules", "jax"},
     {"engine"},
     {"models"},
-    {"capacity", "tradeoff", "torch"},
+    {"capacity", "tradeoff", "torch", "profiler"},
     {"sweep"},
     {"report"},
     {"cli"},

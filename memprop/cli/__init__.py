@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from memprop.errors import MempropError
+from memprop.errors import MempropError, UserCodeError
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -22,6 +22,8 @@ def run(arguments: Sequence[str]) -> int:
         return app(list(arguments), prog_name="memprop", standalone_mode=False) or 0
     except UsageError as error:
         return _complain(f"{error.format_message()} (see memprop --help)", 2)
+    except UserCodeError as error:
+        return _complain(str(error), 1)
     except MempropError as error:
         return _complain(str(error), 2)
     except MemoryError as error:

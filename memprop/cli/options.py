@@ -72,7 +72,9 @@ _MODEL: Final[Mapping[str, tuple[Any, Any]]] = {
 
 
 def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]], Any]:
-    """A decorator: the command's parameter ``made`` becomes the options that describe a model.
+    """A decorator: the command's parameter ``describe`` becomes options that describe a model.
+
+    It is a function that makes the model of them.
 
     Args:
         depth: the default number of hidden layers.
@@ -83,10 +85,14 @@ def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]],
     def decorate(command: Callable[..., None]) -> Any:
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            from memprop.cli.model import described
+            description = {name: given.pop(name) for name in options}
 
-            made = described(**{name: given.pop(name) for name in options})
-            command(made, **given)
+            def describe() -> Any:
+                from memprop.cli.model import described
+
+                return described(**description)
+
+            command(describe, **given)
 
         own = list(inspect.signature(command).parameters.values())[1:]
         shown = [

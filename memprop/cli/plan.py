@@ -1,6 +1,6 @@
 """``memprop plan``: what to keep and what to compute again, for a budget or for all of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +10,7 @@ from memprop.cli import options
 
 @options.describe_model(depth=8, width=256)
 def plan(
-    made: Any,
+    describe: Callable[[], Any],
     batch: options.Batch = 512,
     budget: Annotated[str | None, typer.Option(help="Memory to keep to, such as '8 MiB'.")] = None,
     frontier: Annotated[
@@ -33,6 +33,7 @@ def plan(
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
     room = None if budget is None else check_budget(budget)
     how = {"optimizer": optimizer, "update": update}
+    made = describe()
     if room is None:
         _frontier(made.model, batch, how, as_json)
     else:

@@ -1,5 +1,6 @@
 """``memprop profile``: run one step and say where every byte went."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,10 +8,27 @@ import typer
 
 from memprop.cli import options
 
+_OF_A_FACTORY = {"factory", "arg", "simulated", "out", "as_json"}
+"""What can be given with a factory; everything else describes a model of memprop's own."""
+
 
 @options.describe_model(depth=4, width=128)
 def profile(
-    made: Any,
+    describe: Callable[[], Any],
+    context: typer.Context,
+    factory: Annotated[
+        str | None,
+        typer.Argument(
+            help="my_script.py:make_model: your own code, which is run. It returns (module, "
+            "inputs) of PyTorch, (fun, *args) of JAX, or a function of a memprop.Profiler."
+        ),
+    ] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="name=value for the factory; may come again.")
+    ] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Predict the step of a PyTorch module; run nothing.")
+    ] = False,
     batch: options.Batch = 256,
     schedule: Annotated[
         str,
@@ -29,7 +47,41 @@ def profile(
     For example:
 
     memprop profile --depth 4 --width 128 --batch 256 --schedule textbook
+
+    memprop profile my_script.py:make_model --arg layers=4 --out step
     """
+    if factory is not None:
+        from memprop.cli.factory import profile_factory
+
+        _refuse_options_of_a_model(context)
+        profile_factory(factory, arg or [], simulated=simulated, out=out, as_json=as_json)
+        return
+    if arg or simulated:
+        raise typer.BadParameter("--arg and --simulated need a factory, as my_script.py:make_model")
+    _profile_own(describe(), batch, schedule, mode, optimizer, update, out, as_json)
+
+
+def _refuse_options_of_a_model(context: typer.Context) -> None:
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _OF_A_FACTORY and source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise typer.BadParameter(
+                f"--{option} describes a model of memprop's own and means nothing to a factory: "
+                f"pass --arg {name}=... if yours takes it"
+            )
+
+
+def _profile_own(
+    made: Any,
+    batch: int,
+    schedule: str,
+    mode: str,
+    optimizer: str,
+    update: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
     from memprop.checks import check_positive_integer
     from memprop.cli.model import check_room
     from memprop.engine.step import Step, simulate

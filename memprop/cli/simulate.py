@@ -1,5 +1,6 @@
 """``memprop simulate``: the peak under every schedule, and the largest batch, without running."""
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from memprop.cli import options
 
 @options.describe_model(depth=8, width=256)
 def simulate(
-    made: Any,
+    describe: Callable[[], Any],
     batch: options.Batch = 512,
     budget: Annotated[str | None, typer.Option(help="Memory to fit into, such as '2 GiB'.")] = None,
     optimizer: options.Optimizer = "none",
@@ -27,6 +28,7 @@ def simulate(
     from memprop.units import parse_bytes
 
     room = None if budget is None else parse_bytes(budget)
+    made = describe()
     rows = [_row(made.model, batch, name, optimizer, room) for name in _schedules()]
     if as_json:
         print_json({"model": repr(made.model), "batch": batch, "budget": room, "schedules": rows})

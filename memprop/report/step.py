@@ -17,7 +17,7 @@ def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
-    name = f"{trace.about.get('schedule', '')}, batch {trace.about.get('batch', '')}"
+    name = _title(trace)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         trace.save(folder / "trace.json.gz")
@@ -34,3 +34,16 @@ def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
             raise
         reason = error.strerror or error
         raise OutputError(f"cannot write into {os.fspath(folder)!r}: {reason}") from None
+
+
+def _title(trace: Trace) -> str:
+    """What ran: a schedule of memprop's own, or what the adapter of a framework says of it."""
+    keys = (
+        ("schedule", "batch") if "schedule" in trace.about else ("framework", "model", "function")
+    )
+    told = [
+        f"batch {trace.about[key]}" if key == "batch" else str(trace.about[key])
+        for key in keys
+        if key in trace.about
+    ]
+    return ", ".join(told)

@@ -79,8 +79,9 @@ def auto_checkpoint(
         explain: return the plan as a table instead.
 
     Returns:
-        A module with the same parameters and buffers, and the same keys in ``state_dict``. With
-        ``explain``, a row per block: ``block``, ``runs`` (forward runs in a step), ``keeps`` ("all"
+        A module with the same parameters and buffers, and the same keys in ``state_dict``; its
+        attribute ``checkpoint_plan`` is the plan. With ``explain``, the plan alone, a row per
+        block: ``block``, ``runs`` (forward runs in a step), ``keeps`` ("all"
         that its backward reads, the "input" of a recomputed part, or "nothing"), ``depth`` (how
         many checkpoints it is within), ``saved_bytes``, ``output_bytes``, ``forward_flops``,
         ``backward_flops``. Its ``attrs`` have ``budget``, ``predicted_peak`` and ``peak_without``
@@ -100,16 +101,18 @@ def auto_checkpoint(
             warm_up(task, 1)  # from the second step on its state is there from the beginning
         seen = as_chain(replace(task, accumulate=1), blocks)
         choice = _choose(task, seen, room)
+    plan = table(seen, choice.parts)
+    plan.attrs |= {
+        "budget": room,
+        "predicted_peak": choice.peak,
+        "peak_without": seen.trace.peak,
+        "recomputed_flops": recomputed_flops(seen, choice.parts),
+    }
     if explain:
-        found = table(seen, choice.parts)
-        found.attrs |= {
-            "budget": room,
-            "predicted_peak": choice.peak,
-            "peak_without": seen.trace.peak,
-            "recomputed_flops": recomputed_flops(seen, choice.parts),
-        }
-        return found
-    return checkpointed(module, seen.blocks.names, seen.blocks.argument, choice.parts)
+        return plan
+    planned = checkpointed(module, seen.blocks.names, seen.blocks.argument, choice.parts)
+    object.__setattr__(planned, "checkpoint_plan", plan)  # no part of the module
+    return planned
 
 
 def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:

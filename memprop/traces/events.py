@@ -69,9 +69,13 @@ class TracedVariable:
 
 @dataclass(frozen=True, slots=True)
 class TracedOperator:
-    """An operator that ran: its name, phase, layer, and ``site`` as of a variable."""
+    """An operator that ran: its name, phase, layer, and ``site`` as of a variable.
+
+    ``flops`` are its floating-point operations, where they are known.
+    """
 
     name: str
     phase: str
     layer: int | None
     site: str = ""
+    flops: int | None = None

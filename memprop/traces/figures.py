@@ -87,10 +87,11 @@ def plot_lifetimes(trace: "Trace", ax: Axes | None = None) -> Axes:
             row, color = row_of[variable.name], CATEGORY_COLORS[variable.category]
             length = (end if life.freed is None else life.freed) - life.born
             axes.barh(row, length, left=life.born, color=color, alpha=1 if life.reused_by else 0.35)
-            reads = [event for event, operator, _ in life.reads if operator in life.reused_by]
+            reads = life.reused_at
             axes.plot(reads, [row] * len(reads), "k|", markersize=11, markeredgewidth=2)
     sizes = (format_bytes(size) for size in table["bytes"])
-    axes.set_yticks(rows, [f"{v}  {s}" for v, s in zip(table["variable"], sizes, strict=True)])
+    labels = [f"{v}  {s}" for v, s in zip(table["variable"], sizes, strict=True)]
+    axes.set_yticks(rows, labels, parse_math=False)
     axes.invert_yaxis()
     _mark_phases(axes, trace)
     axes.set_xlim(0, end)
@@ -129,6 +130,7 @@ def _mark_peak(axes: Axes, trace: "Trace") -> None:
         textcoords="offset points",
         ha="right" if trace.peak_event > len(trace.events) / 2 else "left",
         va="bottom",
+        parse_math=False,  # names are the user's, and may have dollars in them
         arrowprops={"arrowstyle": "-", "color": "black"},
     )
 
@@ -154,6 +156,7 @@ def _mark_phases(axes: Axes, trace: "Trace") -> None:
     axes.set_xticks(
         [middle for middle, room in zip(middles, wide, strict=True) if room],
         [trace.phases[phase[start]] for start, room in zip(edges, wide, strict=False) if room],
+        parse_math=False,
     )
     axes.tick_params(axis="x", length=0)
 

@@ -24,7 +24,8 @@ class Life:
         variable: its index in the trace.
         maker: the operator that computed it; -1 for what the step was given.
         born: the event of its allocation.
-        reads: event, operator and phase of every read.
+        reads: event, operator and phase of every read; the phase is backward too where a forward
+            operator runs again for backward's sake.
         freed: the event of its death; ``None`` if it outlives the step.
     """
 
@@ -39,6 +40,11 @@ class Life:
     def reused_by(self) -> list[int]:
         """The backward operators that read it, in order, and those that run again for them."""
         return [operator for _, operator, phase in self.reads if phase == _BACKWARD]
+
+    @property
+    def reused_at(self) -> list[int]:
+        """The events of these reads."""
+        return [event for event, _, phase in self.reads if phase == _BACKWARD]
 
     @property
     def read_in_forward(self) -> bool:

@@ -52,10 +52,19 @@ class Recorder:
         self.variables.append(TracedVariable(name, category, layer, shape, dtype, size, site))
         return len(self.variables) - 1
 
-    def operator(self, name: str, phase: str, *, site: str = "", layer: int | None = None) -> int:
+    def operator(
+        self,
+        name: str,
+        phase: str,
+        *,
+        site: str = "",
+        layer: int | None = None,
+        flops: int | None = None,
+    ) -> int:
         """Introduce an operator that runs in ``phase``; returns its number."""
         self.phase(phase)
-        self.operators.append(TracedOperator(_unique(name, self._names[1]), phase, layer, site))
+        name = _unique(name, self._names[1])
+        self.operators.append(TracedOperator(name, phase, layer, site, flops))
         return len(self.operators) - 1
 
     def phase(self, name: str) -> int:

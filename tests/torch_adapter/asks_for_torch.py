@@ -1,5 +1,5 @@
 """Imported before anything of PyTorch: skips the tests if it is not installed."""
 
-from optional_parts import load_optional
+from optional import load_optional
 
 load_optional("torch")

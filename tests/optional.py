@@ -1,4 +1,4 @@
-"""The rule on optional packages: absent, their tests skip, unless all are asked for."""
+"""The rule on optional packages: their tests skip where they are absent, or must not."""
 
 import importlib
 import os

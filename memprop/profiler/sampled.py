@@ -1,0 +1,127 @@
+"""A trace made of what tracemalloc saw, where nothing was watched.
+
+tracemalloc is asked at the boundaries of phases. So each stretch between two of them has, for each
+site, a variable of what was born in it and lives at its end; of buffers that are alike the oldest
+is taken to die first. ``temporaries`` is what the traced peak, which counts Python objects, rises
+above the larger of the stretch's two ends. There are no reads, and so no intermediates:
+:meth:`memprop.Profiler.cached` lists what was kept.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from memprop.errors import InvalidValueError
+from memprop.profiler.ledger import CATEGORY_OF_PHASE
+from memprop.profiler.phases import OUTSIDE, Boundary, PhaseLog, label
+from memprop.profiler.tracing import Block, Sample
+from memprop.terms import PHASES
+from memprop.traces.recorder import Recorder
+from memprop.traces.trace import Trace
+
+_FOREVER: Final = -1
+
+
+class _Cohort(NamedTuple):
+    """Buffers of one site that are born in one stretch and die in one; stretches by number."""
+
+    birth: int
+    death: int
+    site: str
+
+
+def sampled_trace(log: PhaseLog, about: Mapping[str, Any]) -> Trace:
+    """The trace of the boundaries in ``log``.
+
+    Raises:
+        InvalidValueError: no array lived at any boundary.
+    """
+    recorder = Recorder()
+    cohorts = _cohorts(log.boundaries)
+    variables = {
+        cohort: _introduce(recorder, cohort, size, log.boundaries)
+        for cohort, size in sorted(cohorts.items())
+    }
+    for place in range(len(log.boundaries)):
+        born = [variables[cohort] for cohort in cohorts if cohort.birth == place]
+        dead = [variables[cohort] for cohort in cohorts if cohort.death == place]
+        _tell(recorder, log.boundaries, place, born, dead)
+    if not len(recorder):
+        raise InvalidValueError(
+            "there is nothing to trace: no phase was entered, or no array lived when one began or "
+            "ended. Open one by `with prof.phase('forward'):`, or watch an array"
+        )
+    return recorder.trace(about)
+
+
+def _cohorts(boundaries: Sequence[Boundary]) -> dict[_Cohort, int]:
+    """Bytes of each cohort, from what grew and what shrank at each boundary."""
+    births: defaultdict[Block, deque[int]] = defaultdict(deque)
+    found: Counter[_Cohort] = Counter()
+    before: Counter[Block] = Counter()
+    for place, boundary in enumerate(boundaries):
+        blocks = boundary.sample.blocks
+        for block, count in (before - blocks).items():
+            for _ in range(count):
+                found[_Cohort(births[block].popleft(), place, block.site)] += block.bytes
+        for block, count in (blocks - before).items():
+            births[block].extend([place] * count)
+        before = blocks
+    for block, places in births.items():
+        for birth in places:
+            found[_Cohort(birth, _FOREVER, block.site)] += block.bytes
+    return found
+
+
+def _introduce(
+    recorder: Recorder, cohort: _Cohort, size: int, boundaries: Sequence[Boundary]
+) -> int:
+    phase = _phase(boundaries, cohort.birth)
+    category = "input" if cohort.birth == 0 else CATEGORY_OF_PHASE.get(phase, "workspace")
+    return recorder.variable(cohort.site, category, (size,), "uint8", size, site=cohort.site)
+
+
+def _tell(
+    recorder: Recorder,
+    boundaries: Sequence[Boundary],
+    place: int,
+    born: Sequence[int],
+    dead: Sequence[int],
+) -> None:
+    """The events of the stretch that ends at a boundary.
+
+    Deaths come before births: how far they overlap is not known, and so the stretch reaches its
+    peak by the temporaries alone, at its larger end.
+    """
+    phase, at = _phase(boundaries, place), boundaries[place].nanoseconds - boundaries[0].nanoseconds
+    sample = boundaries[place].sample
+    before = boundaries[place - 1].sample if place else sample
+    scratch = _temporaries(before, sample) if place else 0
+    falls = before.numpy_bytes > sample.numpy_bytes
+    if scratch and falls:
+        _flash(recorder, scratch, phase, at)
+    for variable in dead:
+        recorder.free(variable, variable, recorder.variables[variable].bytes, phase, at=at)
+    for variable in born:
+        recorder.allocate(variable, variable, recorder.variables[variable].bytes, phase, at=at)
+    if scratch and not falls:
+        _flash(recorder, scratch, phase, at)
+
+
+def _temporaries(before: Sample, after: Sample) -> int:
+    return max(0, after.peak_bytes - max(before.traced_bytes, after.traced_bytes))
+
+
+def _flash(recorder: Recorder, size: int, phase: str, at: int) -> None:
+    """Bytes that come and go within a stretch."""
+    variable = recorder.variable("temporaries", "workspace", (size,), "uint8", size)
+    recorder.allocate(variable, variable, size, phase, at=at)
+    recorder.free(variable, variable, size, phase, at=at)
+
+
+def _phase(boundaries: Sequence[Boundary], place: int) -> str:
+    """The phase of the stretch that ends at a boundary."""
+    path = boundaries[place].path
+    if path:
+        return label(path)
+    return OUTSIDE if place else PHASES[0]

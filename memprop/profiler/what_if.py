@@ -1,0 +1,127 @@
+"""What recomputing a cached intermediate would free, and cost: read off a trace."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.terms import PHASES
+from memprop.traces.intermediates import Life, lives
+from memprop.traces.trace import Trace
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS: Final = (
+    *("variable", "site", "bytes_freed", "operations", "bytes_per_operation"),
+    *("recompute", "needs", "keep_longer", "keep_longer_bytes", "reuses"),
+)
+_BACKWARD: Final = PHASES.index("backward")
+
+
+def what_if(trace: Trace) -> "pd.DataFrame":
+    """What would be saved by recomputing cached intermediates, the most bytes per operation first.
+
+    A row says what happens if this one intermediate is dropped after its last use in forward and
+    computed again just before backward reads it; every row stands for itself. Columns:
+
+    * ``bytes_freed``: its size, less what must be kept longer for it. They are free from its last
+      use in forward until backward first reads it, and no longer: whether the peak of the step
+      falls depends on where that is.
+    * ``operations``: those of the operators in ``recompute``: 2mnk for a product of (m, k) and
+      (k, n), about one for each element of others.
+    * ``recompute``: the operators to run again, in order: the one that made it and, where its
+      operands are dead by then, those that made these.
+    * ``needs``: what these read and is alive until then in any case. Where that is itself cached,
+      it must not be recomputed too.
+    * ``keep_longer``, ``keep_longer_bytes``: what they read, was made by no recorded operator, and
+      dies too early.
+    * ``reuses``: how often backward reads it.
+
+    Left out are inputs, and values that no recorded operator made (random numbers, arrays filled
+    by plain NumPy), as they cannot be computed again, and those whose recomputation frees nothing.
+
+    Raises:
+        InvalidTypeError: ``trace`` is no Trace.
+        InvalidValueError: it does not tell the operations of its operators.
+    """
+    import pandas as pd
+
+    if not isinstance(trace, Trace):
+        raise InvalidTypeError(f"trace must be a Trace, such as prof.trace, got {trace!r}")
+    rows = sorted(_rows(trace), key=lambda row: -row[COLUMNS.index("bytes_per_operation")])
+    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+
+
+def _rows(trace: Trace) -> Iterator[tuple]:
+    step = _Step(trace)
+    number = {variable.name: index for index, variable in enumerate(trace.variables)}
+    for found in trace.saved:
+        life = step.lives[number[found.variable]]
+        if life.maker < 0:
+            continue
+        plan = step.plan(life)
+        kept = sum(trace.variables[variable].bytes for variable in plan.keep_longer)
+        if found.bytes <= kept:
+            continue
+        operations = sum(step.operations(operator) for operator in plan.recompute)
+        yield (
+            found.variable,
+            found.site,
+            found.bytes - kept,
+            operations,
+            (found.bytes - kept) / operations,
+            tuple(trace.operators[operator].name for operator in sorted(plan.recompute)),
+            tuple(trace.variables[variable].name for variable in sorted(plan.needs)),
+            tuple(trace.variables[variable].name for variable in sorted(plan.keep_longer)),
+            kept,
+            found.reuses,
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What it takes to compute a value again: numbers of operators and variables."""
+
+    recompute: set[int] = field(default_factory=set)
+    needs: set[int] = field(default_factory=set)
+    keep_longer: set[int] = field(default_factory=set)
+
+
+class _Step:
+    """Who made what from what, and how long it lived."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.lives = {life.variable: life for life in lives(trace)}
+        self.reads: defaultdict[int, list[Life]] = defaultdict(list)
+        for life in self.lives.values():
+            for _, operator, _ in life.reads:
+                self.reads[operator].append(life)
+
+    def plan(self, life: Life) -> _Plan:
+        """How to have the value of ``life`` again when backward first reads it."""
+        at = next(event for event, _, phase in life.reads if phase == _BACKWARD)
+        plan = _Plan({life.maker})
+        todo = [life.maker]
+        while todo:
+            for operand in self.reads[todo.pop()]:
+                if operand.freed is None or operand.freed > at:
+                    plan.needs.add(operand.variable)
+                elif operand.maker < 0:
+                    plan.keep_longer.add(operand.variable)
+                elif operand.maker not in plan.recompute:
+                    plan.recompute.add(operand.maker)
+                    todo.append(operand.maker)
+        return plan
+
+    def operations(self, operator: int) -> int:
+        """Operations of one operator."""
+        found = self.trace.operators[operator]
+        if found.flops is None:
+            raise InvalidValueError(
+                f"the trace does not tell how many operations {found.name} takes: what_if needs a "
+                "trace of mp.Profiler; mp.frontier plans the models of memprop"
+            )
+        return max(1, found.flops)

@@ -1,0 +1,405 @@
+"""auto_checkpoint: within the budget, and the same step bit by bit."""
+
+import copy
+
+import pytest
+
+import memprop as mp
+from memprop.schedules.plan import BACKWARD, FORWARD, FULL, KEEPING, StageAction
+
+
+@pytest.fixture(scope="module")
+def mpt(torch):
+    import memprop.torch
+
+    return memprop.torch
+
+
+def stacked(torch, blocks, *, given=None):
+    """A module with an embedding, a ModuleList of blocks that are given a mask, and a head."""
+
+    class Stacked(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = torch.nn.Linear(16, 32)
+            self.blocks = torch.nn.ModuleList(blocks)
+            self.head = torch.nn.Linear(32, 7)
+
+        def forward(self, x):
+            x = self.embed(x)
+            for block in self.blocks:
+                x = block(x) if given is None else block(x, scale=given)
+            return self.head(x)
+
+    return Stacked()
+
+
+def residual(torch, width, *, dropout=0.1):
+    """A block x + f(x) of an inner width, with dropout."""
+
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up = torch.nn.Linear(32, width)
+            self.drop = torch.nn.Dropout(dropout)
+            self.down = torch.nn.Linear(width, 32)
+
+        def forward(self, x, scale=None):
+            inner = self.drop(torch.nn.functional.gelu(self.up(x)))
+            inner = inner if scale is None else inner * scale
+            return x + self.down(inner)
+
+    return Residual()
+
+
+def even(torch):
+    return stacked(torch, [residual(torch, 96) for _ in range(7)]), torch.randn(64, 16)
+
+
+def uneven(torch):
+    widths = (64, 512, 32, 256, 64)
+    return stacked(torch, [residual(torch, width) for width in widths]), torch.randn(64, 16)
+
+
+def masked(torch):
+    blocks = [residual(torch, 96) for _ in range(5)]
+    return stacked(torch, blocks, given=torch.ones(1, 96) * 0.5), torch.randn(64, 16)
+
+
+def convolutions(torch):
+    """A Sequential with batch norm, and activations that write over their input."""
+    nn = torch.nn
+    layers = []
+    for before, after in ((3, 8), (8, 8), (8, 16), (16, 16)):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU(True)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(16, 4)]
+    return nn.Sequential(*layers), torch.randn(4, 3, 12, 12)
+
+
+def encoder(torch):
+    nn = torch.nn
+    layer = nn.TransformerEncoderLayer(32, 4, 64, dropout=0.1, batch_first=True)
+    return nn.TransformerEncoder(layer, 5, enable_nested_tensor=False), torch.randn(4, 12, 32)
+
+
+MODULES = {made.__name__: made for made in (even, uneven, masked, convolutions, encoder)}
+
+
+def budgets(mpt, module, x):
+    """Bytes from the least that is feasible up to what keeping everything takes."""
+    most = mpt.simulate(module, x).peak
+    with pytest.raises(mp.InfeasibleBudget) as caught:
+        mpt.auto_checkpoint(module, x, 1)
+    least = caught.value.smallest
+    return [least + (most - least) * part // 3 for part in range(4)]
+
+
+@pytest.mark.parametrize("made", MODULES.values(), ids=MODULES)
+def test_the_step_stays_within_the_budget_as_predicted(torch, mpt, made):
+    torch.manual_seed(0)
+    module, x = made(torch)
+    for budget in budgets(mpt, module, x):
+        planned = mpt.auto_checkpoint(module, x, budget)
+        peak = mpt.trace(planned, x).peak
+        assert peak == planned.checkpoint_plan.attrs["predicted_peak"] <= budget
+        module.zero_grad()
+
+
+@pytest.mark.parametrize("made", MODULES.values(), ids=MODULES)
+def test_outputs_gradients_and_state_are_the_same_bit_by_bit(torch, mpt, made):
+    """Dropout and the running statistics of batch norm included, over three updates."""
+    torch.manual_seed(0)
+    module, x = made(torch)
+    least = budgets(mpt, module, x)[0]
+    plain, twin = module, copy.deepcopy(module)
+    planned = mpt.auto_checkpoint(twin, x, least)
+    assert list(planned.state_dict()) == list(plain.state_dict())
+    steps = [(m, torch.optim.AdamW(m.parameters(), 1e-3)) for m in (plain, planned)]
+    for seed in range(3):
+        outputs = []
+        for model, optimizer in steps:
+            torch.manual_seed(seed)
+            optimizer.zero_grad()
+            output = model(x)
+            output.square().mean().backward()
+            optimizer.step()
+            gradients = [p.grad.clone() for p in model.parameters()]
+            outputs.append([output.detach(), *gradients, *model.state_dict().values()])
+        assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+
+
+def test_parameters_are_shared_and_the_module_is_left_alone(torch, mpt):
+    module, x = even(torch)
+    planned = mpt.auto_checkpoint(module, x, budgets(mpt, module, x)[0])
+    for (name, own), (other, shared) in zip(
+        module.named_parameters(), planned.named_parameters(), strict=True
+    ):
+        assert name == other
+        assert own is shared
+    assert all("forward" not in vars(part) for part in module.modules())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_fewer_bytes_cost_more_flops_and_no_budget_is_left_unused_for_nothing(torch, mpt):
+    module, x = even(torch)
+    plans = [mpt.auto_checkpoint(module, x, b, explain=True) for b in budgets(mpt, module, x)]
+    flops = [plan.attrs["recomputed_flops"] for plan in plans]
+    assert flops == sorted(flops, reverse=True)
+    assert flops[0] > flops[-1] == 0
+    assert (plans[-1]["runs"] == 1).all()
+
+
+def test_the_table_agrees_with_what_runs(torch, mpt):
+    """Forward runs counted by a hook, and what is kept as the trace tells it."""
+    module, x = uneven(torch)
+    budget = budgets(mpt, module, x)[1]
+    planned = mpt.auto_checkpoint(module, x, budget)
+    plan = planned.checkpoint_plan
+    ran = dict.fromkeys(plan["block"], 0)
+    for name in ran:
+
+        def count(*_, name=name):
+            ran[name] += 1
+
+        planned.get_submodule(f"{name}.up").register_forward_hook(count, always_call=True)
+    planned(x).sum().backward()
+    assert list(ran.values()) == plan["runs"].tolist()
+    kept = mpt.simulate(planned, x).intermediates().query("not recomputed")
+    for row in plan.itertuples():
+        inside = kept["site"].str.startswith(f"{row.block}.").sum()
+        assert (inside > 0) == (row.keeps == "all")
+    flops = [2 * 64 * 32 * block.up.out_features * 2 for block in module.blocks]
+    for counted, products in zip(plan["forward_flops"], flops, strict=True):
+        assert products < counted < 1.1 * products
+
+
+def test_the_state_of_the_optimizer_counts(torch, mpt):
+    module, x = even(torch)
+    size = sum(parameter.nbytes for parameter in module.parameters())
+    without = mpt.auto_checkpoint(module, x, "1 GiB", explain=True)
+    adam = mpt.auto_checkpoint(module, x, "1 GiB", explain=True, optimizer=torch.optim.Adam)
+    grown = adam.attrs["predicted_peak"] - without.attrs["predicted_peak"]
+    steps = 4 * len(list(module.parameters()))
+    assert grown >= 2 * size + steps
+    optimizer = torch.optim.Adam(module.parameters())
+    traced = mpt.trace(module, x, optimizer=optimizer, warmup=1)
+    assert traced.peak == adam.attrs["predicted_peak"]
+
+
+def test_an_infeasible_budget_names_the_smallest_which_then_works(torch, mpt):
+    module, x = even(torch)
+    with pytest.raises(mp.InfeasibleBudget, match="smallest budget") as caught:
+        mpt.auto_checkpoint(module, x, "10 KiB")
+    smallest = caught.value.smallest
+    plan = mpt.auto_checkpoint(module, x, smallest, explain=True)
+    assert plan.attrs["predicted_peak"] == smallest
+    with pytest.raises(mp.InfeasibleBudget):
+        mpt.auto_checkpoint(module, x, smallest - 1)
+
+
+def test_a_model_without_memory_can_be_planned(torch, mpt):
+    with torch.device("meta"):
+        module = stacked(torch, [residual(torch, 4096) for _ in range(12)])
+    x = torch.empty(4096, 16, device="meta")
+    most = mpt.simulate(module, x).peak
+    plan = mpt.auto_checkpoint(module, x, most // 2, explain=True)
+    assert plan.attrs["peak_without"] == most
+    assert plan.attrs["predicted_peak"] <= most // 2
+
+
+def test_without_gradients_nothing_is_recomputed(torch, mpt):
+    module, x = even(torch)
+    module.eval()
+    planned = mpt.auto_checkpoint(module, x, budgets(mpt, module, x)[0])
+    with torch.no_grad():
+        assert torch.equal(planned(x), module(x))
+
+
+def test_other_inputs_than_planned_give_the_same_result(torch, mpt):
+    module, x = even(torch)
+    module.eval()
+    planned = mpt.auto_checkpoint(module, x, budgets(mpt, module, x)[0])
+    other = torch.randn(5, 16)
+    assert torch.equal(planned(other), module(other))
+
+
+def collecting(torch):
+    """Uses what goes from block to block a second time."""
+
+    class Collecting(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(8, 8) for _ in range(3)])
+
+        def forward(self, x):
+            seen = []
+            for layer in self.layers:
+                x = layer(x)
+                seen.append(x)
+            return sum(seen)
+
+    return Collecting()
+
+
+def returning(torch):
+    """Returns what goes from block to block."""
+
+    class Returning(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Tanh(), torch.nn.Linear(8, 8)])
+            self.first = torch.nn.Linear(8, 8)
+
+        def forward(self, x):
+            x = hidden = self.layers[0](self.first(x))
+            return {"loss": self.layers[1](x).sum(), "hidden": hidden}
+
+    return Returning()
+
+
+def between(torch):
+    """Does something between the blocks."""
+
+    class Between(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(8, 8) for _ in range(3)])
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = x + layer(x)
+            return x
+
+    return Between()
+
+
+def backwards(torch):
+    """Calls its blocks in another order."""
+
+    class Backwards(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(8, 8) for _ in range(3)])
+
+        def forward(self, x):
+            for layer in reversed(self.layers):
+                x = layer(x)
+            return x
+
+    return Backwards()
+
+
+def pairs(torch):
+    """Blocks that return two tensors."""
+
+    class Pair(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = torch.nn.Linear(8, 8)
+
+        def forward(self, both):
+            return self.linear(both[0]), both[1]
+
+    class Pairs(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.Sequential(Pair(), Pair())
+
+        def forward(self, x):
+            return self.layers((x, x))[0]
+
+    return Pairs()
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (collecting, r"layers: what layers\.0 returns is used beside the next block"),
+        (returning, r"layers: what layers\.0 returns is used beside the next block"),
+        (between, r"layers\.1 does not take what layers\.0 returns"),
+        (backwards, "not called once each, in order"),
+        (pairs, r"layers\.0 does not return one tensor"),
+        (lambda torch: torch.nn.Linear(8, 8), "no ModuleList or Sequential"),
+        (lambda torch: torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Linear(8, 8)), "fewer than"),
+    ],
+)
+def test_a_module_that_is_no_chain_is_refused_with_the_reason(torch, mpt, made, reason):
+    with pytest.raises(mp.MempropError, match=reason):
+        mpt.auto_checkpoint(made(torch), torch.randn(4, 8), "1 GiB")
+
+
+def test_blocks_can_be_named(torch, mpt):
+    module, x = even(torch)
+    plan = mpt.auto_checkpoint(module, x, "1 GiB", blocks="blocks", explain=True)
+    assert plan["block"].tolist() == [f"blocks.{number}" for number in range(7)]
+    with pytest.raises(mp.MempropError, match="did you mean 'blocks'"):
+        mpt.auto_checkpoint(module, x, "1 GiB", blocks="block")
+
+
+@pytest.mark.parametrize("budget", ["a lot", -1, 0, 1.5, None])
+def test_an_impossible_budget_is_an_error(torch, mpt, budget):
+    module, x = even(torch)
+    with pytest.raises(mp.MempropError, match=r"budget|byte|size"):
+        mpt.auto_checkpoint(module, x, budget)
+
+
+def test_a_module_that_changes_its_way_is_told_to_plan_again(torch, mpt):
+    module, x = even(torch)
+    planned = mpt.auto_checkpoint(module, x, budgets(mpt, module, x)[0])
+    value = planned.blocks[0](planned.embed(x))
+    with pytest.raises(mp.MempropError, match=r"blocks\.2 was planned .* plan again"):
+        planned.blocks[2](value + 1)
+
+
+def plan_of(stages, *actions):
+    """A plan with these actions, as ("K", 1) for a forward that keeps its input."""
+    from memprop.schedules.plan import Plan
+
+    chain = mp.Chain(
+        forward_cost=[1] * stages,
+        backward_cost=[1] * stages,
+        input_bytes=1,
+        output_bytes=[1] * stages,
+        saved_bytes=[2] * stages,
+    )
+    kinds = {"K": KEEPING, "F": FORWARD, "A": FULL, "B": BACKWARD}
+    done = tuple(StageAction(kinds[kind], stage) for kind, stage in actions)
+    return Plan(
+        chain=chain,
+        actions=done,
+        cost=0,
+        peak=0,
+        method="by hand",
+        optimal_in=None,
+        lower_bound=0,
+    )
+
+
+def test_a_plan_becomes_checkpoints_within_checkpoints(torch):
+    """Blocks 1 and 2 run without saving; of them 1 runs a third time."""
+    from memprop.torch.segments import Recomputed, segments, times_run
+
+    plan = plan_of(
+        3, ("K", 1), ("F", 2), ("A", 3), ("B", 3), ("K", 1), ("A", 2), ("B", 2), ("A", 1), ("B", 1)
+    )
+    parts = segments(plan)
+    assert parts == (Recomputed((Recomputed((0,)), 1)),)
+    assert times_run(parts) == {0: 3, 1: 2}
+
+
+def test_every_optimal_plan_runs_each_block_as_often_as_its_checkpoints_do(torch):
+    from memprop.torch.segments import blocks, segments, times_run
+
+    chain = mp.Chain(
+        forward_cost=[1, 3, 2, 5, 1, 2, 4, 1],
+        backward_cost=[2] * 8,
+        input_bytes=4,
+        output_bytes=[4, 2, 6, 4, 4, 3, 5, 1],
+        saved_bytes=[20, 9, 30, 12, 25, 9, 18, 4],
+    )
+    for budget in mp.optimal_frontier(chain)["peak_bytes"]:
+        plan = mp.optimal(chain, budget)
+        parts = segments(plan)
+        assert list(blocks(parts)) == list(range(7))
+        forwards = [action.stage - 1 for action in plan.actions if action.kind != BACKWARD]
+        assert times_run(parts) == {block: forwards.count(block) for block in range(7)}
