@@ -42,6 +42,19 @@ def test_simulated_equals_traced_in_a_step_like_all_later_ones(name):
     assert mpt.simulate(module, inputs, **step) == mpt.trace(module, inputs, **step)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"foreach": True}, {"fused": True}, {"lr": torch.tensor(0.1)}, {"amsgrad": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_every_way_to_run_adam_is_simulated(options):
+    module, inputs = zoo.build("cnn")
+    optimizer = torch.optim.AdamW(module.parameters(), **options)
+    oracles.step(module, inputs, optimizer)
+    simulated = mpt.simulate(module, inputs, optimizer=optimizer)
+    assert simulated == mpt.trace(module, inputs, optimizer=optimizer)
+
+
 @pytest.mark.parametrize("kind", ["SGD", "Adam", "RMSprop", "Adagrad", "NAdam", "Adadelta"])
 def test_an_optimizer_that_has_stepped_before_is_simulated_with_its_state(kind):
     module, inputs = zoo.build("mlp")
