@@ -175,14 +175,17 @@ def _asked(error: Exception) -> str:
 
 
 def _usable(device: torch.device | str) -> torch.device:
-    """``device`` as a torch.device, if fake tensors can pretend to be there."""
+    """``device`` as a torch.device, if this machine has it."""
     try:
         wanted = torch.device(device)
     except (RuntimeError, TypeError):
         raise InvalidValueError(f"unknown device {device!r}: name one as 'cpu' or 'cuda'") from None
-    if wanted.type == "cuda" and not torch.backends.cuda.is_built():
+    try:
+        torch.empty(0, device=wanted)
+    except (RuntimeError, AssertionError):
+        # Autograd asks the driver of the device even for fake tensors, and may end the process.
         raise InvalidValueError(
-            "this PyTorch was built without CUDA and cannot pretend to be on it: install a build "
-            "with CUDA (no GPU is needed), or simulate on 'cpu'"
-        )
+            f"this machine, or this build of PyTorch, has no {device!r}, and PyTorch cannot "
+            "pretend to be on one: simulate on 'cpu'"
+        ) from None
     return wanted

@@ -94,8 +94,8 @@ def simulate(
         autocast: the type of :class:`torch.autocast`.
         accumulate: how often forward and backward run before the optimizer does.
         warmup: steps before the one that is traced.
-        device: where to pretend that everything is, as "cuda"; where it is if not given, and on
-            the CPU for what is on the "meta" device.
+        device: where to pretend that everything is, as "cuda" (this machine must have one); where
+            it is if not given, and on the CPU for what is on the "meta" device.
 
     Raises:
         MempropError: an argument is wrong, or what the step does depends on the numbers in it,
