@@ -16,9 +16,11 @@ a function of a :class:`memprop.profiler.Profiler`             that profiler, in
 import importlib.util
 import inspect
 import json
+import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +48,13 @@ def profile_factory(
     """
     from memprop.report.step import write_step
 
-    arguments = dict(_argument(text) for text in given)
+    arguments = _arguments(given)
     sys.stderr.write(f"memprop: running {where}, which is your own code\n")
-    factory = _in_users_code(lambda: _load(where))
-    _check_arguments(factory, arguments)
-    made = _in_users_code(lambda: factory(**arguments))
-    trace = _in_users_code(lambda: trace_of(made, simulated=simulated))
+    with _printing_to_stderr() if as_json else nullcontext():
+        factory = _in_users_code(lambda: _load(where))
+        _check_arguments(factory, arguments)
+        made = _in_users_code(lambda: factory(**arguments))
+        trace = _in_users_code(lambda: trace_of(made, simulated=simulated))
     if out is not None:
         write_step(trace, out)
     (_print_json if as_json else _print_tables)(trace, where, out)
@@ -133,6 +136,29 @@ def _mlp() -> type:
     return MLP
 
 
+@contextmanager
+def _printing_to_stderr() -> Iterator[None]:
+    """What is printed inside goes to stderr, from C and from other processes too."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+def _arguments(given: Sequence[str]) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    for name, value in map(_argument, given):
+        if name in arguments:
+            raise InvalidValueError(f"--arg {name}=... is given twice: give it once")
+        arguments[name] = value
+    return arguments
+
+
 def _argument(text: str) -> tuple[str, Any]:
     """Name and value of ``layers=4``: the value is read as JSON, and is a text if it is none."""
     name, equals, value = text.partition("=")
@@ -145,13 +171,16 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 def _check_arguments(factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
-    signature = inspect.signature(factory)
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:  # of some functions written in C nothing is known: the call will tell
+        return
+    name = getattr(factory, "__name__", type(factory).__name__)  # a partial has none
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise InvalidValueError(
-            f"{error}: the factory is {factory.__name__}{signature}; give what it takes as "
-            "--arg name=value"
+            f"{error}: the factory is {name}{signature}; give what it takes as --arg name=value"
         ) from None
 
 
@@ -171,15 +200,22 @@ def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise InvalidValueError(f"there is no file {str(path)!r}")
     sys.path.insert(0, str(path.resolve().parent))  # as `python my_script.py` does
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    taken = path.stem in sys.modules or path.stem in sys.stdlib_module_names
+    name = f"{path.stem}_of_the_user" if taken else path.stem  # json.py is not to replace json
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - it ends in .py
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
 def _imported(name: str) -> Any:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise InvalidValueError(
+            f"{name!r} is neither a file that ends in .py nor the name of a module: expected "
+            "my_script.py:make_model or package.module:make_model"
+        )
     sys.path.insert(0, "")
     try:
         return importlib.import_module(name)
@@ -197,12 +233,22 @@ def _in_users_code(do: Callable[[], Any]) -> Any:
         return do()
     except (MempropError, MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
+    except BaseException as error:  # sys.exit() too: whoever reads stdout waits for a trace
         raise UserCodeError(
-            f"your code failed at {Path(place.filename).name}:{place.lineno}: "
-            f"{type(error).__name__}: {error}"
+            f"your code failed at {_place(error)}: {type(error).__name__}: {_told(error)}"
         ) from error
+
+
+def _place(error: BaseException) -> str:
+    """File and line that raised an error, or that cannot be read."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(place.filename).name}:{place.lineno}"
+
+
+def _told(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)
 
 
 def _short(value: object) -> str:

@@ -1,7 +1,8 @@
 """The layers to checkpoint, chosen from a byte budget."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, SupportsIndex
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import torch
 from torch import nn
 
+from memprop.errors import InvalidValueError, MempropError
 from memprop.schedules.optimal import check_budget, frontier_plans
 from memprop.schedules.plan import Plan, infeasible
 from memprop.torch.as_chain import ModuleChain, as_chain
@@ -63,7 +65,8 @@ def auto_checkpoint(
     :func:`torch.utils.checkpoint.checkpoint`, checkpoints within checkpoints where that is best.
 
     Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic,
-    dropout and the running statistics of batch norm included. Hooks on the blocks run twice.
+    dropout and the running statistics of batch norm included. Hooks on the blocks run as often as
+    the blocks do.
 
     Args:
         module: not changed. It may be on the "meta" device.
@@ -134,8 +137,24 @@ def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
 def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
     parts = _in_blocks(segments(plan), seen.units)
     module = checkpointed(task.module, seen.blocks.names, seen.blocks.argument, parts)
-    with new_gradients_dropped(task):
+    with new_gradients_dropped(task), _told_of_second_runs():
         return Choice(parts, recorded(replace(task, module=module), real=False).peak)
+
+
+@contextmanager
+def _told_of_second_runs() -> Iterator[None]:
+    """Say what a user can do where a step that went well fails once blocks run again."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, MempropError):
+            raise
+        told = " ".join(str(error).split())
+        raise InvalidValueError(
+            "the step fails if its blocks run again. Each must do the same a second time and leave "
+            "what it is given as it is: a cache that grows is the usual cause (of Hugging Face's "
+            f"models, config.use_cache = False). PyTorch says: {told[:200]}"
+        ) from error
 
 
 def _in_blocks(parts: Sequence[Part], units: Sequence[Sequence[int]]) -> tuple[Part, ...]:

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.utils._pytree import tree_flatten
 
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.terms import PHASES
@@ -96,15 +98,16 @@ def blocks_of(lists: Mapping[str, Sequence[str]], calls: Sequence[Call], trace: 
 def units(blocks: Blocks) -> list[list[int]]:
     """The numbers of the blocks, those together that one value is shared by.
 
-    A block that writes over its input runs with the one before it: the input could not be kept to
-    run it again.
+    A block that writes over its input runs with the one that made it, and with those that handed it
+    on: the input could not be kept to run it again.
     """
     found: list[list[int]] = []
     for number, call in enumerate(blocks.calls):
-        if found and blocks.argument in call.written:
-            found[-1].append(number)
-        else:
-            found.append([number])
+        found.append([number])
+        if blocks.argument in call.written:
+            written = call.storages[blocks.argument]
+            while blocks.calls[found[-1][0]].storages[blocks.argument] == written:
+                found[-2:] = [found[-2] + found[-1]]
     return found
 
 
@@ -120,8 +123,7 @@ def _chain(names: Sequence[str], calls: Sequence[Call], trace: Trace) -> Blocks:
     if len(own) < 2:
         raise _Unfit("fewer than two of its modules take part in backward")
     argument = _argument(own)
-    if argument in own[0].written:
-        raise _Unfit(f"{own[0].name} writes over its input")
+    _check_writes(own, argument)
     _check_extras(own, argument)
     _check_alone(own, trace)
     return Blocks(tuple(own), argument)
@@ -130,12 +132,12 @@ def _chain(names: Sequence[str], calls: Sequence[Call], trace: Trace) -> Blocks:
 def _argument(own: Sequence[Call]) -> int | str:
     """Where each call takes what the one before returned."""
     for before, call in pairwise(own):
-        if before.result not in call.given.values():
+        if not any(value is before.result for value in call.given.values()):
             raise _Unfit(f"{call.name} does not take what {before.name} returns")
     first, second = own[:2]
-    found = next(key for key, value in second.given.items() if value == first.result)
+    found = next(key for key, value in second.given.items() if value is first.result)
     for before, call in pairwise(own):
-        if call.given.get(found) != before.result:
+        if call.given.get(found) is not before.result:
             raise _Unfit(f"{call.name} takes its input in another place than {second.name}")
     if found not in first.given:
         raise _Unfit(f"{first.name} is called with other arguments than {second.name}")
@@ -147,8 +149,38 @@ def _check_extras(own: Sequence[Call], argument: int | str) -> None:
     first = {key: value for key, value in own[0].given.items() if key != argument}
     for call in own[1:]:
         rest = {key: value for key, value in call.given.items() if key != argument}
-        if rest != first:
+        if not _same(rest, first):
             raise _Unfit(f"{call.name} is given other arguments than {own[0].name}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same, or equal; arrays, whose equality is no bool, are not."""
+    leaves, tree = tree_flatten(one)
+    others, other_tree = tree_flatten(other)
+    return tree == other_tree and all(map(_equal, leaves, others))
+
+
+def _equal(one: Any, other: Any) -> bool:
+    try:
+        return one is other or bool(one == other)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def _check_writes(own: Sequence[Call], argument: int | str) -> None:
+    """What a block would find changed if it ran again must not be written to by any."""
+    first = own[0].storages[argument]
+    for call in own:
+        if argument in call.written and call.storages[argument] == first:
+            raise _Unfit(f"{call.name} writes over its input")
+        for key in call.written - {argument}:
+            raise _Unfit(
+                f"{call.name} writes over its argument {key!r}, and would again if it ran again"
+            )
+        for name in sorted(call.buffers):
+            raise _Unfit(
+                f"{call.name} writes to its buffer {name!r}, and would again if it ran again"
+            )
 
 
 def _check_alone(own: Sequence[Call], trace: Trace) -> None:
@@ -158,7 +190,8 @@ def _check_alone(own: Sequence[Call], trace: Trace) -> None:
         assert call.variable is not None  # noqa: S101 - checked before
         inside[call.variable] |= {*range(call.begin, call.end), *range(after.begin, after.end)}
     events = trace.events
-    forward = np.isin(events.phase, [PHASES.index("forward"), PHASES.index("loss")])
+    # What checkpoints of the module's own run again in backward is no other use.
+    forward = np.logical_and.accumulate(events.phase != PHASES.index("backward"))
     for call in own[:-1]:
         assert call.variable is not None  # noqa: S101
         of_it = events.variable == call.variable

@@ -3,15 +3,15 @@
 import copy
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.checkpoint import checkpoint
 
 from memprop.errors import ScheduleError
+from memprop.torch.again import Again
 from memprop.torch.segments import Part, blocks
 
 Argument = int | str
@@ -37,7 +37,9 @@ def checkpointed(
     found = [twin.get_submodule(name) for name in names]
     chain = _Chain(found, names, argument, tuple(parts))
     for place, block in enumerate(found):
-        block.forward = _Link(chain, place, block.forward)
+        # In the place of the whole call, hooks included: they run where the block really runs.
+        vars(block)["_call_impl"] = _Link(chain, place, block._call_impl)
+    twin.register_forward_hook(chain.check_all_were_called)
     return twin
 
 
@@ -49,16 +51,16 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 class _Link:
-    """The forward of one block: its own, or a part in the run of all."""
+    """The call of one block: its own, or a part in the run of all."""
 
-    def __init__(self, chain: "_Chain", place: int, forward: Callable[..., Any]) -> None:
+    def __init__(self, chain: "_Chain", place: int, call: Callable[..., Any]) -> None:
         self._chain = chain
         self._place = place
-        self._forward = forward
+        self._call = call
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._chain.running:
-            return self._forward(*args, **kwargs)
+            return self._call(*args, **kwargs)
         if self._place == 0:
             return self._chain.run(args, kwargs)
         return self._chain.hand_on(self._place, args, kwargs)
@@ -83,13 +85,19 @@ class _Chain:
         self._names = names
         self._argument = argument
         self._parts = parts
-        self._result: Callable[[], torch.Tensor | None] = lambda: None
+        self._result: Callable[[], torch.Tensor | None] = _nothing
+        self._called = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a file gets: no result of a run."""
+        return {**vars(self), "running": False, "_result": _nothing}
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
         """Run all blocks."""
         value, call = opened(self._argument, args, kwargs)
         parts = self._parts if torch.is_grad_enabled() else tuple(blocks(self._parts))
         result = self._run(parts, call, value)
+        self._called = 1
         self._result = weakref.ref(result)
         return result
 
@@ -105,7 +113,18 @@ class _Chain:
                 f"{self._names[place]} was planned to take what the block before it returns, and "
                 "is now given something else: plan again with inputs that lead there"
             )
+        self._called += 1
         return value
+
+    def check_all_were_called(self, *_: object) -> None:
+        """Raise ScheduleError if the module left out blocks, which have run nevertheless."""
+        if 0 < self._called < len(self._names):
+            left_out = self._names[self._called]
+            self._called = 0
+            raise ScheduleError(
+                f"{left_out} was planned to run and is now left out: plan again with inputs that "
+                "lead there"
+            )
 
     def _run(self, parts: Sequence[Part], call: "_Call", value: torch.Tensor) -> torch.Tensor:
         before, self.running = self.running, True
@@ -119,15 +138,20 @@ class _Chain:
     def _do(self, part: Part, call: "_Call", value: torch.Tensor) -> torch.Tensor:
         if isinstance(part, int):
             return call(self._modules[part], value)
-        inside = [self._modules[place] for place in blocks([part])]
+        inside = list(blocks([part]))
+        again = Again([self._modules[place] for place in inside], self._names[inside[0]], value)
         return checkpoint(
             self._run,
             part.parts,
             call,
             value,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), _statistics_kept(inside)),
+            context_fn=lambda: (nullcontext(), again),
         )
+
+
+def _nothing() -> None:
+    """No result."""
 
 
 _Call = Callable[[nn.Module, torch.Tensor], torch.Tensor]
@@ -142,21 +166,3 @@ def opened(
         return kwargs[argument], lambda block, value: block(*args, **{argument: value}, **rest)
     before, after = args[:argument], args[argument + 1 :]
     return args[argument], lambda block, value: block(*before, value, *after, **kwargs)
-
-
-@contextmanager
-def _statistics_kept(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Leave the running statistics of batch norm as they are: the first run has updated them."""
-    norms = [part for module in modules for part in module.modules() if isinstance(part, _NormBase)]
-    kept = [
-        (buffer, buffer.clone())
-        for norm in norms
-        if norm.training and norm.track_running_stats
-        for buffer in norm.buffers(recurse=False)
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, before in kept:
-                buffer.copy_(before)

@@ -10,11 +10,15 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from memprop.torch.again import keeps_statistics
 from memprop.torch.ledger import Ledger
 
 
-class Token(int):
+class Token:
     """Stands for a tensor, which must not be held: the same one for the same tensor."""
+
+
+_Buffers = dict[str, tuple[Token, int]]
 
 
 @dataclass
@@ -25,11 +29,13 @@ class Call:
         name: the path of the module.
         given: its arguments, by place or by name, a token for every tensor in them.
         sizes: the bytes of each tensor among them.
+        storages: the number of the storage of each.
         begin: when its forward began.
         end: when its forward had ended.
         backward: when its backward began; ``None`` if none did.
         past: when the gradient of what it was given was there; ``None`` if none was needed.
         written: the arguments that it wrote to.
+        buffers: the buffers that it wrote to, but for the running statistics of batch norm.
         result: a token of what it returned.
         variable: the number of the result in the trace; ``None`` if it is not one tensor.
         bytes: the size of the result.
@@ -38,11 +44,13 @@ class Call:
     name: str
     given: dict[int | str, Any]
     sizes: dict[int | str, int]
+    storages: dict[int | str, int | None]
     begin: int
     end: int = -1
     backward: int | None = None
     past: int | None = None
     written: set[int | str] = field(default_factory=set)
+    buffers: set[str] = field(default_factory=set)
     result: Token | None = None
     variable: int | None = None
     bytes: int = 0
@@ -58,9 +66,8 @@ class Probe:
     def __init__(self, ledger: Ledger) -> None:
         self.calls: list[Call] = []
         self._ledger = ledger
-        self._open: list[tuple[Call, dict[int | str, int]]] = []
+        self._open: list[tuple[Call, dict[int | str, int], _Buffers]] = []
         self._tokens = WeakTensorKeyDictionary()
-        self._count = 0
 
     @contextmanager
     def on(self, names: Mapping[nn.Module, str]) -> Iterator[None]:
@@ -74,29 +81,36 @@ class Probe:
     def _hooks(self, module: nn.Module, name: str) -> tuple[Any, Any]:
         return (
             module.register_forward_pre_hook(
-                lambda _, args, kwargs: self._enter(name, _by_place(args, kwargs)),
+                lambda _, args, kwargs: self._enter(module, name, _by_place(args, kwargs)),
                 with_kwargs=True,
             ),
             module.register_forward_hook(
-                lambda _, args, kwargs, result: self._leave(_by_place(args, kwargs), result),
+                lambda _, args, kwargs, result: self._leave(
+                    module, _by_place(args, kwargs), result
+                ),
                 with_kwargs=True,
             ),
         )
 
-    def _enter(self, name: str, given: dict[int | str, Any]) -> None:
-        sizes = {key: _bytes(value) for key, value in _tensors(given).items()}
-        call = Call(name, tree_map(self._token, given), sizes, begin=len(self._ledger))
+    def _enter(self, module: nn.Module, name: str, given: dict[int | str, Any]) -> None:
+        tensors = _tensors(given)
+        sizes = {key: _bytes(tensor) for key, tensor in tensors.items()}
+        storages = {key: self._storage(tensor) for key, tensor in tensors.items()}
+        tokens = tree_map(self._token, given)
+        call = Call(name, tokens, sizes, storages, begin=len(self._ledger))
         self.calls.append(call)
-        self._open.append((call, _versions(given)))
-        for tensor in _tensors(given).values():
+        self._open.append((call, _versions(given), self._buffers(module)))
+        for tensor in tensors.values():
             if tensor.requires_grad:
                 tensor.register_hook(lambda _: self._note_past(call))
 
-    def _leave(self, given: dict[int | str, Any], result: Any) -> None:
-        call, before = self._open.pop()
+    def _leave(self, module: nn.Module, given: dict[int | str, Any], result: Any) -> None:
+        call, before, buffers = self._open.pop()
         call.end = len(self._ledger)
         after = _versions(given)
         call.written = {key for key in after if after[key] != before.get(key)}
+        now = self._buffers(module)
+        call.buffers = {name for name in now if now[name] != buffers.get(name)}
         if not isinstance(result, torch.Tensor):
             return
         call.result = self._token(result)
@@ -105,12 +119,24 @@ class Probe:
         if result.requires_grad:
             result.register_hook(lambda _: self._note_backward(call))
 
+    def _storage(self, tensor: torch.Tensor) -> int | None:
+        storage = self._ledger.storages.get(tensor)
+        return None if storage is None else storage.number
+
+    def _buffers(self, module: nn.Module) -> "_Buffers":
+        """Which tensor each buffer is, and how often it was written to."""
+        return {
+            f"{path}.{name}".lstrip("."): (self._token(buffer), buffer._version)
+            for path, part in module.named_modules()
+            if not keeps_statistics(part)
+            for name, buffer in part.named_buffers(recurse=False)
+        }
+
     def _token(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
             return value
         if value not in self._tokens:
-            self._count += 1
-            self._tokens[value] = Token(self._count)
+            self._tokens[value] = Token()
         return self._tokens[value]
 
     def _note_past(self, call: Call) -> None:

@@ -194,3 +194,69 @@ def test_arguments_without_a_factory_are_refused(memprop):
     status, _, err = memprop("profile", "--arg", "n=3")
     assert status == 2
     assert "need a factory" in err
+
+
+AWKWARD = """
+import functools, os, sys
+print("imported")
+
+def prints():
+    print("made")
+    os.write(1, b"from below\\n")
+    return of_numpy()
+
+def exits():
+    sys.exit("no data here")
+
+def gives_up():
+    raise GeneratorExit
+
+partial = functools.partial(of_numpy, n=2)
+"""
+
+
+def test_with_json_what_the_users_code_prints_goes_to_stderr(script, capfd):
+    status = run(["profile", f"{script(more=AWKWARD)}:prints", "--json"])
+    out, err = capfd.readouterr()
+    assert status == 0
+    assert json.loads(out)["framework"] == "numpy"
+    assert all(text in err for text in ("imported", "made", "from below"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "status", "message"),
+    [
+        ("exits", (), 1, r"SystemExit: no data here"),
+        ("gives_up", (), 1, "GeneratorExit"),
+        ("partial", ("--arg", "size=3"), 2, "unexpected keyword argument 'size'"),
+        ("of_numpy", ("--arg", "n=3", "--arg", "n=4"), 2, "--arg n=... is given twice"),
+    ],
+)
+def test_what_awkward_code_does_is_one_line(memprop, script, name, options, status, message):
+    got, out, err = memprop("profile", f"{script(more=AWKWARD)}:{name}", "--json", *options)
+    assert (got, out) == (status, "")
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_script_that_cannot_be_read_is_told_its_own_line(memprop, tmp_path):
+    path = tmp_path / "wrong_syntax.py"
+    path.write_text("x = 1\ndef f(:\n", encoding="utf-8")
+    status, _, err = memprop("profile", f"{path}:f")
+    assert status == 1
+    assert "wrong_syntax.py:2: SyntaxError" in err
+
+
+def test_a_script_with_the_name_of_a_module_of_python_does_not_replace_it(memprop, script):
+    path = script()
+    named = path.with_name("json.py")
+    path.rename(named)
+    assert profiled(memprop, f"{named}:of_numpy")["framework"] == "numpy"
+    assert sys.modules["json"] is json
+
+
+@pytest.mark.parametrize("where", [".relative:f", "a b:f", "folder/:f", "s.py:f:g"])
+def test_what_is_neither_a_file_nor_a_module_is_told_what_is_expected(memprop, where):
+    status, _, err = memprop("profile", where)
+    assert status == 2
+    assert "package.module:make_model" in err

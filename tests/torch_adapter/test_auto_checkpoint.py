@@ -403,3 +403,232 @@ def test_every_optimal_plan_runs_each_block_as_often_as_its_checkpoints_do(torch
         assert list(blocks(parts)) == list(range(7))
         forwards = [action.stage - 1 for action in plan.actions if action.kind != BACKWARD]
         assert times_run(parts) == {block: forwards.count(block) for block in range(7)}
+
+
+def tight(mpt, module, x):
+    """The module planned for the least bytes that are feasible."""
+    return mpt.auto_checkpoint(module, x, budgets(mpt, module, x)[0])
+
+
+def gradients(module, x, times=1):
+    """The gradients of a step, its backward run so often."""
+    module.zero_grad()
+    loss = module(x).square().sum()
+    for _ in range(times):
+        loss.backward(retain_graph=True)
+    return [parameter.grad.clone() for parameter in module.parameters()]
+
+
+def all_equal(torch, one, other):
+    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_hooks_that_change_what_goes_in_and_out_act_once(torch, mpt):
+    module = stacked(torch, [residual(torch, 64, dropout=0) for _ in range(5)])
+    module.blocks[0].register_forward_pre_hook(lambda _, args: (args[0] * 2,))
+    for block in module.blocks:
+        block.register_forward_hook(lambda _, __, result: result * 3)
+    x = torch.randn(64, 16)
+    planned = tight(mpt, module, x)
+    assert torch.equal(planned(x), module(x))
+    assert all_equal(torch, gradients(planned, x), gradients(module, x))
+
+
+def test_a_planned_module_can_be_copied_and_saved(torch, mpt, tmp_path):
+    module, x = convolutions(torch)
+    planned = tight(mpt, module.eval(), x)
+    planned(x).sum().backward()
+    torch.save(planned, tmp_path / "planned.pt")
+    loaded = torch.load(tmp_path / "planned.pt", weights_only=False)
+    for other in (copy.deepcopy(planned), loaded):
+        assert all_equal(torch, gradients(other, x), gradients(module, x))
+        other.zero_grad()
+        assert mpt.simulate(other, x).peak == planned.checkpoint_plan.attrs["predicted_peak"]
+
+
+def test_backward_can_run_twice(torch, mpt):
+    module, x = convolutions(torch)
+    module[-2].p = 0.0
+    planned = tight(mpt, module, x)
+    assert all_equal(torch, gradients(planned, x, times=2), gradients(module, x, times=2))
+
+
+def test_random_numbers_of_python_and_numpy_repeat_themselves(torch, mpt):
+    import random
+
+    import numpy as np
+
+    class Scaled(torch.nn.Linear):
+        def forward(self, x):
+            scale = random.choice([1.0, 2.0, 3.0]) + np.random.rand()  # noqa: NPY002
+            return torch.tanh(super().forward(torch.tanh(x * scale)))
+
+    module, x = torch.nn.Sequential(*[Scaled(16, 16) for _ in range(6)]), torch.randn(64, 16)
+    planned = tight(mpt, module, x)
+    found = []
+    for each in (planned, module):
+        random.seed(1)
+        np.random.seed(1)  # noqa: NPY002
+        found.append([*gradients(each, x), torch.tensor(random.random())])
+    assert all_equal(torch, *found)
+
+
+def test_what_a_block_hands_on_and_a_later_one_writes_over_is_kept(torch, mpt):
+    nn = torch.nn
+    layers = [(nn.Linear(16, 16), nn.Identity(), nn.LeakyReLU(0.5, inplace=True)) for _ in range(4)]
+    module, x = nn.Sequential(*[part for layer in layers for part in layer]), torch.randn(64, 16)
+    planned = tight(mpt, module, x)
+    assert planned.checkpoint_plan["runs"].max() > 1
+    assert all_equal(torch, gradients(planned, x), gradients(module, x))
+
+
+def test_numbers_and_arrays_among_the_arguments_are_told_from_tensors(torch, mpt):
+    import numpy as np
+
+    class Ignoring(torch.nn.Linear):
+        def forward(self, given, x):
+            return torch.tanh(super().forward(x))
+
+    class Model(torch.nn.Module):
+        def __init__(self, given):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList([Ignoring(16, 16) for _ in range(4)])
+            self.given = given
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(self.given(), x)
+            return x
+
+    x = torch.randn(64, 16)
+    for number in (1, 2, 3):
+        mpt.auto_checkpoint(Model(lambda number=number: number), x, "1 GiB")
+    with pytest.raises(mp.MempropError, match=r"blocks\.1 is given other arguments"):
+        mpt.auto_checkpoint(Model(lambda: np.ones(3)), x, "1 GiB")
+
+
+def test_blocks_with_checkpoints_of_their_own_can_be_planned(torch, mpt):
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(torch.nn.Sequential):
+        def forward(self, x):
+            return checkpoint(super().forward, x, use_reentrant=False)
+
+    nn = torch.nn
+    blocks = [Checkpointed(nn.Linear(16, 64), nn.GELU(), nn.Linear(64, 16)) for _ in range(6)]
+    module, x = nn.Sequential(*blocks), torch.randn(64, 16)
+    planned = tight(mpt, module, x)
+    assert all_equal(torch, gradients(planned, x), gradients(module, x))
+    module.zero_grad()
+    assert mpt.trace(planned, x).peak == planned.checkpoint_plan.attrs["predicted_peak"]
+
+
+def counting(torch):
+    """Blocks that write to a buffer."""
+
+    class Counting(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(8, 8)
+            self.register_buffer("count", torch.zeros(()))
+
+        def forward(self, x):
+            self.count += 1
+            return super().forward(x)
+
+    return torch.nn.Sequential(Counting(), Counting())
+
+
+def spectral(torch):
+    """Blocks whose norm is estimated anew in every run."""
+    norm = torch.nn.utils.parametrizations.spectral_norm
+    return torch.nn.Sequential(*[norm(torch.nn.Linear(8, 8)) for _ in range(3)])
+
+
+def writing(torch):
+    """Blocks that write over an argument."""
+
+    class Writing(torch.nn.Linear):
+        def forward(self, x, state):
+            state += x.detach().mean()
+            return super().forward(x) + state.clone()
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([Writing(8, 8), Writing(8, 8)])
+
+        def forward(self, x):
+            state = torch.zeros(())
+            for layer in self.layers:
+                x = layer(x, state)
+            return x
+
+    return Model()
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (counting, r"0 writes to its buffer 'count'"),
+        (spectral, r"0 writes to its buffer 'parametrizations\.weight\.0\._u'"),
+        (writing, r"layers\.0 writes over its argument 1"),
+    ],
+)
+def test_blocks_that_would_differ_in_a_second_run_are_refused(torch, mpt, made, reason):
+    with pytest.raises(mp.MempropError, match=reason):
+        mpt.auto_checkpoint(made(torch), torch.randn(4, 8), "1 GiB")
+
+
+def test_a_cache_that_grows_is_told_with_the_remedy(torch, mpt):
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([Growing(16, 16) for _ in range(4)])
+
+        def forward(self, x):
+            cache = Cache()
+            for layer in self.layers:
+                x = layer(x, cache)
+            return x
+
+    class Cache:
+        seen = 0
+
+    class Growing(torch.nn.Linear):
+        def forward(self, x, cache):
+            cache.seen += 1
+            wider = torch.cat([x] * cache.seen)
+            return torch.tanh(super().forward(wider))[: len(x)]
+
+    with pytest.raises(mp.MempropError, match=r"fails if its blocks run again.*use_cache"):
+        mpt.auto_checkpoint(Model(), torch.randn(64, 16), 1)
+
+
+def test_leaving_out_planned_blocks_is_an_error(torch, mpt):
+    class Early(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList([torch.nn.Linear(16, 16) for _ in range(6)])
+
+        def forward(self, x, layers=6):
+            for layer in self.layers[:layers]:
+                x = layer(x)
+            return x
+
+    module, x = Early(), torch.randn(64, 16)
+    planned = mpt.auto_checkpoint(module, x, "1 GiB")
+    with pytest.raises(mp.MempropError, match=r"layers\.2 was planned to run and is now left out"):
+        planned(x, 2)
+    assert torch.equal(planned(x), module(x))
+
+
+def test_a_second_run_of_blocks_whose_input_was_written_over_is_an_error(torch):
+    from memprop.torch.again import Again
+
+    given = torch.zeros(3)
+    again = Again([], "blocks.0", given)
+    with again:
+        pass
+    given += 1
+    with pytest.raises(mp.MempropError, match=r"what blocks\.0 was given has been written to"):
+        again.__enter__()
