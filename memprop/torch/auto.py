@@ -113,7 +113,7 @@ def auto_checkpoint(
     }
     if explain:
         return plan
-    planned = checkpointed(module, seen.blocks.names, seen.blocks.argument, choice.parts)
+    planned = _planned(module, seen, choice.parts)
     object.__setattr__(planned, "checkpoint_plan", plan)  # no part of the module
     return planned
 
@@ -134,9 +134,14 @@ def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
     return tried(fitting[-1])
 
 
+def _planned(module: nn.Module, seen: ModuleChain, parts: Sequence[Part]) -> nn.Module:
+    blocks = seen.blocks
+    return checkpointed(module, blocks.names, blocks.argument, parts, alike=blocks.alike)
+
+
 def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
     parts = _in_blocks(segments(plan), seen.units)
-    module = checkpointed(task.module, seen.blocks.names, seen.blocks.argument, parts)
+    module = _planned(task.module, seen, parts)
     with new_gradients_dropped(task), _told_of_second_runs():
         return Choice(parts, recorded(replace(task, module=module), real=False).peak)
 

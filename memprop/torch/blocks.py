@@ -4,11 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from torch import nn
-from torch.utils._pytree import tree_flatten
 
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.terms import PHASES
@@ -33,6 +31,11 @@ class Blocks:
     def input_bytes(self) -> int:
         """The size of what the first one is given."""
         return self.calls[0].sizes[self.argument]
+
+    @property
+    def alike(self) -> bool:
+        """Whether all of them return the kind of tensor that the first is given."""
+        return {call.kind for call in self.calls} == {self.calls[0].kinds[self.argument]}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -124,7 +127,6 @@ def _chain(names: Sequence[str], calls: Sequence[Call], trace: Trace) -> Blocks:
         raise _Unfit("fewer than two of its modules take part in backward")
     argument = _argument(own)
     _check_writes(own, argument)
-    _check_extras(own, argument)
     _check_alone(own, trace)
     return Blocks(tuple(own), argument)
 
@@ -142,29 +144,6 @@ def _argument(own: Sequence[Call]) -> int | str:
     if found not in first.given:
         raise _Unfit(f"{first.name} is called with other arguments than {second.name}")
     return found
-
-
-def _check_extras(own: Sequence[Call], argument: int | str) -> None:
-    """Whatever else the blocks are given must be the same for all."""
-    first = {key: value for key, value in own[0].given.items() if key != argument}
-    for call in own[1:]:
-        rest = {key: value for key, value in call.given.items() if key != argument}
-        if not _same(rest, first):
-            raise _Unfit(f"{call.name} is given other arguments than {own[0].name}")
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are the same, or equal; arrays, whose equality is no bool, are not."""
-    leaves, tree = tree_flatten(one)
-    others, other_tree = tree_flatten(other)
-    return tree == other_tree and all(map(_equal, leaves, others))
-
-
-def _equal(one: Any, other: Any) -> bool:
-    try:
-        return one is other or bool(one == other)
-    except (TypeError, ValueError, RuntimeError):
-        return False
 
 
 def _check_writes(own: Sequence[Call], argument: int | str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -38,18 +39,20 @@ class Fakes:
     def __init__(self, device: torch.device | str | None = None) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._device = None if device is None else _usable(device)
-        self._made: dict[int, torch.Tensor] = {}
-        self._storages: dict[int, torch.UntypedStorage] = {}
+        # Weak, for a fake that the step lets go of must die as the real tensor would.
+        self._made: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
+        self._storages: WeakValueDictionary[int, torch.UntypedStorage] = WeakValueDictionary()
         self._kept: list[torch.Tensor] = []
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake of a tensor, with its shape, strides, storage, type, and need of a gradient."""
         if isinstance(tensor, FakeTensor) and tensor.fake_mode is self.mode:
             return tensor
-        if id(tensor) not in self._made:
+        fake = self._made.get(id(tensor))
+        if fake is None:
             self._kept.append(tensor)  # no other tensor may get its id meanwhile
-            self._made[id(tensor)] = self._make(tensor)
-        return self._made[id(tensor)]
+            fake = self._made[id(tensor)] = self._make(tensor)
+        return fake
 
     def built(self, module: nn.Module | Callable[[], nn.Module]) -> nn.Module:
         """What a function that builds a module returns, without memory; a module as it is."""
@@ -86,11 +89,11 @@ class Fakes:
     def _without_memory(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the "meta" device; two that share a storage share one again."""
         storage = tensor.untyped_storage()
-        if storage._cdata not in self._storages:
-            size = storage.nbytes()
-            self._storages[storage._cdata] = torch.UntypedStorage(size, device="meta")
+        shared = self._storages.get(storage._cdata)
+        if shared is None:
+            shared = torch.UntypedStorage(storage.nbytes(), device="meta")
+            self._storages[storage._cdata] = shared
         meta = torch.empty(0, dtype=tensor.dtype, device="meta")
-        shared = self._storages[storage._cdata]
         return meta.set_(shared, tensor.storage_offset(), tensor.size(), tensor.stride())
 
     def _where(self, tensor: torch.Tensor) -> torch.device:

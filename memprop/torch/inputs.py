@@ -138,6 +138,16 @@ def check_devices(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> Non
             )
 
 
+def check_leaves(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise InvalidValueError if an input is the result of operators that have a backward."""
+    for name, tensor in tensors.items():
+        if tensor.requires_grad and not tensor.is_leaf:
+            raise InvalidValueError(
+                f"{name} is the result of other operators, through which backward would go on: "
+                "pass x.detach().requires_grad_() in the place of x"
+            )
+
+
 def check_real(module: nn.Module) -> None:
     """Raise InvalidValueError if a parameter has no memory."""
     for name, parameter in module.named_parameters():

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from memprop.torch.again import keeps_statistics
+from memprop.torch.later import Kind
 from memprop.torch.ledger import Ledger
 
 
@@ -28,7 +29,8 @@ class Call:
     Attributes:
         name: the path of the module.
         given: its arguments, by place or by name, a token for every tensor in them.
-        sizes: the bytes of each tensor among them.
+        kinds: the kind of each tensor among them.
+        sizes: the bytes of each.
         storages: the number of the storage of each.
         begin: when its forward began.
         end: when its forward had ended.
@@ -37,12 +39,14 @@ class Call:
         written: the arguments that it wrote to.
         buffers: the buffers that it wrote to, but for the running statistics of batch norm.
         result: a token of what it returned.
-        variable: the number of the result in the trace; ``None`` if it is not one tensor.
+        kind: of that; ``None`` if it is not one tensor.
+        variable: the number of the result in the trace.
         bytes: the size of the result.
     """
 
     name: str
     given: dict[int | str, Any]
+    kinds: dict[int | str, Kind]
     sizes: dict[int | str, int]
     storages: dict[int | str, int | None]
     begin: int
@@ -52,6 +56,7 @@ class Call:
     written: set[int | str] = field(default_factory=set)
     buffers: set[str] = field(default_factory=set)
     result: Token | None = None
+    kind: Kind | None = None
     variable: int | None = None
     bytes: int = 0
 
@@ -97,7 +102,8 @@ class Probe:
         sizes = {key: _bytes(tensor) for key, tensor in tensors.items()}
         storages = {key: self._storage(tensor) for key, tensor in tensors.items()}
         tokens = tree_map(self._token, given)
-        call = Call(name, tokens, sizes, storages, begin=len(self._ledger))
+        kinds = {key: Kind.of(tensor) for key, tensor in tensors.items()}
+        call = Call(name, tokens, kinds, sizes, storages, begin=len(self._ledger))
         self.calls.append(call)
         self._open.append((call, _versions(given), self._buffers(module)))
         for tensor in tensors.values():
@@ -115,6 +121,7 @@ class Probe:
             return
         call.result = self._token(result)
         call.variable = self._ledger.variable_of(result)
+        call.kind = Kind.of(result)
         call.bytes = _bytes(result)
         if result.requires_grad:
             result.register_hook(lambda _: self._note_backward(call))

@@ -9,7 +9,7 @@ from torch import nn
 
 from memprop.torch.corrections import Corrections, check_kernels
 from memprop.torch.fakes import Fakes, explained, faked, faked_optimizer
-from memprop.torch.inputs import check_module
+from memprop.torch.inputs import check_leaves, check_module, named
 from memprop.torch.task import Optimizer, Task, task
 
 
@@ -33,6 +33,7 @@ def without_memory(
         built = fakes.built(module)
         check_module(built)
         check_kernels(built)
+        check_leaves(dict(named(built, inputs)))
         inputs, target = fakes.tree(inputs), fakes.tree(target)
         with (
             faked(fakes, built, loss),

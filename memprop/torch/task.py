@@ -16,6 +16,7 @@ from memprop.torch.inputs import (
     arguments,
     check_autocast,
     check_devices,
+    check_leaves,
     check_loss,
     check_trainable,
     loss_of,
@@ -70,6 +71,7 @@ def task(
     repeats = check_positive_integer("accumulate", accumulate)
     made = Task(module=module, inputs=inputs, optimizer=optimizer, accumulate=repeats, **parts)
     check_devices(module, made.tensors)
+    check_leaves(made.tensors)
     return made
 
 
