@@ -59,6 +59,6 @@ class Later(torch.Tensor):
 
 def later(name: str, kind: Kind | None) -> torch.Tensor:
     """A stand-in for the result of the block ``name``, of this kind if it is known."""
-    made = _NOTHING.as_subclass(Later)
+    made = torch.Tensor._make_subclass(Later, _NOTHING)  # no operator, so no mode sees it
     vars(made).update(name=name, kind=kind)
     return made
