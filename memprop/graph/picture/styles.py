@@ -1,6 +1,7 @@
 """How kinds of edges and marks of nodes look, in every format.
 
-Colours are those of Okabe & Ito (2008); lines differ in their dashes too, for print in grey.
+Colours are those of Okabe & Ito (2008). In grey print reuses differ by their dashes; forward and
+backward by where their arrows point.
 """
 
 from collections.abc import Mapping
