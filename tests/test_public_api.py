@@ -60,13 +60,21 @@ def test_every_public_name_is_documented(name):
 
 def test_importing_memprop_loads_numpy_and_nothing_heavier():
     heavy = ("pandas", "matplotlib", "pydantic", "scipy", "rich", "typer", "psutil", "pyarrow")
+    heavy += ("fast_sugiyama",)
     code = f"import sys, memprop; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(
-    "name", ["memprop", "memprop.units", "memprop.errors", "memprop.graph.affine"]
+    "name",
+    [
+        "memprop",
+        "memprop.units",
+        "memprop.errors",
+        "memprop.graph.affine",
+        "memprop.graph.picture.labels",
+    ],
 )
 def test_examples_in_docstrings_are_right(name):
     outcome = doctest.testmod(importlib.import_module(name))

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import ArraySpec, rule
+
+if TYPE_CHECKING:
+    from memprop.graph.graph import Graph
 
 
 def apply_rule(
@@ -62,11 +65,11 @@ def _variables(
 
 
 def extend(
-    graph: Graph,
+    graph: "Graph",
     variables: Iterable[Variable],
     operators: Iterable[Operator],
     outputs: Iterable[str] = (),
-) -> Graph:
+) -> "Graph":
     """``graph`` with more at its end."""
     return replace(
         graph,

@@ -9,18 +9,21 @@ sum of their contributions.
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule, extend
-from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import Gradient, rule
 from memprop.graph.slices import in_slice, slice_of
+
+if TYPE_CHECKING:
+    from memprop.graph.graph import Graph
 
 Form = Literal["textbook", "lean"]
 
 
-def differentiate(forward: Graph, form: Form = "lean") -> Graph:
+def differentiate(forward: "Graph", form: Form = "lean") -> "Graph":
     """The graph of forward, loss and backward: ``forward`` and the gradients of its parameters.
 
     Args:
@@ -40,7 +43,7 @@ def differentiate(forward: Graph, form: Form = "lean") -> Graph:
     return _Backward(_with_residuals(forward, form), form).graph()
 
 
-def _with_residuals(forward: Graph, form: Form) -> Graph:
+def _with_residuals(forward: "Graph", form: Form) -> "Graph":
     """``forward`` with operators replaced where ``form`` leaves something for backward."""
     if form == "textbook":
         return forward
@@ -82,7 +85,7 @@ def _leaving_residuals(
 class _Backward:
     """One walk over the operators in reverse; collects the backward operators as it goes."""
 
-    def __init__(self, forward: Graph, form: Form) -> None:
+    def __init__(self, forward: "Graph", form: Form) -> None:
         self.forward = forward
         self.form: Form = form
         self.operators: list[Operator] = []
@@ -97,7 +100,7 @@ class _Backward:
             target for operator in self.path for _, target in self._contributions(operator)
         )
 
-    def graph(self) -> Graph:
+    def graph(self) -> "Graph":
         self._seed()
         for operator in reversed(self.path):
             for gradient, target in self._contributions(operator):
@@ -223,7 +226,7 @@ def _port_of(operator: Operator, variable: str) -> str:
     return ports[operator.inputs.index(variable)]
 
 
-def _depending_on_parameters(graph: Graph) -> set[str]:
+def _depending_on_parameters(graph: "Graph") -> set[str]:
     """The variables whose gradient is wanted: parameters and all that is computed from them."""
     needed = {variable.name for variable in graph.parameters}
     for operator in graph.operators:
@@ -232,7 +235,7 @@ def _depending_on_parameters(graph: Graph) -> set[str]:
     return needed
 
 
-def _leading_to(graph: Graph, objective: str) -> list[Operator]:
+def _leading_to(graph: "Graph", objective: str) -> list[Operator]:
     """The operators that the objective is computed by, in order."""
     wanted = {objective}
     path = []

@@ -5,95 +5,21 @@ operators stand in an order in which each reads only what exists. What is kept, 
 again is not the graph's business but a schedule's.
 """
 
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 from memprop.graph import check
-from memprop.graph.affine import BATCH, Affine, Shape, elements
-from memprop.graph.rules import ArraySpec, Rule, rule
+from memprop.graph.affine import Affine
+from memprop.graph.nodes import Operator as Operator
+from memprop.graph.nodes import Variable as Variable
+from memprop.graph.picture.draw import DEFAULT_BATCH, Scheduled, draw
 from memprop.terms import PERSISTENT
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Variable:
-    """A named array of a training step.
-
-    Attributes:
-        name: unique in its graph, as the textbook writes it: ``x W1 b1 z1 h1 o L s J``, gradients
-            with a ``d`` before it, the updated value of W1 as ``W1'``.
-        shape: integers, and ``"batch"`` at most once.
-        dtype: a NumPy dtype by name.
-        category: one of :data:`memprop.terms.CATEGORIES`.
-        layer: 0 for the input, then counted from 1; ``None`` where it belongs to no layer.
-    """
-
-    name: str
-    shape: Shape
-    dtype: str
-    category: str
-    layer: int | None = None
-
-    @property
-    def nbytes(self) -> Affine:
-        """The size in bytes."""
-        return elements(self.shape).times(np.dtype(self.dtype).itemsize)
-
-    @property
-    def spec(self) -> ArraySpec:
-        """Shape and dtype alone."""
-        return ArraySpec(self.shape, self.dtype)
-
-    def shape_at(self, batch: int) -> tuple[int, ...]:
-        """The shape for one batch size."""
-        return tuple(batch if dim == BATCH else dim for dim in self.shape)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Operator:
-    """A node of the graph: one rule applied to named variables.
-
-    Attributes:
-        name: unique in its graph: ``linear_2``, and ``linear_2.dW2`` for the backward operator
-            that computes dW2.
-        rule: the entry in the table of rules.
-        inputs: the variables read, in the order of the rule's ports.
-        outputs: the variables written.
-        workspace: the variables that live while it runs.
-        attributes: constants of the kernel, as ``(name, value)`` pairs.
-        phase: one of :data:`memprop.terms.PHASES`.
-        layer: the layer it belongs to.
-    """
-
-    name: str
-    rule: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    workspace: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, Any], ...] = ()
-    phase: str = "forward"
-    layer: int | None = None
-
-    @property
-    def definition(self) -> Rule:
-        """The rule that this operator applies."""
-        return rule(self.rule)
-
-    def pairs(self, ports: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-        """``(target port, operand port)`` pairs of the rule as pairs of variable names."""
-        definition = self.definition
-        targets = dict(
-            zip(
-                definition.writes + definition.scratch,
-                self.outputs + self.workspace,
-                strict=True,
-            )
-        )
-        operands = dict(zip(definition.ports(len(self.inputs)), self.inputs, strict=True))
-        return tuple((targets[target], operands[operand]) for target, operand in ports)
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +84,52 @@ class Graph:
     def overwrites(self, operator: Operator) -> "Overwrites":
         """Which results of ``operator`` lie over an operand, as pairs ``(target, operand)``."""
         return self._overwrites[operator.name]
+
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        ax: "Axes | None" = None,
+        *,
+        backward: bool = False,
+        fold: bool = True,
+        batch: SupportsIndex = DEFAULT_BATCH,
+        schedule: Scheduled | None = None,
+        format: str | None = None,  # noqa: A002 - what users of matplotlib type
+    ) -> "Axes | str":
+        """Draw it: variables as squares, operators as circles, data flowing from left to right.
+
+        Boxes are shaded by bytes. Scratch of kernels and the updates of an optimizer are left out.
+
+        Args:
+            path: where to write; the suffix says what: .svg .png .pdf, .dot .gv (Graphviz), .mmd
+                (Mermaid).
+            ax: where to draw; a new figure if there is none.
+            backward: whether to draw the backward pass too, with what it reuses set apart. A
+                graph without one gets that of the textbook, phi' from z.
+            fold: whether alike layers between the first and the last are drawn as one box.
+            batch: samples of the step, for shapes and bytes.
+            schedule: a schedule for this graph, as ``mp.schedule(model, batch, "sqrt")``: its own
+                step is drawn, and marked is what it caches and what it computes again.
+            format: one of the suffixes without its dot, where there is no path.
+
+        Returns:
+            The Axes, or the text of DOT and Mermaid.
+
+        Raises:
+            UnknownNameError: no such format.
+            GraphError: ``schedule`` is that of another graph.
+            OutputError: the place cannot be written.
+        """
+        return draw(
+            self,
+            path,
+            ax,
+            backward=backward,
+            fold=fold,
+            batch=batch,
+            schedule=schedule,
+            format=format,
+        )
 
     # Planners ask for these very often.
 

@@ -8,7 +8,7 @@ that of a slice.
 """
 
 from dataclasses import replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from memprop.errors import GraphError
 from memprop.graph.affine import Affine
 from memprop.graph.apply import apply_rule
 from memprop.graph.dropout import PART
-from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import Gradient, Rule, register
+
+if TYPE_CHECKING:
+    from memprop.graph.graph import Graph
 
 _MARK: Final = "@"
 
@@ -33,7 +36,7 @@ def slice_of(name: str) -> tuple[str, int | None]:
     return base, int(number) if mark else None
 
 
-def sliced(forward: Graph, count: int) -> Graph:
+def sliced(forward: "Graph", count: int) -> "Graph":
     """``forward`` taken in ``count`` slices, its loss L the mean of theirs.
 
     Raises:
@@ -63,7 +66,7 @@ def sliced(forward: Graph, count: int) -> Graph:
     )
 
 
-def _of_one_slice(forward: Graph) -> dict[str, Variable]:
+def _of_one_slice(forward: "Graph") -> dict[str, Variable]:
     """The variables of which every slice has its own: what L is computed by, and L."""
     own = {v.name for v in forward.sources if v.category == "input"}
     for operator in forward.operators:

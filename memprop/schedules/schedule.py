@@ -1,13 +1,21 @@
 """What is done, in which order: a schedule is a flat tuple of actions over a graph."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, SupportsIndex
 
 from memprop.errors import ScheduleError
 from memprop.graph.graph import Graph
+from memprop.graph.picture.build import Marks
+from memprop.graph.picture.draw import DEFAULT_BATCH
 from memprop.schedules.actions import Action, Compute
 from memprop.schedules.live import live_bytes
+from memprop.schedules.marks import marks_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,36 @@ class Schedule:
     def recomputed_flops_at(self, batch: int) -> int:
         """Floating-point operations beyond the first run of each operator."""
         return self._count(batch, lambda times: times - 1)
+
+    @property
+    def marks(self) -> Marks:
+        """How often each operator is computed, and which variables are cached."""
+        return marks_of(self.graph, self.actions)
+
+    def draw(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        ax: "Axes | None" = None,
+        *,
+        backward: bool = True,
+        fold: bool = True,
+        batch: SupportsIndex | None = None,
+        format: str | None = None,  # noqa: A002 - what users of matplotlib type
+    ) -> "Axes | str":
+        """Draw the step, with marks on what is cached and on what is computed again.
+
+        Arguments, result and errors are those of :meth:`memprop.Graph.draw`; ``batch`` is that of
+        the schedule if it is not given.
+        """
+        return self.graph.draw(
+            path,
+            ax,
+            backward=backward,
+            fold=fold,
+            batch=batch or self.batch or DEFAULT_BATCH,
+            schedule=self,
+            format=format,
+        )
 
     def _count(self, batch: int, weight) -> int:
         times = Counter(action.operator for action in self.computes())

@@ -381,3 +381,45 @@ def test_the_installed_command_runs():
         capture_output=True, text=True, check=True, env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     assert done.stdout == f"memprop {mp.__version__}\n"
+
+
+def test_graph_draws_and_tells_what_it_drew(memprop, tmp_path):
+    file = tmp_path / "graph.svg"
+    status, out, _ = memprop(
+        "graph", "--depth", 2, "--width", 8, "--backward", "-o", file, "--json"
+    )
+    assert status == 0
+    assert file.read_text(encoding="utf-8").startswith("<?xml")
+    told = json.loads(out)
+    assert told["file"] == str(file)
+    keys = {node["key"] for node in told["nodes"]}
+    assert {"variable z1", "operator linear_2", "variable dW1"} < keys
+    assert {end for edge in told["edges"] for end in (edge["source"], edge["target"])} == keys
+    assert {edge["kind"] for edge in told["edges"]} == {"forward", "backward", "reuse"}
+
+
+def test_graph_marks_what_a_schedule_computes_again(memprop, tmp_path):
+    file = tmp_path / "graph.mmd"
+    command = ("graph", "--depth", 4, "--width", 8, "--schedule", "sqrt", "-o", file)
+    status, out, _ = memprop(*command, "--no-fold", "--json")
+    assert status == 0
+    again = {node["name"] for node in json.loads(out)["nodes"] if node["runs"] > 1}
+    assert {"linear_1", "relu_1", "z1", "h1"} <= again
+    assert memprop(*command)[1].startswith(str(file))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("-o", "graph.jpeg"), "Known: svg, png, pdf, dot, gv, mmd"),
+        (("-o", "graph.mmd", "--batch", "0"), "batch must be a positive integer"),
+        (("-o", "graph.mmd", "--schedule", "sqr"), "did you mean 'sqrt'"),
+        (("-o", "nowhere/graph.mmd"), "nowhere"),
+    ],
+)
+def test_graph_says_what_is_wrong(memprop, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = memprop("graph", *options)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1
