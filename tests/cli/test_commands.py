@@ -74,7 +74,7 @@ def test_profile_writes_what_it_says(memprop, tmp_path):
     assert trace.peak == document["peak"]
     names = {path.name for path in out.iterdir()}
     pictures = {f"{stem}.{kind}" for stem in ("timeline", "lifetimes") for kind in ("png", "svg")}
-    assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", *pictures}
+    assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", "step.html", *pictures}
 
 
 def test_profile_gives_three_accounts_of_the_peak_side_by_side(memprop):
