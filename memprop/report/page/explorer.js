@@ -76,10 +76,10 @@ function zoom(factor) {
   setView(middle - length / 2, middle + length / 2);
 }
 
-// Choose the next or an earlier row and bring it into sight.
+// Choose the next or an earlier row and bring it into sight; the first one follows none.
 function stepRow(by) {
   const place = state.rows.indexOf(state.chosen);
-  const next = Math.max(0, Math.min(state.rows.length - 1, place < 0 ? 0 : place + by));
+  const next = Math.max(0, Math.min(state.rows.length - 1, place + by));
   if (!state.rows[next]) return;
   const bars = byId("bars");
   const y = next * ROW_HEIGHT;

@@ -32,12 +32,16 @@ function headingOf(text, sort) {
 function makeTable(place, { columns, rows, pick = null, search = true, label }) {
   let [sorted, shown, words] = [rows, ROWS_AT_ONCE, ""];
   const textOf = (column, row) => String((column.text ?? column.value)(row) ?? "-");
+  const searched = new WeakMap();
+  const wordsOf = (row) => {
+    if (!searched.has(row)) searched.set(row, columns.map((column) => textOf(column, row)).join("\n").toLowerCase());
+    return searched.get(row);
+  };
   const body = make("tbody");
   const counted = make("span", { class: "note", "aria-live": "polite" });
   const more = make("button", { type: "button", class: "more" }, `Show ${ROWS_AT_ONCE} more`);
 
-  const found = () => sorted.filter((row) =>
-    !words || columns.some((column) => textOf(column, row).toLowerCase().includes(words)));
+  const found = () => (words ? sorted.filter((row) => wordsOf(row).includes(words)) : sorted);
 
   function fill() {
     const rowsFound = found();
