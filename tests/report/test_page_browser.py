@@ -238,7 +238,7 @@ def test_the_map_has_the_ratios_of_the_results(opened, results):
 def marks_of(page, panel=0):
     """Where the points of the first line of a panel are: pixels of the drawing, from above."""
     script = (
-        "const svg = document.querySelectorAll('#chart-peak-batch .panels > svg')[arguments[0]];"
+        "const svg = document.querySelectorAll('#chart-peak-batch .panels svg')[arguments[0]];"
         "return [...svg.querySelectorAll('.point')].slice(0, 3)"
         ".map(mark => mark.getAttribute('transform').match(/[\\d.]+/g).map(Number))"
     )
@@ -259,20 +259,20 @@ def test_the_switch_draws_peaks_on_the_scale_it_names(opened, results, scale, sh
 def test_pointing_at_a_point_and_arrow_keys_read_its_values(opened, results):
     from selenium.webdriver import ActionChains, Keys
 
-    mark = opened.one("#chart-peak-batch .panels > svg .point")
+    mark = opened.one("#chart-peak-batch .panels svg .point")
     opened.run("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(opened.driver).move_to_element(mark).perform()
     peaks = results.set_index(["schedule", "depth", "batch"])["ledger_peak"]
     first = f"{peaks['textbook', 1, 8]:,} B"
     assert first in opened.text("#hint")
-    opened.one("#chart-peak-batch .panels > svg").send_keys(Keys.ARROW_RIGHT)
+    opened.one("#chart-peak-batch .panels svg").send_keys(Keys.ARROW_RIGHT)
     assert f"{peaks['textbook', 1, 32]:,} B" in opened.text("#chart-peak-batch .readout")
 
 
 def test_a_point_opens_its_step(opened, results):
     from selenium.webdriver import Keys
 
-    svg = opened.one("#chart-peak-batch .panels > svg")
+    svg = opened.one("#chart-peak-batch .panels svg")
     svg.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)
     title = opened.text("#step-title")
     assert title.startswith("training with textbook, depth 1, batch 128: peak")

@@ -88,7 +88,7 @@ def test_of_many_trials_the_ends_and_the_middle_are_on_the_page(monkeypatch, tmp
     spec = page_cases.spec_in(tmp_path)
     table = page_cases.results()
     numbered = table.assign(row=range(len(table)))
-    found = steps.steps_of(spec, numbered)
+    found = steps.steps_of(spec, numbered, len(table))
     assert (len(found.shown), found.trials) == (20, 36)
     rows = [step.row for step in found.shown]
     assert rows == sorted(rows)
@@ -101,7 +101,7 @@ def test_of_many_trials_the_ends_and_the_middle_are_on_the_page(monkeypatch, tmp
 def test_traces_stop_where_a_page_would_open_slowly(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "MOST_BYTES", 30_000)
     table = page_cases.results()
-    found = steps.steps_of(page_cases.spec_in(tmp_path), table.assign(row=range(len(table))))
+    found = steps.steps_of(page_cases.spec_in(tmp_path), table.assign(row=range(len(table))), 36)
     assert 0 < len(found.shown) < len(table)
     assert sum(len(json.dumps(step.trace)) for step in found.shown) < 60_000
 
@@ -110,7 +110,7 @@ def test_the_page_of_results_whose_data_have_gone_has_no_steps(tmp_path):
     spec = f'{page_cases.SPEC}\n[data]\nsource = "gone.csv"\n'
     table = page_cases.results()
     numbered = table.assign(row=range(len(table)))
-    assert steps.steps_of(page_cases.spec_in(tmp_path, spec), numbered).shown == ()
+    assert steps.steps_of(page_cases.spec_in(tmp_path, spec), numbered, 36).shown == ()
 
 
 def test_a_sweep_in_which_nothing_ran_still_has_a_page(tmp_path):

@@ -1,6 +1,6 @@
 // Charts of lines and points in panels side by side, on a linear or a logarithmic scale.
 
-const PANEL = { height: 320, left: 84, right: 14, top: 28, bottom: 44 };
+const PANEL = { height: 306, left: 84, right: 14, top: 14, bottom: 44 };
 const widthOf = (chart) => (chart.panels.length === 1 ? 800 : 470);
 
 const SHAPES = [
@@ -40,10 +40,10 @@ function lineElements(line, x, y) {
   return { joined, marks };
 }
 
-function axesOf(chart, x, y, title, first) {
+function axesOf(chart, x, y, first) {
   const { height, left, right, top, bottom } = PANEL;
   const width = widthOf(chart);
-  const parts = [makeSvg("text", { class: "panel-title", x: left, y: 16 }, title)];
+  const parts = [];
   for (const tick of y.ticks) {
     const at = y.at(tick);
     parts.push(makeSvg("path", { class: "grid", d: `M${left},${at}H${width - right}` }));
@@ -76,7 +76,7 @@ function panelElement(chart, panel, log, nth) {
   const label = `${chart.title}${panel.title ? `, ${panel.title}` : ""}. ${chart.y.label} against ${chart.x.label}, `
     + `${targets.length} points. Arrow keys read them one by one; a table of the values follows.`;
   const svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": label },
-    ...axesOf(chart, x, y, panel.title, nth === 0),
+    ...axesOf(chart, x, y, nth === 0),
     ...drawn.flatMap((line) => line.joined), ...drawn.flatMap((line) => line.marks));
   return { svg, targets, width };
 }
@@ -156,7 +156,8 @@ function startChart(chart) {
   const draw = (log) => {
     const drawn = chart.panels.map((panel, nth) => panelElement(chart, panel, log, nth));
     drawn.forEach((panel) => follow(panel, readout));
-    panels.replaceChildren(...drawn.map((panel) => panel.svg));
+    panels.replaceChildren(...drawn.map(({ svg }, nth) =>
+      make("div", {}, make("p", { class: "panel-title" }, chart.panels[nth].title), svg)));
     panels.dataset.scale = log ? "log" : "linear";
   };
   for (const input of figure.querySelectorAll(".switch input")) {

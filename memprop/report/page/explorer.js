@@ -124,6 +124,9 @@ function fillSteps() {
   });
   byId("step").append(...[...groups].flatMap(([name, options]) =>
     (name ? [make("optgroup", { label: name }, ...options)] : options)));
+  const alone = page.steps.length === 1;
+  byId("step").parentElement.hidden = alone;
+  byId("step-title").hidden = alone;
 }
 
 function fillCategories() {

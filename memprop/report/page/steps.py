@@ -46,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps on a page and how many trials there are that could be shown."""
+    """The steps on a page, and how many trials the sweep has."""
 
     shown: tuple[Step, ...]
     trials: int
@@ -57,7 +57,7 @@ def single_step(title: str, trace: Trace) -> Step:
     return Step("", title, title, encode(trace))
 
 
-def steps_of(spec: SweepSpec, results: pd.DataFrame) -> Steps:
+def steps_of(spec: SweepSpec, results: pd.DataFrame, trials: int) -> Steps:
     """The steps of a sweep, simulated again: all of them if they are few and small.
 
     Of many, those at the ends and in the middle of depth and batch size come first, for each
@@ -66,11 +66,12 @@ def steps_of(spec: SweepSpec, results: pd.DataFrame) -> Steps:
     Args:
         spec: of the sweep.
         results: trials that ran or were predicted, with a column ``row`` that numbers them.
+        trials: how many there are in all.
     """
     chosen = _by_interest(results).head(MOST_STEPS)
     found = list(_that_fit(_simulated(spec, chosen, _varied(results))))
     found.sort(key=lambda step: -1 if step.row is None else step.row)
-    return Steps(tuple(found), len(results))
+    return Steps(tuple(found), trials)
 
 
 def _by_interest(results: pd.DataFrame) -> pd.DataFrame:
