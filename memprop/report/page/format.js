@@ -16,10 +16,6 @@ function formatCount(number) {
   return number.toLocaleString("en-US", { maximumFractionDigits: 2 });
 }
 
-function formatChange(bytes) {
-  return (bytes > 0 ? "+" : bytes < 0 ? "-" : "") + formatBytes(Math.abs(bytes));
-}
-
 const spoken = (name) => name.replaceAll("_", " ");
 
 // An element with attributes and children. Strings become text nodes: names are the user's, and

@@ -1,8 +1,8 @@
 """Charts of peaks against batch size and depth, and the map of training to inference."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -111,13 +111,14 @@ def ratio_maps(results: pd.DataFrame) -> Iterator[RatioMap]:
     top = max(2.0, float(table["ratio"].max())) if len(table) else 2.0
     for name, part in table.groupby("series", sort=False):
         batches = tuple(sorted(part["batch"].unique().tolist()))
-        cells = {(row.depth, row.batch): _cell(row, top) for row in part.itertuples()}
+        rows = part.to_dict(orient="records")
+        cells = {(row["depth"], row["batch"]): _cell(row, top) for row in rows}
         depths = sorted(part["depth"].unique().tolist())
-        rows = tuple((depth, tuple(cells.get((depth, b)) for b in batches)) for depth in depths)
-        yield RatioMap(f"training with {name}", batches, rows)
+        grid = tuple((depth, tuple(cells.get((depth, b)) for b in batches)) for depth in depths)
+        yield RatioMap(f"training with {name}", batches, grid)
 
 
-def _cell(row: tuple, top: float) -> Cell:
-    told = f"{format_bytes(row.train_bytes)} against {format_bytes(row.inference_bytes)}"
-    warmth = float(np.clip(np.log(row.ratio) / np.log(top), 0, 1))
-    return Cell(float(row.ratio), round(warmth, 3), told)
+def _cell(row: Mapping[Hashable, Any], top: float) -> Cell:
+    told = f"{format_bytes(row['train_bytes'])} against {format_bytes(row['inference_bytes'])}"
+    warmth = float(np.clip(np.log(row["ratio"]) / np.log(top), 0, 1))
+    return Cell(float(row["ratio"]), round(warmth, 3), told)

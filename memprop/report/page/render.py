@@ -15,7 +15,7 @@ from memprop.version import __version__
 
 SCRIPTS: Final = (
     *("format", "decode", "scales", "tables", "charts"),
-    *("timeline", "lifetimes", "rows", "explorer", "start"),
+    *("timeline", "lifetimes", "rows", "explorer", "controls", "start"),
 )
 """In the order in which they need each other."""
 

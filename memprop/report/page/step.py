@@ -68,14 +68,14 @@ def _categories(a: Trace, b: Trace) -> Iterator[tuple[str, ...]]:
 
 def _cells(variables: pd.DataFrame) -> Iterator[tuple[str, ...]]:
     """The rows that differ, as texts."""
-    for row in variables[variables["change"] != "same"].itertuples():
+    for row in variables[variables["change"] != "same"].to_dict(orient="records"):
         yield (
-            row.variable,
-            row.category.replace("_", " "),
-            row.change,
-            f"{row.a_bytes:,}",
-            f"{row.b_bytes:,}",
-            _signed(row.difference_bytes),
+            row["variable"],
+            row["category"].replace("_", " "),
+            row["change"],
+            f"{row['a_bytes']:,}",
+            f"{row['b_bytes']:,}",
+            _signed(row["difference_bytes"]),
         )
 
 

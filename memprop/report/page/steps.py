@@ -1,7 +1,7 @@
 """The steps of a sweep that its page can show event by event, and which these are."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,7 +119,7 @@ def _that_fit(steps: Iterator[Step]) -> Iterator[Step]:
         yield step
 
 
-def _trial(row: dict[str, Any], source: str) -> Trial:
+def _trial(row: Mapping[Hashable, Any], source: str) -> Trial:
     """The trial of a row of results; of its measurement nothing is asked."""
     point = {axis: row[axis] for axis in ALL_AXES}
     return Trial(

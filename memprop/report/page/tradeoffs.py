@@ -25,7 +25,8 @@ def tradeoff_chart(table: pd.DataFrame, frontiers: Mapping[int, pd.DataFrame]) -
     names = sorted(table["schedule"].unique(), key=lambda name: (name != BASELINE, name))
     top = 1.1 * float(table["predicted_slowdown"].max())
     panels = []
-    for depth, part in table.groupby("depth"):
+    for depth in sorted(table["depth"].unique().tolist()):
+        part = table[table["depth"] == depth]
         room = 1.08 * float(part["peak_bytes"].max())
         lines = [_schedule(part, name, place) for place, name in enumerate(names)]
         if depth in frontiers:
@@ -48,8 +49,12 @@ def tradeoff_chart(table: pd.DataFrame, frontiers: Mapping[int, pd.DataFrame]) -
 def _schedule(part: pd.DataFrame, name: str, place: int) -> Line:
     own = part[part["schedule"] == name]
     points = (
-        Point(int(row.peak_bytes), float(row.predicted_slowdown), _took(row.measured_slowdown))
-        for row in own.itertuples()
+        Point(
+            int(row["peak_bytes"]),
+            float(row["predicted_slowdown"]),
+            _took(row["measured_slowdown"]),
+        )
+        for row in own.to_dict(orient="records")
     )
     return Line(name, tuple(points), apart(place), place, "")
 
