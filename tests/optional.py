@@ -1,7 +1,8 @@
-"""The rule on optional packages: their tests skip where they are absent, or must not."""
+"""The rule on optional parts: their tests skip where they are absent, or must not."""
 
 import importlib
 import os
+import shutil
 
 import pytest
 
@@ -11,7 +12,17 @@ def load_optional(name: str):
     try:
         return importlib.import_module(name)
     except ImportError:
-        message = f"{name} is not installed"
-        if os.environ.get("MEMPROP_REQUIRE") == "all":
-            pytest.fail(f"{message}, and MEMPROP_REQUIRE=all asks for it")
-        pytest.skip(message, allow_module_level=True)
+        _absent(name)
+
+
+def find_program(*names: str) -> str:
+    """The path of the first of ``names`` that is installed, by the same rule."""
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    return found or _absent(" or ".join(names))
+
+
+def _absent(what: str):
+    message = f"{what} is not installed"
+    if os.environ.get("MEMPROP_REQUIRE") == "all":
+        pytest.fail(f"{message}, and MEMPROP_REQUIRE=all asks for it")
+    pytest.skip(message, allow_module_level=True)

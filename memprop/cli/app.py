@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memprop.cli.compare import compare
 from memprop.cli.graph import graph
 from memprop.cli.plan import plan
 from memprop.cli.profile import profile
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, plan, graph, sweep, report):
+for command in (profile, simulate, plan, graph, sweep, report, compare):
     app.command()(command)
 
 

@@ -5,6 +5,7 @@ The results are all that is read, so a report can be written again at any time.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import pandas as pd
@@ -12,7 +13,8 @@ import pandas as pd
 from memprop.report import breakdown, tradeoff
 from memprop.report.findings import agreement_findings, findings
 from memprop.report.frames import as_if_measured, shown_in_series
-from memprop.report.pictures import Picture, peak_pictures, pictures_of
+from memprop.report.headline import headline
+from memprop.report.pictures import Picture, Planned, peak_pictures, pictures_of, planned_of
 from memprop.report.tables import Table, series_tables, tables_of
 from memprop.sweep.plan import AXES, trials
 from memprop.sweep.spec import SweepSpec
@@ -25,29 +27,37 @@ class Report:
     title: str
     about: str
     findings: tuple[str, ...]
+    headline: tuple[str, ...]
     tables: tuple[Table, ...]
     pictures: tuple[Picture, ...]
+    planned: Planned | None
     environment: dict[str, Any]
     results: pd.DataFrame
+    spec: SweepSpec
 
 
 def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
     """The report of the sweep that ``spec`` asked for and that gave ``results``."""
     if spec.simulated:
         return _of_predictions(spec, results, environment)
+    kinds = (
+        findings(shown_in_series(results)),
+        list(breakdown.told(results)),
+        list(tradeoff.told(tradeoff.tradeoffs(shown_in_series(results)))),
+        agreement_findings(results),
+    )
+    planned = planned_of(spec, results)
     return Report(
         title=spec.title,
         about=_about(spec, results),
-        findings=(
-            *findings(shown_in_series(results)),
-            *breakdown.told(results),
-            *tradeoff.told(tradeoff.tradeoffs(shown_in_series(results))),
-            *agreement_findings(results),
-        ),
+        findings=tuple(chain.from_iterable(kinds)),
+        headline=headline(kinds),
         tables=tuple(tables_of(results)),
-        pictures=tuple(pictures_of(spec, results)),
+        pictures=tuple(pictures_of(spec, results, planned)),
+        planned=planned,
         environment=environment,
         results=results,
+        spec=spec,
     )
 
 
@@ -58,15 +68,19 @@ def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[st
     wrong = int((results["status"] == "error").sum())
     told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
     pictures = peak_pictures(every) if len(every) else ()
+    kinds = (findings(shown), list(breakdown.told(shown)), told)
     return Report(
         title=spec.title,
         about=f"{len(results):,} points over {_axes(spec)}; data: {spec.data.source}. All peaks "
         "are predicted and nothing was run; of long axes some values are shown here.",
-        findings=(*findings(shown), *breakdown.told(shown), *told),
+        findings=tuple(chain.from_iterable(kinds)),
+        headline=headline(kinds),
         tables=tuple(series_tables(shown)),
         pictures=tuple(pictures),
+        planned=None,
         environment=environment,
         results=results,
+        spec=spec,
     )
 
 

@@ -40,12 +40,42 @@ _PEAK_CAPTIONS = {
 }
 
 
-def pictures_of(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
+@dataclass(frozen=True)
+class Planned:
+    """Schedules at the largest batch size, and what the planner can do there.
+
+    Attributes:
+        every: the trade-offs of all networks and batch sizes.
+        frontiers: for each depth the table of :func:`memprop.tradeoff.frontier`, at the largest
+            batch size.
+    """
+
+    every: pd.DataFrame
+    frontiers: dict[int, pd.DataFrame]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The trade-offs at the largest batch size."""
+        return self.every[self.every["batch"] == self.every["batch"].max()]
+
+
+def planned_of(spec: SweepSpec, results: pd.DataFrame) -> Planned | None:
+    """What is saved by computing again; ``None`` where the sweep has no schedule that does."""
+    every = tradeoff.tradeoffs(shown_in_series(results))
+    if every.empty:
+        return None
+    return Planned(every, _frontiers(spec, Planned(every, {}).table))
+
+
+def pictures_of(
+    spec: SweepSpec, results: pd.DataFrame, planned: Planned | None
+) -> Iterator[Picture]:
     """The figures of a sweep that ran."""
     if measured(results).empty:
         return
     yield from peak_pictures(results)
-    yield from _tradeoff(spec, results)
+    if planned is not None:
+        yield from _tradeoff(planned)
     if differences(results).shape[1] > 1:
         caption = (
             "How far each witness is from the ledger; the lines are what is promised. Differences "
@@ -73,13 +103,9 @@ def peak_pictures(results: pd.DataFrame) -> Iterator[Picture]:
         yield Picture("ratio", caption, plots.styled(lambda: plots.ratio_map(results)))
 
 
-def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
-    """What is saved by computing again, where the sweep has schedules that do."""
-    table = tradeoff.tradeoffs(shown_in_series(results))
-    if table.empty:
-        return
-    largest = table[table["batch"] == table["batch"].max()]
-    frontiers = _frontiers(spec, largest)
+def _tradeoff(planned: Planned) -> Iterator[Picture]:
+    """What is saved by computing again, and what it costs."""
+    largest, frontiers = planned.table, planned.frontiers
     yield Picture(
         "memory_against_recomputation",
         f"Each schedule at batch {largest['batch'].iloc[0]}: its peak, and its FLOPs against those "
@@ -87,11 +113,11 @@ def _tradeoff(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
         "itself may find a little less.",
         plots.styled(lambda: tradeoff_plots.memory_against_recomputation(largest, frontiers)),
     )
-    if table["measured_slowdown"].notna().any():
+    if planned.every["measured_slowdown"].notna().any():
         yield Picture(
             "measured_against_predicted",
             "The time of a step against what its FLOPs predict, both as multiples of lean.",
-            plots.styled(lambda: tradeoff_plots.measured_against_predicted(table)),
+            plots.styled(lambda: tradeoff_plots.measured_against_predicted(planned.every)),
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -41,9 +41,16 @@ def styled(draw: Callable[[], Figure]) -> Figure:
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``figure`` as ``<stem>.png`` and ``<stem>.svg``; the same figure, the same bytes."""
+    with stem.with_name(f"{stem.name}.svg").open("wb") as file:
+        write_svg(figure, file)
     with plt.rc_context(_STYLE):
-        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None}, dpi=150)
         figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150)
+
+
+def write_svg(figure: Figure, file: IO[bytes]) -> None:
+    """Write ``figure`` as SVG; the same figure, the same bytes."""
+    with plt.rc_context(_STYLE):
+        figure.savefig(file, format="svg", metadata={"Date": None}, dpi=150)
 
 
 def peak_against(results: pd.DataFrame, along: str) -> Figure:

@@ -7,11 +7,13 @@ import matplotlib.pyplot as plt
 
 from memprop.errors import OutputError
 from memprop.report import plots
+from memprop.report.page.step import step_page
+from memprop.sweep.files import write_file
 from memprop.traces.trace import Trace
 
 
 def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
-    """Write ``trace.json.gz``, ``timeline.csv``, ``intermediates.csv`` and figures.
+    """Write ``trace.json.gz``, ``timeline.csv``, ``intermediates.csv``, ``step.html`` and figures.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -23,6 +25,7 @@ def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
         trace.save(folder / "trace.json.gz")
         trace.timeline().to_csv(folder / "timeline.csv", index=False)
         trace.intermediates().to_csv(folder / "intermediates.csv", index=False)
+        write_file(folder / "step.html", step_page(name, trace))
         drawn = {"timeline": plots.styled(lambda: plots.timelines([(name, trace)]))}
         if trace.saved:
             drawn["lifetimes"] = plots.styled(lambda: plots.lifetimes(name, trace))

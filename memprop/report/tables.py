@@ -18,11 +18,15 @@ from memprop.units import format_bytes
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report: cells are texts, as they are to be read."""
+    """A table of the report: cells are texts, as they are to be read.
+
+    ``section`` says what it is about: "numbers", "witnesses" or "failures".
+    """
 
     title: str
     note: str
     cells: pd.DataFrame
+    section: str = "numbers"
 
 
 def tables_of(results: pd.DataFrame) -> Iterator[Table]:
@@ -33,14 +37,14 @@ def tables_of(results: pd.DataFrame) -> Iterator[Table]:
     if len(traded):
         yield Table("Memory against recomputation", _TRADEOFF_NOTE, tradeoff.cells(traded))
     if len(ok):
-        yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results))
-        yield Table("The witnesses, trial by trial", _TRIALS_NOTE, witnesses.cells(results))
+        yield Table("What the witnesses say", _WITNESS_NOTE, _agreement_cells(results), "witnesses")
+        cells = witnesses.cells(results)
+        yield Table("The witnesses, trial by trial", _TRIALS_NOTE, cells, "witnesses")
     failed = results[results["status"] != "ok"]
     if len(failed):
         columns = ["depth", "batch", "mode", "schedule", "status", "message", "predicted_peak"]
-        yield Table(
-            "Trials without a measurement", "", failed[columns].astype("string").fillna("-")
-        )
+        cells = failed[columns].astype("string").fillna("-")
+        yield Table("Trials without a measurement", "", cells, "failures")
 
 
 def series_tables(results: pd.DataFrame) -> Iterator[Table]:

@@ -2,16 +2,17 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import matplotlib.pyplot as plt
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from memprop.errors import DataError, OutputError
 from memprop.report import plots
 from memprop.report.build import Report, build_report
+from memprop.report.facts import facts
+from memprop.report.page.sweep import sweep_page
 from memprop.sweep.files import write_file
 from memprop.sweep.results import load_results, write_results
 from memprop.sweep.spec import load_spec
@@ -38,8 +39,9 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
         _write_figures(report, folder / "figures")
     except OSError as error:
         raise OutputError(f"figures cannot be written to {folder}: {error}") from None
-    for template in ("report.md", "report.html"):
-        write_file(folder / template, _render(template, report))
+    write_file(folder / "report.md", _markdown(report))
+    spec_text = (folder / SPEC).read_text(encoding="utf-8")
+    write_file(folder / "report.html", sweep_page(report, spec_text))
     return report
 
 
@@ -60,22 +62,13 @@ def _write_figures(report: Report, folder: Path) -> None:
         plt.close(picture.figure)
 
 
-def _render(name: str, report: Report) -> str:
+def _markdown(report: Report) -> str:
     templates = Environment(
         loader=PackageLoader("memprop.report"),
-        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        autoescape=False,  # noqa: S701 - Markdown, not HTML
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = templates.get_template(f"{name}.j2")
-    return template.render(report=report, facts=list(_facts(report.environment)))
-
-
-def _facts(environment: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The environment as lines of name and value."""
-    for name, value in environment.items():
-        if isinstance(value, dict):
-            yield from _facts(value, f"{prefix}{name} ")
-        elif name != "command":
-            yield f"{prefix}{name}", str(value)
+    template = templates.get_template("report.md.j2")
+    return template.render(report=report, facts=list(facts(report.environment)))

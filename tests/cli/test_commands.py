@@ -74,7 +74,7 @@ def test_profile_writes_what_it_says(memprop, tmp_path):
     assert trace.peak == document["peak"]
     names = {path.name for path in out.iterdir()}
     pictures = {f"{stem}.{kind}" for stem in ("timeline", "lifetimes") for kind in ("png", "svg")}
-    assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", *pictures}
+    assert names == {"trace.json.gz", "timeline.csv", "intermediates.csv", "step.html", *pictures}
 
 
 def test_profile_gives_three_accounts_of_the_peak_side_by_side(memprop):
@@ -152,6 +152,24 @@ def test_profile_takes_the_users_own_data(memprop, tmp_path):
     np.savez(path, X=np.random.default_rng(0).random((30, 7)), y=np.arange(30) % 3)
     document = json_of(memprop, "profile", "--data", path, "--batch", 8)
     assert document["model"].startswith("MLP([7, *[128] * 4, 3]")
+
+
+def test_compare_says_what_grew_and_writes_a_page(memprop, tmp_path):
+    traces = {}
+    for schedule in ("textbook", "lean"):
+        traces[schedule] = mp.simulate(mp.MLP([64, 24, 24, 10]), 32, schedule=schedule)
+        traces[schedule].save(tmp_path / f"{schedule}.json.gz")
+    paths = [tmp_path / f"{schedule}.json.gz" for schedule in traces]
+    document = json_of(memprop, "compare", *paths, "-o", tmp_path / "pair.html")
+    peaks = [trace.peak for trace in traces.values()]
+    rows = document["variables"]
+    assert [sum(row[name] for row in rows) for name in ("a_bytes", "b_bytes")] == peaks
+    total = document["categories"][-1]
+    assert [total["a_bytes"], total["b_bytes"]] == peaks
+    assert "<canvas" in (tmp_path / "pair.html").read_text()
+    status, out, _ = memprop("compare", *paths)
+    assert status == 0
+    assert "less at its peak" in out
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +344,7 @@ BAD = {
     "missing data": (["profile", "--data", "nowhere.csv"], "nowhere.csv: there is no such file"),
     "kind of data": (["profile", "--data", "x.txt"], ".npz, .csv, .parquet"),
     "budget": (["simulate", "--budget", "lots"], "'lots' is no size"),
+    "no traces": (["compare", "nowhere.json.gz", "nowhere.json.gz"], "nowhere.json.gz"),
     "missing spec": (["sweep", "nowhere.toml"], "nowhere.toml"),
     "no results": (["report", "nowhere"], "nowhere"),
     "unwritable": (["profile", "--out", "/proc/nowhere"], "/proc/nowhere"),
@@ -368,7 +387,7 @@ def test_a_bad_spec_names_the_key_and_the_line(memprop, tmp_path, old, new, part
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["profile", "simulate", "sweep", "report"])
+@pytest.mark.parametrize("command", ["profile", "simulate", "sweep", "report", "compare"])
 def test_every_command_has_help_with_an_example(memprop, command):
     status, out, _ = memprop(command, "--help")
     assert status == 0

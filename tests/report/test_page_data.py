@@ -1,0 +1,151 @@
+"""What Python puts into a page: the numbers of the trace, as data that cannot be anything else."""
+
+import json
+
+import numpy as np
+import page_cases
+import pytest
+
+import memprop as mp
+from memprop.report.headline import headline
+from memprop.report.page import steps
+from memprop.report.page.encode import encode
+from memprop.report.page.render import embedded
+from memprop.report.side_by_side import held_at_peak, told, variables_side_by_side
+from memprop.sweep.predicted import predictions
+from memprop.terms import CATEGORIES
+
+SCHEDULES = ("textbook", "lean", "sqrt", "microbatch:2", "inference")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_an_encoded_trace_gives_back_its_columns(schedule):
+    trace = page_cases.traced(6, 32, schedule)
+    code = encode(trace)
+    for name in ("phase", "operator"):
+        column = np.repeat(code[name]["value"], code[name]["length"])
+        assert np.array_equal(column, getattr(trace.events, name))
+    live = np.zeros((len(trace.events), len(CATEGORIES)), dtype=np.int64)
+    at = np.cumsum(code["changes"]["gap"])
+    np.add.at(live, (at, code["changes"]["category"]), code["changes"]["bytes"])
+    assert np.array_equal(live.cumsum(axis=0), trace.live.by_category)
+    born, events = np.cumsum(code["lives"]["gap"]), trace.events
+    assert np.array_equal(born, np.flatnonzero(events.kind == 0))
+    assert np.array_equal(events.variable[born], code["lives"]["variable"])
+    lengths = np.array(code["lives"]["length"])
+    freed = np.sort((born + lengths)[lengths >= 0])
+    assert np.array_equal(freed, np.flatnonzero(events.kind == 2))
+    assert sum(code["lives"]["reads"]) == len(code["reads"]) == (events.kind == 1).sum()
+
+
+@pytest.mark.parametrize("text", [page_cases.HOSTILE, "\u2028 & \u2029", "<!--", "]]>", "é"])
+def test_embedded_data_is_itself_and_holds_no_markup(text):
+    written = embedded({text: [text]})
+    assert json.loads(written) == {text: [text]}
+    assert not set("<>&\u2028\u2029") & set(written)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_what_variables_hold_at_the_peak_sums_to_each_category_of_it(schedule):
+    trace = page_cases.traced(6, 32, schedule)
+    sums = dict.fromkeys(CATEGORIES, 0)
+    for number, size in held_at_peak(trace).items():
+        sums[trace.variables[number].category] += size
+    assert sums == trace.peak_by_category()
+
+
+def test_a_comparison_names_what_grew_and_what_went():
+    a, b = page_cases.traced(2, 32, "textbook"), page_cases.traced(2, 64, "lean")
+    table = variables_side_by_side(a, b)
+    assert (table["a_bytes"].sum(), table["b_bytes"].sum()) == (a.peak, b.peak)
+    assert (table["difference_bytes"] == table["b_bytes"] - table["a_bytes"]).all()
+    assert not table["variable"].duplicated().any()
+    change = table.set_index("variable")["change"]
+    # textbook keeps z of every layer, lean has written h over it; x has twice the samples.
+    assert change["z1"] in ("gone", "shrank")
+    assert (change["x"], change["W1"]) == ("grew", "same")
+    assert table["difference_bytes"].abs().is_monotonic_decreasing
+    text = " ".join(told(a, b, table))
+    assert f"{b.peak_operator} against" in text
+
+
+def test_equal_steps_are_said_to_be_equal():
+    trace = page_cases.traced(2, 32, "lean")
+    table = variables_side_by_side(trace, trace)
+    assert set(table["change"]) == {"same"}
+    assert len(told(trace, trace, table)) == 1
+
+
+def test_a_headline_has_three_findings_of_as_many_kinds_as_there_are():
+    kinds = (["a1 is 1.5. More.", "a2", "a3"], [], ["b1", "b2"], ["c1: 2"])
+    assert headline(kinds) == ("a1 is 1.5.", "b1", "c1: 2")
+    assert headline((["a1"], ["b1. x", "b2"])) == ("a1", "b1.", "b2")
+    assert headline(([], [])) == ()
+
+
+def test_of_many_trials_the_ends_and_the_middle_are_on_the_page(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "MOST_STEPS", 20)
+    spec = page_cases.spec_in(tmp_path)
+    table = page_cases.results()
+    numbered = table.assign(row=range(len(table)))
+    found = steps.steps_of(spec, numbered, len(table))
+    assert (len(found.shown), found.trials) == (20, 36)
+    rows = [step.row for step in found.shown]
+    assert rows == sorted(rows)
+    corners = numbered[numbered["depth"].isin((1, 6)) & numbered["batch"].isin((8, 128))]
+    assert set(corners["row"]) <= set(rows)
+    for step in found.shown:
+        assert step.trace["peak"] == table["ledger_peak"][step.row]
+
+
+def test_traces_stop_where_a_page_would_open_slowly(monkeypatch, tmp_path):
+    monkeypatch.setattr(steps, "MOST_BYTES", 30_000)
+    table = page_cases.results()
+    found = steps.steps_of(page_cases.spec_in(tmp_path), table.assign(row=range(len(table))), 36)
+    assert 0 < len(found.shown) < len(table)
+    assert sum(len(json.dumps(step.trace)) for step in found.shown) < 60_000
+
+
+def test_the_page_of_results_whose_data_have_gone_has_no_steps(tmp_path):
+    spec = f'{page_cases.SPEC}\n[data]\nsource = "gone.csv"\n'
+    table = page_cases.results()
+    numbered = table.assign(row=range(len(table)))
+    assert steps.steps_of(page_cases.spec_in(tmp_path, spec), numbered, 36).shown == ()
+
+
+def test_a_sweep_in_which_nothing_ran_still_has_a_page(tmp_path):
+    table = page_cases.results().assign(status="oom", message="<b>none left</b>")
+    page = page_cases.page_of(tmp_path, table)
+    assert "&lt;b&gt;none left" in page
+    assert "<b>none" not in page
+
+
+def test_the_page_of_predictions_shows_what_was_predicted(tmp_path):
+    text = page_cases.SPEC.replace('mode = ["train", "inference"]', 'mode = "simulate"')
+    spec = page_cases.spec_in(tmp_path, text)
+    page = page_cases.page_of(tmp_path, predictions(spec), text)
+    assert "Nothing was run" in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    shown = {point["y"] for line in lines_of(data, "peak-batch") for point in line["points"]}
+    model = page_cases.model(6)
+    assert mp.simulate(model, 128, schedule="textbook").peak in shown
+    assert len(data["steps"]) == 27
+
+
+def lines_of(data, name):
+    chart = next(chart for chart in data["charts"] if chart["name"] == name)
+    return [line for panel in chart["panels"] for line in panel["lines"]]
+
+
+def test_the_chart_of_recomputation_has_the_schedules_and_the_frontier(tmp_path):
+    page = page_cases.page_of(tmp_path, page_cases.results())
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    names = {line["name"] for line in lines_of(data, "tradeoff")}
+    assert names == {"lean", "sqrt", "textbook", "planned, for every budget"}
+    table = mp.frontier(page_cases.model(6), batch=128).set_index("strategy")
+    planned = lines_of(data, "tradeoff")
+    sqrt = [line["points"][0] for line in planned if line["name"] == "sqrt"][-1]
+    assert (sqrt["x"], sqrt["y"]) == (
+        table.loc["sqrt", "peak_bytes"],
+        table.loc["sqrt", "slowdown"],
+    )
