@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from memprop.cli.export import export
 from memprop.cli.plan import plan
 from memprop.cli.profile import profile
 from memprop.cli.report import report
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, plan, sweep, report):
+for command in (profile, simulate, plan, sweep, report, export):
     app.command()(command)
 
 
