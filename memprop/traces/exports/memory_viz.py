@@ -7,6 +7,7 @@ fragmentation, and what the page calls reserved is what is allocated.
 
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ def memory_viz(trace: "Trace") -> bytes:
     snapshot = {
         "segments": [_segment(action) for action in living.values()],
         "device_traces": [[*actions, _END]],
-        "memprop": {key: str(value) for key, value in trace.about.items()},
+        "memprop": {sys.intern(key): sys.intern(str(value)) for key, value in trace.about.items()},
     }
     return pickle.dumps(snapshot, protocol=_PROTOCOL)
 
@@ -79,7 +80,7 @@ def _allocation(trace: "Trace", event: int, address: int, size: int) -> dict[str
         "size": size,
         "stream": 0,
         "frames": _frames(variable, operator, phase),
-        "category": variable.category,
+        "category": sys.intern(variable.category),
     }
 
 
@@ -97,7 +98,9 @@ def _frames(
 def _frame(name: str, site: str) -> dict[str, Any]:
     match = _SITE.fullmatch(site)
     file, line = (match[1], int(match[2])) if match else (site, 0)
-    return {"name": name, "filename": file, "line": line}
+    # Pickle writes an object once: equal strings are made one, so that equal traces, of whatever
+    # origin, give equal files.
+    return {"name": sys.intern(name), "filename": sys.intern(file), "line": line}
 
 
 def _segment(allocation: dict[str, Any]) -> dict[str, Any]:

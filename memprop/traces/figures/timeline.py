@@ -9,6 +9,7 @@ from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
 from memprop.traces.figures.axes import LEGEND, axes_for, format_byte_axis, ink, share_of_text
 from memprop.traces.figures.phases import mark_phases
+from memprop.traces.stretches import highest_of_stretches
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None =
     """
     axes = axes_for(ax)
     live = trace.live
-    drawn = _drawn(live.total)
+    drawn = highest_of_stretches(live.total, _MOST_STEPS)
     present = [name for name in CATEGORY_COLORS if live.by_category[:, _column(name)].any()]
     heights = np.array([live.by_category[drawn, _column(name)] for name in present])
     axes.stackplot(
-        [*drawn, len(trace.events)],
+        [0, *drawn[1:], len(trace.events)],
         np.hstack([heights, heights[:, -1:]]),
         step="post",
         labels=[name.replace("_", " ") for name in present],
@@ -49,16 +50,6 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None =
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], **LEGEND)
     return axes
-
-
-def _drawn(total: np.ndarray) -> list[int]:
-    """The events that are drawn: all, or the highest of each of equally long stretches."""
-    if len(total) <= _MOST_STEPS:
-        return list(range(len(total)))
-    starts = np.linspace(0, len(total), _MOST_STEPS, endpoint=False).astype(int)
-    stretches = np.split(total, starts[1:])
-    highest = [start + int(np.argmax(s)) for start, s in zip(starts, stretches, strict=True)]
-    return sorted({0, *highest, len(total) - 1})
 
 
 def _column(category: str) -> int:
