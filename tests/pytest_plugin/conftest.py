@@ -1,0 +1,3 @@
+"""A pytest inside pytest."""
+
+pytest_plugins = ["pytester"]
