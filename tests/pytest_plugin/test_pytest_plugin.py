@@ -13,7 +13,7 @@ from pytest_memprop.peak import Peak, exceeded
 
 INI = """
 [pytest]
-addopts = --strict-markers -p no:cacheprovider
+addopts = --strict-markers -p no:cacheprovider -p no:hypothesispytest
 filterwarnings = error
 """
 
