@@ -17,7 +17,6 @@ import pytest
 
 from memprop.errors import MempropError
 from memprop.profiler.sites import site_of
-from memprop.profiler.tracing import FRAMES
 from memprop.units import format_bytes, parse_bytes
 from pytest_memprop.budgets import largest
 
@@ -25,7 +24,11 @@ if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 _SECONDS: Final = 0.001
+_FRAMES: Final = 4
+"""Enough to see through NumPy's functions to the user's line; each makes allocating slower."""
 _MOST_SITES: Final = 8
+_LEAST_SHARE: Final = 0.01
+"""Of what lived: lines with less are not told."""
 _GROWN: Final = 1.25
 """Look at the sites again when there is so much more than at the last look."""
 
@@ -70,7 +73,7 @@ class Peak:
         gc.collect()
         self._started = not tracemalloc.is_tracing()
         if self._started:
-            tracemalloc.start(FRAMES)
+            tracemalloc.start(_FRAMES)
         self._reset_peak, tracemalloc.reset_peak = tracemalloc.reset_peak, self._remember
         self._stop, tracemalloc.stop = tracemalloc.stop, self._give_up
         self._before = Counter[str]() if self._started else _by_site()
@@ -119,7 +122,8 @@ class Peak:
         self.seen_bytes = tracemalloc.get_traced_memory()[0] - self._base
         found = _by_site()
         found.subtract(self._before)
-        self.sites = [(site, size) for site, size in found.most_common(_MOST_SITES) if size > 0]
+        least = max(_LEAST_SHARE * self.seen_bytes, 1)
+        self.sites = [row for row in found.most_common(_MOST_SITES) if row[1] >= least]
 
     def _note_peak(self) -> None:
         self.grown = max(self.grown, tracemalloc.get_traced_memory()[1] - self._base)
