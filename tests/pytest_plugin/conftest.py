@@ -1,3 +1,0 @@
-"""A pytest inside pytest."""
-
-pytest_plugins = ["pytester"]
