@@ -6,6 +6,8 @@
 687188
 """
 
+import typing
+
 from memprop.capacity import max_batch as max_batch
 from memprop.capacity import peak_bytes as peak_bytes
 from memprop.data import load_data as load_data
@@ -35,3 +37,15 @@ from memprop.tradeoff import schedule as schedule
 from memprop.units import format_bytes as format_bytes
 from memprop.units import parse_bytes as parse_bytes
 from memprop.version import __version__ as __version__
+
+if typing.TYPE_CHECKING:
+    from memprop import plot as plot
+
+
+def __getattr__(name: str) -> object:
+    """``mp.plot``, imported when it is asked for: it brings Matplotlib along."""
+    if name == "plot":
+        import importlib
+
+        return importlib.import_module("memprop.plot")
+    raise AttributeError(f"module 'memprop' has no attribute {name!r}")

@@ -6,6 +6,9 @@ from optional import load_optional
 
 matplotlib.use("Agg")
 
+pytest_plugins = ["pytester"]
+"""A pytest inside pytest, for the plugin; only the outermost conftest may name it."""
+
 
 @pytest.fixture(scope="session")
 def torch():

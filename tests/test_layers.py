@@ -12,7 +12,7 @@ LEVELS = (
     {"errors", "terms", "version"},
     {"units", "checks"},
     {"graph", "traces", "data", "probes"},
-    {"schedules", "jax"},
+    {"schedules", "jax", "plot"},
     {"engine"},
     {"models"},
     {"capacity", "tradeoff", "torch", "profiler"},

@@ -12,7 +12,6 @@ from torch import nn
 
 import memprop as mp
 import memprop.torch as mpt
-from memprop.traces.figures import plot_timeline
 
 
 class Block(nn.Module):
@@ -65,7 +64,7 @@ except mp.InfeasibleBudget as error:
 if len(sys.argv) > 1:
     figure, axes = plt.subplots(2, figsize=(10, 6.4), layout="constrained")
     for name, trace, ax in zip(("everything kept", "160 MiB"), (plain, traced), axes, strict=True):
-        plot_timeline(trace, ax, top=plain.peak * 1.3)
+        mp.plot.timeline(trace, ax, top=plain.peak * 1.3)
         ax.set_title(name, loc="left")
     axes[1].axhline(160 * 2**20, color="black", linestyle="--", linewidth=1)
     axes[1].get_legend().remove()

@@ -12,7 +12,6 @@ from jax.ad_checkpoint import checkpoint_name
 
 import memprop as mp
 import memprop.jax as mpj
-from memprop.traces.figures import plot_timeline
 
 
 def layer(w, x):
@@ -60,7 +59,7 @@ if len(sys.argv) > 1:
     top = 1.35 * max(trace.peak for trace in traces.values())
     figure, axes = plt.subplots(len(traces), figsize=(10, 8), layout="constrained")
     for ax, (name, trace) in zip(axes, traces.items(), strict=True):
-        plot_timeline(trace, ax, top=top)
+        mp.plot.timeline(trace, ax, top=top)
         ax.set_title(name, loc="left")
     for ax in axes[1:]:
         ax.get_legend().remove()

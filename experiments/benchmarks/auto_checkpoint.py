@@ -25,8 +25,8 @@ from torch.nn import functional
 
 import memprop.torch as mpt
 from memprop import format_bytes
+from memprop.plot import timeline
 from memprop.probes import kernel
-from memprop.traces.figures import plot_timeline
 
 BLOCKS, WIDTH, HEADS, LENGTH, BATCH = 24, 256, 8, 256, 8
 SHARES = (100, 60, 40, 30)
@@ -181,7 +181,7 @@ def draw(path: Path) -> None:
         planned = mpt.auto_checkpoint(module, tokens, budget, loss=loss, target=tokens)
         trace = mpt.simulate(planned, tokens, loss=loss, target=tokens)
         top = 1.3 * budget_at(100, module, tokens)
-        plot_timeline(trace, ax, top=top)
+        timeline(trace, ax, top=top)
         ax.axhline(budget, color="black", linestyle="--", linewidth=1)
         ax.set_title(f"{share} % of the activations: budget {format_bytes(budget)}", loc="left")
         if ax is not axes[0]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from memprop.cli.compare import compare
+from memprop.cli.export import export
 from memprop.cli.graph import graph
 from memprop.cli.plan import plan
 from memprop.cli.profile import profile
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, plan, graph, sweep, report, compare):
+for command in (profile, simulate, plan, graph, sweep, report, compare, export):
     app.command()(command)
 
 

@@ -277,6 +277,7 @@ def _print_json(trace: Trace, where: str, out: Path | None) -> None:
 
 
 def _print_tables(trace: Trace, where: str, out: Path | None) -> None:
+    from memprop.cli.chart import timeline
     from memprop.cli.output import breakdown, cached, console
     from memprop.units import format_bytes
 
@@ -284,8 +285,8 @@ def _print_tables(trace: Trace, where: str, out: Path | None) -> None:
     about = ", ".join(f"{key} {value}" for key, value in trace.about.items())
     screen.print(f"{where}: {about}")
     screen.print(f"peak {format_bytes(trace.peak)} ({trace.peak:,} bytes) at {trace.peak_operator}")
-    screen.print("", breakdown(trace), "")
+    screen.print("", timeline(trace, screen), "", breakdown(trace), "")
     if trace.saved:
-        screen.print(cached(trace), "")
+        screen.print(cached(trace, screen.width), "")
     if out is not None:
         screen.print(f"trace, tables and figures: {out}")

@@ -14,6 +14,9 @@ from memprop.units import format_bytes
 from memprop.version import __version__
 
 MOST_ROWS = 40
+_NEVER_FOLDED = 10
+_WIDE = 90
+"""Characters from which on the table of cached intermediates has its events."""
 
 
 def version_line() -> str:
@@ -38,12 +41,22 @@ def _is_endless(value: object) -> bool:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A table whose first column is text and whose others are numbers."""
+    """A table whose first column is text and whose others are numbers.
+
+    Where the screen is narrow, columns of long texts are folded and short ones, numbers, are not.
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
     made = Table(title=title, title_justify="left", title_style="bold", show_edge=False)
     for place, name in enumerate(columns):
-        made.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
-    for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        longest = max((len(row[place]) for row in cells), default=0)
+        made.add_column(
+            name,
+            justify="left" if place == 0 else "right",
+            overflow="fold",
+            no_wrap=longest <= _NEVER_FOLDED,
+        )
+    for row in cells:
+        made.add_row(*row)
     return made
 
 
@@ -57,8 +70,8 @@ def breakdown(trace: Trace) -> Table:
     return table("What lives at the peak", ("category", "size", "bytes", "share"), rows)
 
 
-def cached(trace: Trace) -> Table:
-    """The cached intermediates of a step and who reuses them."""
+def cached(trace: Trace, width: int) -> Table:
+    """The cached intermediates of a step and who reuses them; if ``width`` allows, also when."""
     rows = [
         (
             found.variable,
@@ -73,7 +86,9 @@ def cached(trace: Trace) -> Table:
         for found in trace.saved
     ]
     total = f"{len(rows)} cached intermediates, {format_bytes(trace.saved_bytes)}"
-    if len(rows) > MOST_ROWS:
-        rows = [*rows[: MOST_ROWS // 2], ("...",) * 8, *rows[-MOST_ROWS // 2 :]]
     columns = ("variable", "shape", "size", "made by", "reused by", "born", "last read", "freed")
+    if len(rows) > MOST_ROWS:
+        rows = [*rows[: MOST_ROWS // 2], ("...",) * len(columns), *rows[-MOST_ROWS // 2 :]]
+    if width < _WIDE:
+        return table(total, columns[:5], [row[:5] for row in rows])
     return table(f"{total} (events are numbered as in the timeline)", columns, rows)

@@ -67,7 +67,9 @@ def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> Non
 
 
 def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: bool) -> None:
+    from memprop.cli.chart import timeline
     from memprop.cli.output import console, print_json, table
+    from memprop.engine.step import simulate
     from memprop.tradeoff import is_least, schedule
     from memprop.units import format_bytes
 
@@ -101,6 +103,8 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
         f"{found.flops / lean.flops:.3f}"
     )
     screen.print(f"{_SEARCHED if least else _PLANNED}\n")
+    step = simulate(model, batch, schedule=found, **how)
+    screen.print(timeline(step, screen), "")
     columns = ["layers", "kept when backward begins", "forward runs", "computed again"]
     screen.print(table("What each layer keeps", columns, _runs(rows)))
 

@@ -150,6 +150,7 @@ def _print_json(
 def _print_tables(
     model: Any, step: Any, peaks: dict[str, int | None], inference: Any, out: Path | None
 ) -> None:
+    from memprop.cli.chart import timeline
     from memprop.cli.output import breakdown, cached, console
     from memprop.units import format_bytes
 
@@ -162,9 +163,9 @@ def _print_tables(
     )
     if "loss" in step.outputs:
         screen.print(f"loss {step.outputs['loss']:.6f}")
-    screen.print("", breakdown(step), "")
+    screen.print("", timeline(step, screen), "", breakdown(step), "")
     if step.saved:
-        screen.print(cached(step), "")
+        screen.print(cached(step, screen.width), "")
     if step.about["mode"] == "train":
         screen.print(
             f"Training keeps {format_bytes(step.saved_bytes)} of intermediates for backward, "

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memprop.errors import OutputError, TraceFormatError
+from memprop.errors import TraceFormatError
 from memprop.terms import PHASES
 from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.whole import write_whole
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
@@ -39,12 +40,7 @@ def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
     }
     # mtime=0: the same trace is the same file, byte for byte.
     data = gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
-    try:
-        Path(path).write_bytes(data)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the trace to {os.fspath(path)!r}: {error.strerror}"
-        ) from None
+    write_whole(path, data)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
