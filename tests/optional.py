@@ -6,6 +6,14 @@ import shutil
 
 import pytest
 
+REQUIRED = os.environ.get("MEMPROP_REQUIRE") == "all"
+"""Whether everything must be there, as where .ci/run tests."""
+
+
+def seeds(few: int, many: int) -> range:
+    """Seeds of random cases: ``few`` for whoever waits, ``many`` where .ci/run tests."""
+    return range(many if REQUIRED else few)
+
 
 def load_optional(name: str):
     """Import an optional package, or skip; under MEMPROP_REQUIRE=all its absence is a failure."""
@@ -23,6 +31,6 @@ def find_program(*names: str) -> str:
 
 def _absent(what: str):
     message = f"{what} is not installed"
-    if os.environ.get("MEMPROP_REQUIRE") == "all":
+    if REQUIRED:
         pytest.fail(f"{message}, and MEMPROP_REQUIRE=all asks for it")
     pytest.skip(message, allow_module_level=True)

@@ -15,7 +15,7 @@ CASES = {
     "section": (mp.MLP([5, 7, 4], bias=False, l2=0.1), {}),
     "section, backward": (mp.MLP([5, 7, 4], bias=False, l2=0.1), {"backward": True}),
     "64 layers": (mp.MLP([64, *[256] * 64, 10], l2=0.1), {"backward": True}),
-    "unfolded": (mp.MLP([64, *[256] * 12, 10], l2=0.1), {"backward": True, "fold": False}),
+    "unfolded": (mp.MLP([64, *[256] * 6, 10], l2=0.1), {"backward": True, "fold": False}),
     "residual": (mp.MLP([8] * 6, norm="layer", dropout=0.1, residual=True), {"backward": True}),
 }
 cases = pytest.mark.parametrize(("model", "how"), CASES.values(), ids=CASES)
