@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 
 import memprop as mp
 import memprop.torch as mpt
-from memprop.traces.figures import plot_timeline
 
 
 class Encoder(nn.Module):
@@ -55,8 +54,8 @@ for name, trace in (("as they are", predicted), ("checkpointed", recomputing)):
 
 if len(sys.argv) > 1:
     figure, axes = plt.subplots(2, figsize=(10, 7.5), layout="constrained")
-    plot_timeline(predicted, axes[0], top=1.25 * predicted.peak)
-    plot_timeline(recomputing, axes[1], top=1.25 * predicted.peak)
+    mp.plot.timeline(predicted, axes[0], top=1.25 * predicted.peak)
+    mp.plot.timeline(recomputing, axes[1], top=1.25 * predicted.peak)
     axes[0].set_title("as they are", loc="left")
     axes[1].set_title("a checkpoint for each layer", loc="left")
     axes[1].get_legend().remove()
