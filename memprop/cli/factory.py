@@ -258,35 +258,26 @@ def _short(value: object) -> str:
 
 
 def _print_json(trace: Trace, where: str, out: Path | None) -> None:
-    from memprop.cli.output import print_json
+    from memprop.cli.output import document_of, print_json
 
     print_json(
         {
             "factory": where,
             **trace.about,
-            "peak": trace.peak,
-            "peak_operator": trace.peak_operator,
-            "peak_by_category": trace.peak_by_category(),
             "persistent_bytes": trace.persistent_bytes,
-            "saved_bytes": trace.saved_bytes,
-            "saved_count": len(trace.saved),
-            "intermediates": [found._asdict() for found in trace.saved],
-            "out": None if out is None else str(out),
+            **document_of(trace, out),
         }
     )
 
 
 def _print_tables(trace: Trace, where: str, out: Path | None) -> None:
-    from memprop.cli.chart import timeline
-    from memprop.cli.output import breakdown, cached, console
+    from memprop.cli.output import console, print_step
     from memprop.units import format_bytes
 
     screen = console()
     about = ", ".join(f"{key} {value}" for key, value in trace.about.items())
     screen.print(f"{where}: {about}")
     screen.print(f"peak {format_bytes(trace.peak)} ({trace.peak:,} bytes) at {trace.peak_operator}")
-    screen.print("", timeline(trace, screen), "", breakdown(trace), "")
-    if trace.saved:
-        screen.print(cached(trace, screen.width), "")
+    print_step(screen, trace)
     if out is not None:
         screen.print(f"trace, tables and figures: {out}")

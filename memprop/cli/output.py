@@ -4,11 +4,13 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from memprop.cli.chart import timeline
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 from memprop.version import __version__
@@ -58,6 +60,26 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def document_of(trace: Trace, out: Path | None) -> dict[str, Any]:
+    """What ``--json`` says of a step, and where it was written to."""
+    return {
+        "peak": trace.peak,
+        "peak_operator": trace.peak_operator,
+        "peak_by_category": trace.peak_by_category(),
+        "saved_bytes": trace.saved_bytes,
+        "saved_count": len(trace.saved),
+        "intermediates": [found._asdict() for found in trace.saved],
+        "out": None if out is None else str(out),
+    }
+
+
+def print_step(screen: Console, trace: Trace) -> None:
+    """The timeline of a step, what lives at its peak, and what it keeps for backward."""
+    screen.print("", timeline(trace, screen), "", breakdown(trace), "")
+    if trace.saved:
+        screen.print(cached(trace, screen.width), "")
 
 
 def breakdown(trace: Trace) -> Table:

@@ -125,7 +125,7 @@ def _profile_own(
 def _print_json(
     model: Any, step: Any, peaks: dict[str, int | None], inference: Any, out: Path | None
 ) -> None:
-    from memprop.cli.output import print_json
+    from memprop.cli.output import document_of, print_json
 
     outputs = {k: v for k, v in step.outputs.items() if isinstance(v, float)}
     print_json(
@@ -133,16 +133,10 @@ def _print_json(
             "model": repr(model),
             **step.about,
             **outputs,
-            "peak": step.peak,
             "predicted_peak": peaks["predicted"],
             "tracemalloc_peak": peaks["tracemalloc"],
-            "peak_operator": step.peak_operator,
-            "peak_by_category": step.peak_by_category(),
             "inference_peak": inference.peak,
-            "saved_bytes": step.saved_bytes,
-            "saved_count": len(step.saved),
-            "intermediates": [found._asdict() for found in step.saved],
-            "out": None if out is None else str(out),
+            **document_of(step, out),
         }
     )
 
@@ -150,8 +144,7 @@ def _print_json(
 def _print_tables(
     model: Any, step: Any, peaks: dict[str, int | None], inference: Any, out: Path | None
 ) -> None:
-    from memprop.cli.chart import timeline
-    from memprop.cli.output import breakdown, cached, console
+    from memprop.cli.output import console, print_step
     from memprop.units import format_bytes
 
     screen = console()
@@ -163,9 +156,7 @@ def _print_tables(
     )
     if "loss" in step.outputs:
         screen.print(f"loss {step.outputs['loss']:.6f}")
-    screen.print("", timeline(step, screen), "", breakdown(step), "")
-    if step.saved:
-        screen.print(cached(step, screen.width), "")
+    print_step(screen, step)
     if step.about["mode"] == "train":
         screen.print(
             f"Training keeps {format_bytes(step.saved_bytes)} of intermediates for backward, "
