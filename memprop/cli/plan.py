@@ -132,9 +132,7 @@ def _runs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:
 
 def layers(schedule: Any) -> list[dict[str, Any]]:
     """For each layer what is kept when backward begins, and what is computed again."""
-    from collections import Counter
-
-    from memprop.schedules.actions import Compute, Free
+    from memprop.schedules.actions import Free
 
     graph = schedule.graph
     live: set[str] = {variable.name for variable in graph.sources}
@@ -147,7 +145,7 @@ def layers(schedule: Any) -> list[dict[str, Any]]:
             break
         live.difference_update(operand for _, operand in action.into)
         live.update(operator.outputs)
-    runs = Counter(a.operator for a in schedule.actions if isinstance(a, Compute))
+    runs = schedule.marks.runs
     kept = [v for v in graph.variables if v.name in live and v.category == "activation"]
     forward = [operator for operator in graph.operators if operator.phase == "forward"]
     return [
