@@ -1,9 +1,10 @@
 """The tutorial shows what its script prints, and its answer to the exercise adds up."""
 
-import re
 import subprocess
 import sys
 from pathlib import Path
+
+from pages import blocks
 
 import memprop as mp
 
@@ -12,13 +13,9 @@ SCRIPT = DOCS / "examples" / "textbook_section.py"
 TEXT = (DOCS / "tutorial.md").read_text(encoding="utf-8")
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
-
-
 def test_the_page_shows_parts_of_the_script():
     script = SCRIPT.read_text(encoding="utf-8")
-    assert all(block in script for block in blocks("python"))
+    assert all(block in script for block in blocks("docs/tutorial.md", "python"))
 
 
 def test_the_page_shows_all_that_the_script_prints():
@@ -26,7 +23,7 @@ def test_the_page_shows_all_that_the_script_prints():
         [sys.executable, "-W", "error", SCRIPT], capture_output=True, text=True, check=True
     )
     printed = {part.rstrip("\n") for part in done.stdout.split("\n\n")}
-    assert {block.rstrip("\n") for block in blocks("text")} == printed
+    assert {block.rstrip("\n") for block in blocks("docs/tutorial.md", "text")} == printed
     assert done.stdout.endswith("W1 True\nW2 True\n")
 
 

@@ -8,14 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 from jax_cases import mlp
+from pages import blocks
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "docs" / "examples" / "checkpoint_in_jax.py"
-
-
-def blocks(language, page="docs/jax.md"):
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_the_public_names_are_exactly_these_and_documented(mpj):
@@ -26,14 +22,14 @@ def test_the_public_names_are_exactly_these_and_documented(mpj):
 
 
 def test_the_lines_on_jax_in_the_readme_run(jax):
-    (lines,) = (block for block in blocks("python", "README.md") if "memprop.jax" in block)
+    (lines,) = (block for block in blocks("README.md", "python") if "memprop.jax" in block)
     loss, (params, x, y) = mlp(jax)
     exec(compile(lines, "README.md", "exec"), {"loss": loss, "params": params, "x": x, "y": y})  # noqa: S102 - our own README
     plt.close("all")
 
 
 def test_the_page_shows_the_script():
-    assert blocks("python")[1] in SCRIPT.read_text(encoding="utf-8")
+    assert blocks("docs/jax.md", "python")[1] in SCRIPT.read_text(encoding="utf-8")
 
 
 def test_the_page_shows_what_the_script_prints(jax, tmp_path):
@@ -42,7 +38,7 @@ def test_the_page_shows_what_the_script_prints(jax, tmp_path):
         [sys.executable, "-W", "error", SCRIPT, figure], capture_output=True, text=True, check=True
     )
     ours, compiler = done.stdout.split("\nwhat the compiler reports\n")
-    shown, shown_compiler = blocks("text")
+    shown, shown_compiler = blocks("docs/jax.md", "text")
     assert ours == shown
     # The compiler's figures are its own; what is said of them is only of which variants.
     names = [re.split(r"\s{2,}| temp", line)[0] for line in compiler.splitlines()]

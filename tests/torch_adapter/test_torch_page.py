@@ -2,7 +2,6 @@
 
 import csv
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 import torch_zoo as zoo
+from pages import blocks
 
 import memprop.torch as mpt
 
@@ -23,11 +23,6 @@ REPORT = ROOT / "reports" / "torch"
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the pages come with a checkout only")
 
 
-def blocks(language, page=PAGE):
-    text = page.read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
 def test_public_functions_are_documented():
     functions = [value for value in vars(mpt).values() if inspect.isfunction(value)]
     assert {mpt.trace, mpt.simulate} <= set(functions)
@@ -35,7 +30,7 @@ def test_public_functions_are_documented():
 
 
 def test_the_page_shows_the_script():
-    assert blocks("python")[1] in SCRIPT.read_text(encoding="utf-8")
+    assert blocks("docs/torch.md", "python")[1] in SCRIPT.read_text(encoding="utf-8")
 
 
 @pytest.mark.skipif(
@@ -45,12 +40,12 @@ def test_the_page_shows_what_the_script_prints(tmp_path):
     figure = tmp_path / "figure.png"
     command = [sys.executable, "-W", "error", SCRIPT, figure]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert [done.stdout] == blocks("text")
+    assert [done.stdout] == blocks("docs/torch.md", "text")
     assert figure.stat().st_size > 0
 
 
 def test_the_lines_on_pytorch_in_the_readme_run():
-    (lines,) = (text for text in blocks("python", ROOT / "README.md") if "memprop.torch" in text)
+    (lines,) = (text for text in blocks("README.md", "python") if "memprop.torch" in text)
     module, x = zoo.build("mlp")
     names = {"module": module, "x": x, "y": torch.zeros(6, 8), "loss": torch.nn.MSELoss()}
     exec(compile(lines, "README.md", "exec"), names)  # noqa: S102 - our own README
