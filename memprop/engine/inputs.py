@@ -13,15 +13,6 @@ from memprop.graph.slices import slice_of
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
-    """An input variable: which rows of which array it takes."""
-
-    variable: str
-    array: str
-    rows: slice
-
-
-@dataclass(frozen=True, slots=True)
 class _Expected:
     """What an array must be."""
 
@@ -42,14 +33,15 @@ class Inputs:
 
     def __init__(self, graph: Graph, batch: int, slices: int = 1) -> None:
         rows = batch // slices
-        self._sources: list[_Source] = []
         self._expected: dict[str, _Expected] = {}
+        self._slices: list[tuple[str, str, slice]] = []  # variable, array, its rows
         for variable in graph.sources:
             if variable.category == "input":
                 name, number = slice_of(variable.name)
-                start = 0 if number is None else (number - 1) * rows
-                self._sources.append(_Source(variable.name, name, slice(start, start + rows)))
                 self._expected[name] = _expected(graph, variable, name, batch)
+                if number is not None:
+                    part = slice((number - 1) * rows, number * rows)
+                    self._slices.append((variable.name, name, part))
 
     def check(self, arrays: Mapping[str, ArrayLike | None]) -> dict[str, np.ndarray]:
         """The arrays as the step takes them, by variable; to be called where NumPy may not warn.
@@ -65,7 +57,9 @@ class Inputs:
         checked = {
             name: _check(expected, arrays.get(name)) for name, expected in self._expected.items()
         }
-        return {source.variable: checked[source.array][source.rows] for source in self._sources}
+        if self._slices:
+            return {variable: checked[name][rows] for variable, name, rows in self._slices}
+        return checked
 
 
 def _expected(graph: Graph, variable: Variable, name: str, batch: int) -> _Expected:
