@@ -1,6 +1,6 @@
 """``memprop doctor``: what this machine can measure, which BLAS kernels, what to set."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -46,24 +46,24 @@ def _document(found: Any) -> dict[str, Any]:
     }
 
 
+_STYLES: Final = {"good": "green", "notice": "yellow", "problem": "bold red"}
+
+
 def _print(found: Any) -> None:
+    from itertools import groupby
+
     from rich.table import Table
     from rich.text import Text
 
     from memprop.cli.output import console
 
-    table = Table(title="This machine", title_justify="left", title_style="bold", show_edge=False)
-    for name in ("", "status", "found", "what to do"):
-        table.add_column(name, no_wrap=name in ("", "status"), overflow="fold")
-    before = ""
-    for finding in found.findings:
-        if before and finding.section != before:
-            table.add_section()
-        section = finding.section if finding.section != before else ""
-        status = Text(finding.status, style=_STYLES[finding.status])
-        table.add_row(section, status, finding.says, finding.do)
-        before = finding.section
+    table = Table(show_header=False, show_edge=False)
+    for name in ("section", "status", "finding"):
+        table.add_column(name, no_wrap=name != "finding", overflow="fold")
+    for section, findings in groupby(found.findings, key=lambda finding: finding.section):
+        table.add_section()
+        for place, finding in enumerate(findings):
+            status = Text(finding.status, style=_STYLES[finding.status])
+            do = Text(f"\n-> {finding.do}" if finding.do else "", style="bold")
+            table.add_row("" if place else section, status, Text(finding.says) + do)
     console().print(table)
-
-
-_STYLES = {"good": "green", "notice": "yellow", "problem": "bold red"}

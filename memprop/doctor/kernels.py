@@ -85,4 +85,4 @@ def _remedy(check: Check, best: Rates, asked: str) -> str:
     if best is check.own and asked:
         return f"unset {CORE_TYPE}"
     also = "" if asked else " (profile and sweep do so themselves)"
-    return f"export {CORE_TYPE}={best.core_type}{also}"
+    return f"export {CORE_TYPE}={best.asked}{also}"

@@ -82,7 +82,7 @@ def choice_of(check: Check) -> Choice:
     if best is check.own:
         return Choice("", MEASURED, "no other core type is clearly faster", check)
     reason = f"{best.times(check.own):.2f} times as fast as {check.own.core_type}"
-    return Choice(best.core_type, MEASURED, reason, check)
+    return Choice(best.asked, MEASURED, reason, check)
 
 
 _lock = threading.Lock()

@@ -87,6 +87,7 @@ def test_the_table_is_no_wider_than_the_terminal_and_without_colour_when_piped(
     assert max(map(len, out.splitlines())) <= int(width)
     assert "\x1b" not in out
     assert "witnesses" in out
+    assert "-> " in out  # what to do
 
 
 def test_without_proc_it_says_what_cannot_be_known(made, capsys, monkeypatch, tmp_path):
