@@ -14,7 +14,7 @@ from typing import Final
 from memprop.errors import InvalidValueError
 from memprop.machine.blas import Blas, blas_of_numpy
 from memprop.machine.cache import key_of, remember, remembered
-from memprop.machine.check import Check
+from memprop.machine.check import Check, Rates
 from memprop.machine.core_types import nothing_to_choose, runnable
 from memprop.machine.cpu import Cpu, this_cpu
 from memprop.machine.race import CORE_TYPE, measure
@@ -106,7 +106,10 @@ def known_check(cpu: Cpu, blas: Blas, *, fresh: bool = False) -> Check:
 
 def _made(cpu: Cpu, blas: Blas, key: str) -> Check:
     _tell("measuring which BLAS kernels suit this CPU, once: about 2 s")
-    check = measure(() if nothing_to_choose(cpu, blas) else runnable(cpu))
+    try:
+        check = measure(() if nothing_to_choose(cpu, blas) else runnable(cpu))
+    except OSError as error:
+        check = Check(Rates("", failure=f"no process could be started: {error.strerror}"))
     _tell(f"BLAS kernels: {told(check)}")
     if check.own.gflops:
         remember(key, check)

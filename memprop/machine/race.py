@@ -37,6 +37,9 @@ def measure(core_types: Sequence[str] = ()) -> Check:
     """The rates of the library's own choice and of each of ``core_types``.
 
     One that crashes, or gives other products than the library's own choice, has a failure instead.
+
+    Raises:
+        OSError: no process can be started here.
     """
     with _runners(("", *core_types)) as runners:
         own, *others = runners
@@ -154,12 +157,13 @@ class _Runner:
         return round(FORMS * FLOPS / sum(medians) / 1e9, 1)
 
     def _heard(self) -> dict[str, Any] | None:
-        """The next line of the process; ``None`` if it ended instead."""
+        """The next line of the process; ``None`` if it ended, or said something else."""
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         line = self.process.stdout.readline()
-        if line:
+        if line.startswith("{"):
             return json.loads(line)
-        self.failure = self._end()
+        # What the user's Python prints when it starts (sitecustomize) comes before any answer.
+        self.failure = f"its process said {line.strip()!r}" if line else self._end()
         return None
 
     def _end(self) -> str:

@@ -119,6 +119,15 @@ def test_a_failed_check_is_not_remembered(machine, monkeypatch):
     assert not cache.cache_file().exists()
 
 
+def test_where_no_process_starts_the_library_is_left_alone(machine, monkeypatch):
+    def refused(_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(choice, "measure", refused)
+    assert (chosen().by, chosen().variables) == ("library", {})
+    assert "temporarily unavailable" in chosen().reason
+
+
 def test_checks_of_other_machines_stay(machine):
     cache.remember("another", check(50))
     chosen()

@@ -117,6 +117,11 @@ def test_a_python_that_does_not_start_is_told(programme):
     assert found.own.failure == "its process ended with status 3"
 
 
+def test_a_python_that_prints_something_else_is_told(programme):
+    programme('print("welcome")\nready("Haswell")\nrounds(0.01)')
+    assert race.measure().own.failure == "its process said 'welcome'"
+
+
 @pytest.mark.parametrize("dtype", products.DTYPES)
 def test_products_are_the_same_integers_in_whatever_order_they_are_summed(dtype):
     forms = products._products(dtype)
