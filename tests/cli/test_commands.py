@@ -387,7 +387,9 @@ def test_a_bad_spec_names_the_key_and_the_line(memprop, tmp_path, old, new, part
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["profile", "simulate", "sweep", "report", "compare", "export"])
+@pytest.mark.parametrize(
+    "command", ["profile", "simulate", "sweep", "report", "compare", "export", "doctor"]
+)
 def test_every_command_has_help_with_an_example(memprop, command):
     status, out, _ = memprop(command, "--help")
     assert status == 0
