@@ -120,6 +120,6 @@ def test_every_column_of_results_is_explained():
 
 
 def test_docstrings_leave_no_mark_of_another_markup(site):
-    left = re.compile(r":(class|func|meth|mod|data):|::$|&gt;&gt;&gt; [^<]*</p>", re.MULTILINE)
+    left = re.compile(r":(attr|class|data|exc|func|meth|mod):|<p>:|::</p>|<p>&gt;&gt;&gt;")
     for page in (site / "reference").rglob("index.html"):
         assert not left.search(page.read_text(encoding="utf-8")), page

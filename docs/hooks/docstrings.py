@@ -5,8 +5,8 @@ from typing import Any
 
 import griffe
 
-_ROLE = re.compile(r":(?:class|func|meth|mod|data):`~?([\w.]+)`")
-_LITERAL = re.compile(r"^[ \t]*::$|(?<=\w)::$", re.MULTILINE)
+_ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):`~?([\w.]+)`")
+_LITERAL = re.compile(r"^[ \t]*::$|(?<=\w:):$", re.MULTILINE)
 _DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
@@ -18,7 +18,7 @@ class Markdown(griffe.Extension):
         if obj.docstring is None:
             return
         text = _ROLE.sub(lambda role: _link(obj, role[1]), obj.docstring.value)
-        text = _LITERAL.sub(lambda mark: ":" if mark[0] == "::" and mark.start() else "", text)
+        text = _LITERAL.sub("", text)
         obj.docstring.value = _DOCTEST.sub(r"```python\n\g<0>\n```", text)
 
 
