@@ -13,6 +13,7 @@ NEEDS = {
     "docs/what_to_recompute.md": ["torch"],
     "docs/profile_my_model.md": ["torch", "jax"],
     "docs/sweep_on_a_cluster.md": ["distributed"],
+    "docs/exports.md": [],
     "docs/reference/python.md": [],
     "docs/reference/results.md": [],
     "docs/reference/sweep_spec.md": [],
