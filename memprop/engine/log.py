@@ -1,6 +1,6 @@
 """What only a run can tell of a program: the bytes it was given and the time it took.
 
-The order of events is the program's own; a run adds the size of every allocation and two times per
+The order of events is the program's own; a run adds the size of every allocation and one time per
 instruction. They go into arrays of machine integers made beforehand, so that keeping the ledger
 costs next to no time and not one byte while the step runs.
 """
@@ -21,20 +21,18 @@ class Log:
 
     Attributes:
         sizes: bytes of the storage of each variable that is born, in order.
-        begins: nanoseconds at which each instruction begins; its births happen then.
-        ends: nanoseconds at which its kernel is done; its reads and deaths happen then.
+        ends: nanoseconds after the begin of the run at which each instruction is done; -1 for one
+            that takes no time, as nothing is run for it. Each begins where the one before ends:
+            then its births happen, and at its end its reads and deaths.
     """
 
     sizes: array
-    begins: array
     ends: array
 
     @classmethod
-    def for_program(cls, program: Program) -> "Log":
-        """An empty log with room for everything that ``program`` does."""
-        births = sum(len(instruction.births) for instruction in program.instructions)
-        count = len(program.instructions)
-        return cls(*(array("q", bytes(8 * length)) for length in (births, count, count)))
+    def for_program(cls, program: Program, sizes: array) -> "Log":
+        """A log without times of ``program``, whose newborn variables have ``sizes``."""
+        return cls(sizes, array("q", [-1]) * len(program.instructions))
 
     def events(self, program: Program) -> Events:
         """The events of a run of ``program`` that filled this log."""
@@ -47,9 +45,16 @@ class Log:
         births = kind == ALLOCATE
         sizes = np.zeros(storage.max() + 1, dtype=np.int64)
         sizes[storage[births]] = self.sizes
-        begins, ends = (np.array(times, dtype=np.int64) for times in (self.begins, self.ends))
+        begins, ends = self._times()
         nanoseconds = np.where(births, begins[place], ends[place])
         return Events(kind, phase, operator, variable, storage, sizes[storage], nanoseconds)
+
+    def _times(self) -> tuple[np.ndarray, np.ndarray]:
+        """When each instruction begins and ends; -1 throughout where nothing was run."""
+        noted = np.array(self.ends, dtype=np.int64)
+        start = 0 if noted.max() >= 0 else -1
+        ends = np.maximum.accumulate(np.maximum(noted, start))
+        return np.concatenate(([start], ends[:-1])), ends
 
 
 def _static_events(place: int, instruction: Instruction) -> list[tuple[int, ...]]:

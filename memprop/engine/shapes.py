@@ -1,24 +1,11 @@
-"""The backend without arrays: prediction is the engine's own loop with nothing in it."""
+"""Prediction: what an engine without arrays would say of a program's allocations."""
 
-from memprop.engine.program import Instruction, Program
+from array import array
+
+from memprop.engine.program import Program
 
 
-class Shapes:
-    """Says what each variable would take, allocates nothing and computes nothing."""
-
-    def __init__(self, program: Program, batch: int) -> None:
-        self._sizes = [v.nbytes.at(batch) for v in program.schedule.graph.variables]
-
-    def allocate(self, variable: int, storage: int, over: int) -> int:  # noqa: ARG002
-        """The bytes that ``variable`` would take."""
-        return self._sizes[variable]
-
-    def compute(self, instruction: Instruction) -> None:
-        """Nothing is computed."""
-
-    def free(self, variable: int) -> None:
-        """Nothing is held."""
-
-    def clock(self) -> int:
-        """There is no time where nothing runs."""
-        return -1
+def predicted_sizes(program: Program, batch: int) -> array:
+    """Bytes of each variable that is born, in order, with ``batch`` in the shapes."""
+    sizes = [v.nbytes.at(batch) for v in program.schedule.graph.variables]
+    return array("q", (sizes[b.variable] for i in program.instructions for b in i.births))
