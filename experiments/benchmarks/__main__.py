@@ -1,6 +1,8 @@
 """The command: ``python -m experiments.benchmarks [NAME ...] [--quick] [--out FOLDER]``."""
 
 import argparse
+import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the named benchmarks, or all, and write their report."""
     asked = parser().parse_args(arguments)
     effort = QUICK if asked.quick else FULL
-    print(write_report(asked.out, {name: section(name, effort) for name in asked.names}))
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
+    print(write_report(asked.out, {name: section(name, effort) for name in asked.names}, load))
 
 
 def section(name: str, effort: Effort) -> Section:

@@ -70,7 +70,7 @@ FULL: Final = Effort(
         Shape(32, 1024, 1024),
     ),
     updates=(None, "sgd", "adam"),
-    rounds=7,
+    rounds=5,
     seconds=0.2,
     recomputed=(Shape(32, 256, 512), Shape(64, 256, 512), Shape(32, 512, 2048)),
     depths=(125, 250, 500, 1000, 2000),

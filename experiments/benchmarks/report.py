@@ -16,13 +16,19 @@ _PEERS: Final = ("torch", "jax", "jaxlib", "memray", "scalene")
 _MET: Final[Mapping[bool | None, str]] = {True: "yes", False: "**no**", None: "-"}
 
 
-def write_report(folder: Path, sections: Mapping[str, Section]) -> Path:
-    """Write ``README.md`` and a CSV for each of the named sections; returns the page's path."""
+def write_report(folder: Path, sections: Mapping[str, Section], load: float) -> Path:
+    """Write ``README.md`` and a CSV for each of the named sections; returns the page's path.
+
+    Args:
+        folder: where they go.
+        sections: by the name of their benchmark.
+        load: how many processes wanted to run before the first benchmark did.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, section in sections.items():
         section.numbers.to_csv(folder / f"{name}.csv", index=False)
     page = folder / "README.md"
-    page.write_text(markdown(sections, environment()), encoding="utf-8")
+    page.write_text(markdown(sections, {**environment(), "load": load}), encoding="utf-8")
     return page
 
 
@@ -48,7 +54,8 @@ def about(measured_in: Mapping[str, Any]) -> str:
     kernels = core_type() or "as OpenBLAS chose"
     text = (
         f"`{command}` wrote this page and the tables beside it on {measured_in['date'][:10]}. "
-        f"Machine: {machine}. Versions: {listed}. NumPy's BLAS: {measured_in['blas']['name']} "
+        f"Machine: {machine}, load before the run {measured_in['load']:.1f} (times mean little "
+        f"unless it is near 0). Versions: {listed}. NumPy's BLAS: {measured_in['blas']['name']} "
         f"{measured_in['blas']['version']}, OPENBLAS_CORETYPE: {kernels}."
     )
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)

@@ -23,7 +23,7 @@ ABSENT = Contender("absent", ("gemm",), package="no_such_package")
 def test_a_small_run_writes_a_whole_report(tmp_path):
     contenders = [contender(LIMIT, 1), contender(ENGINE, 1), ABSENT]
     section = step_time.run(EFFORT, contenders)
-    page = write_report(tmp_path, {"step_time": section}).read_text(encoding="utf-8")
+    page = write_report(tmp_path, {"step_time": section}, load=0.5).read_text(encoding="utf-8")
     numbers = pd.read_csv(tmp_path / "step_time.csv")
     assert list(numbers["contender"]) == [LIMIT, ENGINE, "absent"]
     assert list(numbers["rounds"]) == [2, 2, 0]
@@ -31,7 +31,13 @@ def test_a_small_run_writes_a_whole_report(tmp_path):
     assert numbers["note"][2] == "not installed"
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert any(str(SMALLEST) in row and "not installed" in row for row in rows)
-    for word in ("python -m experiments.benchmarks", "numpy", "OPENBLAS_CORETYPE", "cores"):
+    for word in (
+        "python -m experiments.benchmarks",
+        "numpy",
+        "OPENBLAS_CORETYPE",
+        "cores",
+        "load before the run 0.5",
+    ):
         assert word in page.replace("\n", " ")
 
 
@@ -52,7 +58,8 @@ def test_a_contender_that_is_no_module_is_reported():
 
 
 def test_a_benchmark_that_fails_is_a_part_of_the_report():
-    page = markdown({"ledger": failed_section("ledger", "failed: killed")}, environment())
+    sections = {"ledger": failed_section("ledger", "failed: killed")}
+    page = markdown(sections, {**environment(), "load": 0.0})
     assert "| ledger | runs to its end | failed: killed | **no** |" in page
 
 

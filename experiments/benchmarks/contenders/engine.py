@@ -17,18 +17,18 @@ def prepare(
     allocator: str = "arena",
     anew: bool = False,
 ) -> Step:
-    """A step on fixed samples; ``anew`` prepares and drops it in every run, arena and all."""
+    """A step on fixed samples.
+
+    ``anew`` prepares it in every run and drops it after, arena and all, but not the parameters and
+    the optimizer's state.
+    """
     random = np.random.default_rng(0)
     x = random.random((batch, INPUTS), dtype=np.float32)
     y = random.integers(0, CLASSES, batch)
     model = mp.MLP([INPUTS] + [width] * depth + [CLASSES])
-
-    def make() -> mp.Step:
-        return mp.Step(model, batch, "lean", optimizer=update, allocator=allocator, record=False)
-
-    if anew:
-        return lambda: make()(x, y)
-    step = make()
+    step = mp.Step(model, batch, "lean", optimizer=update, allocator=allocator, record=False)
+    if anew:  # what is made here holds the state, and never runs: its arena has no page
+        return lambda: step.with_batch(batch)(x, y)
     return warmed(lambda: step(x, y))
 
 
