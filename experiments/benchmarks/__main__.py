@@ -21,6 +21,7 @@ from experiments.benchmarks.contestant import ContenderFailed
 from experiments.benchmarks.effort import FULL, QUICK, Effort
 from experiments.benchmarks.report import write_report
 from experiments.benchmarks.section import Section, failed_section
+from memprop.errors import unknown_name
 
 BENCHMARKS: Final[Mapping[str, Callable[[Effort], Section]]] = {
     "step_time": step_time.run,
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = parser().parse_args(arguments)
     effort = QUICK if asked.quick else FULL
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else math.nan
-    print(write_report(asked.out, {name: section(name, effort) for name in asked.names}, load))
+    sections = {name: section(name, effort) for name in asked.names or BENCHMARKS}
+    print(write_report(asked.out, sections, load))
 
 
 def section(name: str, effort: Effort) -> Section:
@@ -48,6 +50,13 @@ def section(name: str, effort: Effort) -> Section:
         return BENCHMARKS[name](effort)
     except ContenderFailed as failure:
         return failed_section(name, str(failure))
+
+
+def known(name: str) -> str:
+    """``name`` if it is a benchmark's; argparse would not take an empty list with ``choices``."""
+    if name not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(str(unknown_name("benchmark", name, BENCHMARKS)))
+    return name
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,8 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "names",
         nargs="*",
         metavar="NAME",
-        choices=list(BENCHMARKS),
-        default=list(BENCHMARKS),
+        type=known,
         help=f"any of {', '.join(BENCHMARKS)}; all if there is none",
     )
     made.add_argument("--quick", action="store_true", help="small shapes and few rounds")

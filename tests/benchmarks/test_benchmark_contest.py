@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from experiments.benchmarks import memory, step_time
+from experiments.benchmarks import __main__, memory, step_time
 from experiments.benchmarks.__main__ import main
 from experiments.benchmarks.contest import Contest
 from experiments.benchmarks.contestant import ROOT, ContenderFailed
@@ -63,10 +63,19 @@ def test_a_benchmark_that_fails_is_a_part_of_the_report():
     assert "| ledger | runs to its end | failed: killed | **no** |" in page
 
 
+def test_without_a_name_all_benchmarks_are_run(tmp_path, monkeypatch):
+    ran = []
+    fake = {n: lambda effort, n=n: ran.append((n, effort)) or failed_section(n, "") for n in "ab"}
+    monkeypatch.setattr(__main__, "BENCHMARKS", fake)
+    main(["--quick", "--out", str(tmp_path)])
+    assert ran == [("a", QUICK), ("b", QUICK)]
+    assert {path.name for path in tmp_path.iterdir()} == {"README.md", "a.csv", "b.csv"}
+
+
 def test_an_unknown_name_is_refused(capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["step_tim"])
-    assert "invalid choice: 'step_tim'" in capsys.readouterr().err
+    assert "did you mean 'step_time'?" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))
