@@ -127,9 +127,9 @@ def _no_more(found: list[Weighed], peer: str, account: str) -> Verdict:
         return Verdict(target, "not measured", None)
     slack = SLACK_BYTES if account == "kernel" else 0
     met = sum(difference <= slack for difference in more.values())
-    worst = format_bytes(max(more.values()))
-    found_text = f"at worst {worst} more; met by {met} of {len(more)}"
-    return Verdict(target, found_text, met == len(more))
+    worst = max(more.values())
+    text = f"{format_bytes(abs(worst))} {'more' if worst > 0 else 'less'} at worst"
+    return Verdict(target, f"{text}; met by {met} of {len(more)}", met == len(more))
 
 
 def _by_step(found: list[Weighed], name: str, account: str) -> dict[tuple[Shape, str | None], int]:
