@@ -5,7 +5,7 @@ import math
 import pickle
 import pickletools
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import pandas as pd
@@ -246,6 +246,15 @@ def test_the_speedscope_profile_keeps_to_the_file_format(trace, tmp_path):
     for stack in profile["samples"]:
         assert frames[stack[0]]["name"] in CATEGORIES
         assert max(stack) < len(frames)
+
+
+def test_speedscope_draws_each_category_and_phase_once(trace, tmp_path):
+    trace.to_speedscope(tmp_path / "t.json")
+    (profile,) = json.loads((tmp_path / "t.json").read_text())["profiles"]
+    for depth in (1, 2):
+        begun = [tuple(stack[:depth]) for stack in profile["samples"]]
+        stretches = [key for key, _ in groupby(begun)]
+        assert len(stretches) == len(set(stretches))
 
 
 # Tables
