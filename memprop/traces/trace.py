@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
-from memprop.traces import check, compare, intermediates, io, live, timeline, whole
+from memprop.traces import check, compare, intermediates, io, live, timeline
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 from memprop.traces.exports import memory_viz, openmetrics, perfetto, stacks, tables
 
@@ -145,19 +146,19 @@ class Trace:
 
     def to_perfetto(self, path: str | os.PathLike[str]) -> None:
         """Write Chrome's trace event format, for https://ui.perfetto.dev; errors as of save."""
-        whole.write_whole(path, perfetto.perfetto(self))
+        write_whole(path, perfetto.perfetto(self))
 
     def to_memory_viz(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot for https://pytorch.org/memory_viz; errors as of save."""
-        whole.write_whole(path, memory_viz.memory_viz(self))
+        write_whole(path, memory_viz.memory_viz(self))
 
     def to_speedscope(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak for https://www.speedscope.app; errors as of save."""
-        whole.write_whole(path, stacks.speedscope(self))
+        write_whole(path, stacks.speedscope(self))
 
     def to_folded(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak as folded stacks, for flame graphs; errors as of save."""
-        whole.write_whole(path, stacks.folded(self))
+        write_whole(path, stacks.folded(self))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """All that is known of each event: see :func:`memprop.traces.exports.tables.dataframe`."""
@@ -165,7 +166,7 @@ class Trace:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table of :meth:`to_dataframe` as Parquet; errors as of save."""
-        whole.write_whole(path, tables.parquet(self))
+        write_whole(path, tables.parquet(self))
 
     def to_openmetrics(
         self,
@@ -183,7 +184,7 @@ class Trace:
         """
         text = openmetrics.openmetrics(self, labels)
         if path is not None:
-            whole.write_whole(path, text.encode(errors="backslashreplace"))
+            write_whole(path, text)
         return text
 
     @classmethod
