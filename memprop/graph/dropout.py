@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from memprop.graph.blocks import BLOCK_ELEMENTS, blocks
+from memprop.graph.blocks import blocks
 from memprop.graph.rules import (
     ArraySpec,
     Call,
@@ -32,6 +32,8 @@ MASKS: Final = ("regenerate", "store")
 
 _WORD_BITS: Final = 64
 _WORDS: Final = 4  # that Philox draws for each value of its counter
+
+_BLOCK_ELEMENTS: Final = 4096
 
 PART: Final = "part"
 """The attribute that says which slice of the batch an operator works on, counted from 1."""
@@ -122,7 +124,7 @@ def _rule(name: str, reads: tuple[str, ...], writes: tuple[str, ...], kernel, **
         reads=reads,
         writes=writes,
         scratch=("block",),
-        infer_scratch=lambda x, *_, **__: (ArraySpec((BLOCK_ELEMENTS,), x.dtype),),
+        infer_scratch=lambda x, *_, **__: (ArraySpec((_BLOCK_ELEMENTS,), x.dtype),),
         kernel=kernel,
         flops=flops_per_element(3),
         in_place=((writes[0], reads[0]),),
