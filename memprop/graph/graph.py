@@ -15,11 +15,13 @@ from memprop.graph import check
 from memprop.graph.affine import Affine
 from memprop.graph.nodes import Operator as Operator
 from memprop.graph.nodes import Variable as Variable
-from memprop.graph.picture.draw import DEFAULT_BATCH, Scheduled, draw
+from memprop.graph.picture import DEFAULT_BATCH
 from memprop.terms import PERSISTENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from memprop.graph.picture.draw import Scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ class Graph:
         backward: bool = False,
         fold: bool = True,
         batch: SupportsIndex = DEFAULT_BATCH,
-        schedule: Scheduled | None = None,
+        schedule: "Scheduled | None" = None,
         format: str | None = None,  # noqa: A002 - what users of matplotlib type
     ) -> "Axes | str":
         """Draw it: variables as squares, operators as circles, data flowing from left to right.
@@ -120,6 +122,8 @@ class Graph:
             GraphError: ``schedule`` is that of another graph.
             OutputError: the place cannot be written.
         """
+        from memprop.graph.picture.draw import draw
+
         return draw(
             self,
             path,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 from memprop.errors import ScheduleError
 from memprop.graph.graph import Graph
-from memprop.graph.picture.build import Marks
-from memprop.graph.picture.draw import DEFAULT_BATCH
+from memprop.graph.picture import DEFAULT_BATCH
 from memprop.schedules.actions import Action, Compute
 from memprop.schedules.live import live_bytes
-from memprop.schedules.marks import marks_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from memprop.graph.picture.build import Marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +73,10 @@ class Schedule:
         return self._count(batch, lambda times: times - 1)
 
     @property
-    def marks(self) -> Marks:
+    def marks(self) -> "Marks":
         """How often each operator is computed, and which variables are cached."""
+        from memprop.schedules.marks import marks_of
+
         return marks_of(self.graph, self.actions)
 
     def draw(

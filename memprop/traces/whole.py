@@ -1,7 +1,6 @@
 """Files that are there in full or not at all."""
 
 import os
-import secrets
 from pathlib import Path
 
 from memprop.errors import OutputError
@@ -27,7 +26,7 @@ def _write(target: Path, data: bytes) -> None:
     if target.exists() and not target.is_file():
         target.write_bytes(data)
         return
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    beside = target.with_name(f".{target.name}.{os.urandom(4).hex()}")
     try:
         beside.write_bytes(data)
         if target.exists():

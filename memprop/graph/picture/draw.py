@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex
 from memprop.checks import check_positive_integer
 from memprop.errors import GraphError, InvalidValueError, OutputError, unknown_name
 from memprop.graph.autodiff import differentiate
+from memprop.graph.picture import DEFAULT_BATCH
 from memprop.graph.picture.build import Marks, picture_of
 from memprop.graph.picture.dot import to_dot
 from memprop.graph.picture.fold import fold as folded
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from memprop.graph.graph import Graph
 
-DEFAULT_BATCH: Final = 64
 
 _TEXTS: Final[Mapping[str, Callable[[Picture], str]]] = MappingProxyType(
     {"dot": to_dot, "gv": to_dot, "mmd": to_mermaid}
