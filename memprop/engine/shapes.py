@@ -1,24 +1,27 @@
-"""The backend without arrays: prediction is the engine's own loop with nothing in it."""
+"""Prediction: the log of a run that need not take place, from the shapes alone.
 
-from memprop.engine.program import Instruction, Program
+What happens, and in which order, is the program's own, the same that is run on arrays; all that is
+asked here is how large each storage would be.
+"""
+
+from array import array
+
+import numpy as np
+
+from memprop.engine.log import Log
+from memprop.engine.program import Program
+from memprop.traces.events import ALLOCATE
 
 
-class Shapes:
-    """Says what each variable would take, allocates nothing and computes nothing."""
+def predict(program: Program, batch: int) -> Log:
+    """The log that a run of ``program`` would leave; its times are -1, where nothing is run.
 
-    def __init__(self, program: Program, batch: int) -> None:
-        self._sizes = [v.nbytes.at(batch) for v in program.schedule.graph.variables]
-
-    def allocate(self, variable: int, storage: int, over: int) -> int:  # noqa: ARG002
-        """The bytes that ``variable`` would take."""
-        return self._sizes[variable]
-
-    def compute(self, instruction: Instruction) -> None:
-        """Nothing is computed."""
-
-    def free(self, variable: int) -> None:
-        """Nothing is held."""
-
-    def clock(self) -> int:
-        """There is no time where nothing runs."""
-        return -1
+    Args:
+        program: what would run.
+        batch: the value of the batch size in the shapes.
+    """
+    order = program.order
+    sizes = [variable.nbytes.at(batch) for variable in program.schedule.graph.variables]
+    born = np.array(sizes, dtype=np.int64)[order.variable[order.kind == ALLOCATE]]
+    nowhere = np.full(len(order.instructions), -1, dtype=np.int64)
+    return Log(*(array("q", column.tobytes()) for column in (born, nowhere, nowhere)))

@@ -15,7 +15,7 @@ from memprop.engine.log import Log
 from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
-from memprop.engine.shapes import Shapes
+from memprop.engine.shapes import predict
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Variable
 from memprop.graph.optimizers import Optimizer
@@ -218,8 +218,7 @@ def simulate(
     size = check_positive_integer("batch", batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer, update, size))
     _check_size(program)
-    log = Log.for_program(program)
-    run(program, Shapes(program, size // program.schedule.slices), log)
+    log = predict(program, _rows(program.schedule))
     return _trace(program, mode, log, {"simulated": True}, None)
 
 
@@ -270,7 +269,7 @@ def _rows(schedule: Schedule) -> int:
 def _check_size(program: Program) -> None:
     """Raise unless all bytes of the step fit into the integers that count them."""
     schedule = program.schedule
-    if sum(v.nbytes.at(_rows(schedule)) for v in schedule.graph.variables) >= 2**63:
+    if schedule.graph.all_bytes.at(_rows(schedule)) >= 2**63:
         raise InvalidValueError(
             f"a step of batch {schedule.batch} would take more than 2^63 bytes: "
             "choose a smaller batch or narrower layers"

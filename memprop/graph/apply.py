@@ -1,11 +1,11 @@
 """Making graphs: one operator at a time, its results shaped by its rule."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import ArraySpec, rule
+from memprop.graph.signature import signature
 
 if TYPE_CHECKING:
     from memprop.graph.graph import Graph
@@ -37,17 +37,18 @@ def apply_rule(
     """
     definition = rule(name)
     operands = tuple(inputs)
-    specs = [operand.spec for operand in operands]
-    results = _variables(outputs, definition.infer(*specs, **attributes), layer)
-    ports = ((f"{operator}:{port}", "workspace") for port in definition.scratch)
-    scratch = _variables(ports, definition.infer_scratch(*specs, **attributes), layer)
+    constants = tuple(attributes.items())
+    made = signature(name, tuple([operand.spec for operand in operands]), constants)
+    results = _variables(outputs, made.results, layer)
+    ports = [(f"{operator}:{port}", "workspace") for port in definition.scratch]
+    scratch = _variables(ports, made.scratch, layer)
     node = Operator(
         name=operator,
         rule=name,
-        inputs=tuple(operand.name for operand in operands),
-        outputs=tuple(variable.name for variable in results),
-        workspace=tuple(variable.name for variable in scratch),
-        attributes=tuple(attributes.items()),
+        inputs=tuple([operand.name for operand in operands]),
+        outputs=tuple([variable.name for variable in results]),
+        workspace=tuple([variable.name for variable in scratch]),
+        attributes=constants,
         phase=phase,
         layer=layer,
     )
@@ -59,8 +60,10 @@ def _variables(
 ) -> tuple[Variable, ...]:
     """A variable for each name and category, with the shape and dtype inferred for it."""
     return tuple(
-        Variable(name=name, shape=spec.shape, dtype=spec.dtype, category=category, layer=layer)
-        for (name, category), spec in zip(named, specs, strict=True)
+        [
+            Variable(name=name, shape=shape, dtype=dtype, category=category, layer=layer)
+            for (name, category), (shape, dtype) in zip(named, specs, strict=True)
+        ]
     )
 
 
@@ -70,10 +73,10 @@ def extend(
     operators: Iterable[Operator],
     outputs: Iterable[str] = (),
 ) -> "Graph":
-    """``graph`` with more at its end."""
-    return replace(
-        graph,
+    """``graph`` with more at its end, which :func:`apply_rule` made."""
+    return graph.of_rules(
         variables=(*graph.variables, *variables),
         operators=(*graph.operators, *operators),
         outputs=(*graph.outputs, *outputs),
+        objective=graph.objective,
     )

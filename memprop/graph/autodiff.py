@@ -8,7 +8,6 @@ sum of their contributions.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from memprop.errors import GraphError
@@ -45,7 +44,7 @@ def differentiate(forward: "Graph", form: Form = "lean") -> "Graph":
 
 def _with_residuals(forward: "Graph", form: Form) -> "Graph":
     """``forward`` with operators replaced where ``form`` leaves something for backward."""
-    if form == "textbook":
+    if form == "textbook" or all(op.definition.lean_rule is None for op in forward.operators):
         return forward
     variables = {variable.name: variable for variable in forward.variables}
     operators = []
@@ -56,7 +55,7 @@ def _with_residuals(forward: "Graph", form: Form) -> "Graph":
         operators.append(operator)
     written = {name for operator in operators for name in operator.outputs + operator.workspace}
     kept = (v for v in variables.values() if v.category != "workspace" or v.name in written)
-    return replace(forward, variables=tuple(kept), operators=tuple(operators))
+    return forward.of_rules(tuple(kept), tuple(operators), forward.outputs, forward.objective)
 
 
 def _leaving_residuals(
@@ -95,22 +94,23 @@ class _Backward:
         self.parts: Counter[str] = Counter()
         self.waiting: defaultdict[str, list[tuple[Operator, Gradient]]] = defaultdict(list)
         self.needed = _depending_on_parameters(forward)
-        self.path = _leading_to(forward, str(forward.objective))
-        self.expected = Counter(
-            target for operator in self.path for _, target in self._contributions(operator)
-        )
+        self.path = [
+            (operator, tuple(self._contributions(operator)))
+            for operator in _leading_to(forward, str(forward.objective))
+        ]
+        self.expected = Counter(target for _, passed_on in self.path for _, target in passed_on)
 
     def graph(self) -> "Graph":
         self._seed()
-        for operator in reversed(self.path):
-            for gradient, target in self._contributions(operator):
+        for operator, passed_on in reversed(self.path):
+            for gradient, target in passed_on:
                 self._contribute(operator, gradient, target)
         gradients = [f"d{p.name}" for p in self.forward.parameters if p.name in self.gradients]
         return extend(self.forward, self.variables, self.operators, gradients)
 
     def _contributions(self, operator: Operator) -> Iterator[tuple[Gradient, str]]:
         """The gradients that ``operator`` passes on, with the variable each belongs to."""
-        if not self.needed.intersection(operator.inputs):
+        if self.needed.isdisjoint(operator.inputs):
             return
         gradients = operator.definition.derivative(self.form)
         if gradients is None:
@@ -230,7 +230,7 @@ def _depending_on_parameters(graph: "Graph") -> set[str]:
     """The variables whose gradient is wanted: parameters and all that is computed from them."""
     needed = {variable.name for variable in graph.parameters}
     for operator in graph.operators:
-        if needed.intersection(operator.inputs):
+        if not needed.isdisjoint(operator.inputs):
             needed.update(operator.outputs)
     return needed
 
@@ -240,7 +240,7 @@ def _leading_to(graph: "Graph", objective: str) -> list[Operator]:
     wanted = {objective}
     path = []
     for operator in reversed(graph.operators):
-        if wanted.intersection(operator.outputs):
+        if not wanted.isdisjoint(operator.outputs):
             wanted.update(operator.inputs)
             path.append(operator)
     return path[::-1]

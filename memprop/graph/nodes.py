@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Variable:
     @property
     def nbytes(self) -> Affine:
         """The size in bytes."""
-        return elements(self.shape).times(np.dtype(self.dtype).itemsize)
+        return _nbytes(self.shape, self.dtype)
 
     @property
     def spec(self) -> ArraySpec:
@@ -42,6 +43,11 @@ class Variable:
     def shape_at(self, batch: int) -> tuple[int, ...]:
         """The shape for one batch size."""
         return tuple(batch if dim == BATCH else dim for dim in self.shape)
+
+
+@lru_cache(maxsize=1 << 12)
+def _nbytes(shape: Shape, dtype: str) -> Affine:
+    return elements(shape).times(np.dtype(dtype).itemsize)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,6 @@
 """What is done, in which order: a schedule is a flat tuple of actions over a graph."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsIndex
@@ -11,6 +10,8 @@ from memprop.graph.graph import Graph
 from memprop.graph.picture import DEFAULT_BATCH
 from memprop.schedules.actions import Action, Compute
 from memprop.schedules.live import live_bytes
+from memprop.schedules.same import Same
+from memprop.schedules.work import Work, work_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,11 +67,11 @@ class Schedule:
 
     def flops_at(self, batch: int) -> int:
         """Floating-point operations of a step of ``batch`` samples."""
-        return self._count(batch, lambda times: times)
+        return self._work.once.at(batch // self.slices) + self.recomputed_flops_at(batch)
 
     def recomputed_flops_at(self, batch: int) -> int:
         """Floating-point operations beyond the first run of each operator."""
-        return self._count(batch, lambda times: times - 1)
+        return self._work.again.at(batch // self.slices)
 
     @property
     def marks(self) -> "Marks":
@@ -104,12 +105,9 @@ class Schedule:
             format=format,
         )
 
-    def _count(self, batch: int, weight) -> int:
-        times = Counter(action.operator for action in self.computes())
-        costs = (
-            (self.graph.flops(self.graph.operators_by_name[n]), weight(k)) for n, k in times.items()
-        )
-        return sum(cost.at(batch // self.slices) * k for cost, k in costs)
+    @property
+    def _work(self) -> Work:
+        return work_of(Same(self.graph, self.actions))
 
     def _batch(self) -> int:
         if self.batch is None:
