@@ -1,101 +1,128 @@
-"""The backends with NumPy arrays.
+"""Where the arrays of a step live.
 
 ``Heap`` gives every storage a buffer of its own and really frees it when the schedule says so.
 ``Arena`` lays all storages into one buffer, at offsets planned beforehand, so that a step that
-runs many times touches no fresh page.
+runs many times touches no fresh page, and binds every kernel to its arrays once, so that a step is
+a loop over calls that are ready to be made.
 """
 
 import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from memprop.engine.offsets import plan_offsets
-from memprop.engine.program import Instruction, Program
+from memprop.engine.program import Birth, Instruction, Program
+from memprop.engine.run import Prepared, make
 from memprop.graph.graph import Variable
+from memprop.graph.rules import Call
 from memprop.terms import PERSISTENT
 
 
 class Arrays(ABC):
-    """What both have in common: a value for every live variable, and kernels that run on them.
+    """What both have in common: a value for every live variable.
 
     Args:
         program: what will be run.
         batch: the batch size.
         persistent: the arrays that outlive the step, parameters and optimizer state, by name.
+
+    Attributes:
+        sizes: bytes of the array of each variable that is born, in order, as NumPy has them.
+        prepared: what to run.
     """
+
+    prepared: Sequence[Prepared]
 
     def __init__(self, program: Program, batch: int, persistent: Mapping[str, np.ndarray]) -> None:
         variables = program.schedule.graph.variables
         self.variables: tuple[Variable, ...] = variables
         self.specs = [(v.shape_at(batch), np.dtype(v.dtype)) for v in variables]
+        self.sizes = array("q", bytes(8 * sum(len(i.births) for i in program.instructions)))
         self._values: list[np.ndarray | None] = [None] * len(variables)
         self._persistent = persistent
         self._inputs: Mapping[str, np.ndarray] = {}
-        self._sources = frozenset(birth.variable for birth in program.instructions[0].births)
-        self._begin = 0
+        names = program.schedule.graph.outputs
+        self._outputs = [number for number, v in enumerate(variables) if v.name in names]
 
     def begin(self, inputs: Mapping[str, np.ndarray]) -> None:
         """Make ready for a step on ``inputs``, which are copied when the step begins."""
         self._inputs = inputs
-        self._begin = time.perf_counter_ns()
 
-    def allocate(self, variable: int, storage: int, over: int) -> int:
-        """Give ``variable`` an array; returns its bytes as NumPy has them."""
-        if over >= 0:
-            array = self._values[over]
-            assert array is not None  # noqa: S101 - schedules are checked before they run
-        elif variable in self._sources:
-            array = self._source(variable, storage)
-        else:
-            array = self._new(variable, storage)
-        self._values[variable] = array
-        return array.nbytes
+    def _give_birth(self, births: Iterable[Birth], first: int) -> None:
+        """Give each newborn variable its array; ``first`` is how many were born before."""
+        for number, (variable, storage, over) in enumerate(births, start=first):
+            given = self._values[over] if over >= 0 else self._fresh(variable, storage)
+            assert given is not None  # noqa: S101 - schedules are checked before they run
+            self._values[variable] = given
+            self.sizes[number] = given.nbytes
 
-    def _source(self, variable: int, storage: int) -> np.ndarray:
+    def _fresh(self, variable: int, storage: int) -> np.ndarray:
         described = self.variables[variable]
         if described.category in PERSISTENT:
             return self._persistent[described.name]
-        array = self._new(variable, storage)
-        np.copyto(array, self._inputs[described.name], casting="same_kind")
-        return array
+        return self._new(variable, storage)
 
     @abstractmethod
     def _new(self, variable: int, storage: int) -> np.ndarray:
         """An array for ``variable`` whose content does not matter."""
 
-    def compute(self, instruction: Instruction) -> None:
-        """Run the instruction's kernel on the arrays it names."""
-        assert instruction.kernel is not None  # noqa: S101 - else there is nothing to compute
+    def _calls(self, instruction: Instruction) -> Iterable[Call]:
+        """The calls that compute ``instruction`` on the arrays that live now."""
+        if instruction.operator < 0:
+            return self._copies(instruction)
+        if instruction.kernel is None:
+            return ()
         arrays = [self._values[argument] for argument in instruction.arguments]
-        instruction.kernel(*arrays, **instruction.attributes)
+        return instruction.kernel(*arrays, **instruction.attributes)
 
-    def free(self, variable: int) -> None:
-        """Let go of the variable's array."""
-        self._values[variable] = None
+    def _copies(self, instruction: Instruction) -> Iterable[Call]:
+        """What brings the step's inputs into the arrays of those that are born here."""
+        for variable in (birth.variable for birth in instruction.births):
+            if self.variables[variable].category not in PERSISTENT:
+                array = self._values[variable]
+                assert array is not None  # noqa: S101 - it was born with the instruction
+                yield partial(self._copy, self.variables[variable].name, array)
 
-    def values(self, names: Mapping[str, int]) -> dict[str, np.ndarray]:
-        """The arrays of live variables by name, given their numbers."""
-        found = {name: self._values[variable] for name, variable in names.items()}
+    def _copy(self, name: str, to: np.ndarray) -> None:
+        np.copyto(to, self._inputs[name], casting="same_kind")
+
+    def outputs(self) -> Mapping[str, np.ndarray]:
+        """What the graph puts out, by name, after the step has run."""
+        found = {self.variables[number].name: self._values[number] for number in self._outputs}
         return {name: array for name, array in found.items() if array is not None}
 
     def clear(self) -> None:
-        """Let go of every array."""
-        self._values = [None] * len(self._values)
+        """Let go of what belongs to the step that ran."""
         self._inputs = {}
-
-    def clock(self) -> int:
-        """Nanoseconds since :meth:`begin`."""
-        return time.perf_counter_ns() - self._begin
 
 
 class Heap(Arrays):
     """Every storage a fresh buffer, released when the last variable in it is freed."""
 
+    def __init__(self, program: Program, batch: int, persistent: Mapping[str, np.ndarray]) -> None:
+        super().__init__(program, batch, persistent)
+        self.prepared, born = [], 0
+        for place, instruction in enumerate(program.instructions):
+            self.prepared.append((place, (partial(self._do, instruction, born),)))
+            born += len(instruction.births)
+
+    def _do(self, instruction: Instruction, born: int) -> None:
+        self._give_birth(instruction.births, born)
+        make(self._calls(instruction))
+        for death in instruction.deaths:
+            self._values[death.variable] = None
+
     def _new(self, variable: int, storage: int) -> np.ndarray:  # noqa: ARG002
         return np.empty(*self.specs[variable])
+
+    def clear(self) -> None:
+        """Let go of every array, also after a step that failed in the middle."""
+        super().clear()
+        self._values = [None] * len(self._values)
 
 
 class Arena(Arrays):
@@ -109,16 +136,24 @@ class Arena(Arrays):
         super().__init__(program, batch, persistent)
         placement = plan_offsets(program, [v.nbytes.at(batch) for v in self.variables])
         self.nbytes = placement.nbytes
+        self._offsets = placement.offsets
         self._buffer = np.empty(placement.nbytes, dtype=np.uint8)
-        self._views = {
-            (variable, storage): self._view(variable, offset)
-            for (variable, storage), offset in placement.offsets.items()
-        }
+        self.prepared, born = [], 0
+        for place, instruction in enumerate(program.instructions):
+            self._give_birth(instruction.births, born)
+            if calls := tuple(self._calls(instruction)):
+                self.prepared.append((place, calls))
+            born += len(instruction.births)
+            for death in instruction.deaths:
+                self._values[death.variable] = None
+        self._results = super().outputs()
 
-    def _view(self, variable: int, offset: int) -> np.ndarray:
+    def _new(self, variable: int, storage: int) -> np.ndarray:
         shape, dtype = self.specs[variable]
+        offset = self._offsets[variable, storage]
         end = offset + dtype.itemsize * math.prod(shape)
         return self._buffer[offset:end].view(dtype).reshape(shape)
 
-    def _new(self, variable: int, storage: int) -> np.ndarray:
-        return self._views[variable, storage]
+    def outputs(self) -> Mapping[str, np.ndarray]:
+        """What the graph puts out, by name: the same arrays after every step."""
+        return self._results

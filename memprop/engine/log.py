@@ -1,6 +1,6 @@
 """What only a run can tell of a program: the bytes it was given and the time it took.
 
-The order of events is the program's own; a run adds the size of every allocation and two times per
+The order of events is the program's own; a run adds the size of every allocation and one time per
 instruction. They go into arrays of machine integers made beforehand, so that keeping the ledger
 costs next to no time and not one byte while the step runs.
 """
@@ -20,20 +20,18 @@ class Log:
 
     Attributes:
         sizes: bytes of the storage of each variable that is born, in order.
-        begins: nanoseconds at which each instruction begins; its births happen then.
-        ends: nanoseconds at which its kernel is done; its reads and deaths happen then.
+        ends: nanoseconds after the begin of the run at which each instruction is done; -1 for one
+            that takes no time, as nothing is run for it. Each begins where the one before ends:
+            then its births happen, and at its end its reads and deaths.
     """
 
     sizes: array
-    begins: array
     ends: array
 
     @classmethod
-    def for_program(cls, program: Program) -> "Log":
-        """An empty log with room for everything that ``program`` does."""
-        count = len(program.order.instructions)
-        births = np.count_nonzero(program.order.kind == ALLOCATE)
-        return cls(*(array("q", bytes(8 * length)) for length in (births, count, count)))
+    def for_program(cls, program: Program, sizes: array) -> "Log":
+        """A log without times of ``program``, whose newborn variables have ``sizes``."""
+        return cls(sizes, array("q", [-1]) * len(program.order.instructions))
 
     def events(self, program: Program) -> Events:
         """The events of a run of ``program`` that filled this log."""
@@ -41,7 +39,7 @@ class Log:
         births = order.kind == ALLOCATE
         sizes = np.zeros(order.storage.max() + 1, dtype=np.int64)
         sizes[order.storage[births]] = self.sizes
-        begins, ends = (np.array(times, dtype=np.int64) for times in (self.begins, self.ends))
+        begins, ends = self._times()
         return Events(
             kind=order.kind,
             phase=order.phase,
@@ -51,3 +49,10 @@ class Log:
             bytes=sizes[order.storage],
             nanoseconds=np.where(births, begins[order.place], ends[order.place]),
         )
+
+    def _times(self) -> tuple[np.ndarray, np.ndarray]:
+        """When each instruction begins and ends; -1 throughout where nothing was run."""
+        noted = np.array(self.ends, dtype=np.int64)
+        start = 0 if noted.max() >= 0 else -1
+        ends = np.maximum.accumulate(np.maximum(noted, start))
+        return np.concatenate(([start], ends[:-1])), ends

@@ -1,27 +1,19 @@
-"""Prediction: the log of a run that need not take place, from the shapes alone.
+"""Prediction: what an engine without arrays would say of a program's allocations.
 
-What happens, and in which order, is the program's own, the same that is run on arrays; all that is
-asked here is how large each storage would be.
+What happens, and in which order, is the program's own; only how large each storage is depends on
+the batch size.
 """
 
 from array import array
 
 import numpy as np
 
-from memprop.engine.log import Log
 from memprop.engine.program import Program
 from memprop.traces.events import ALLOCATE
 
 
-def predict(program: Program, batch: int) -> Log:
-    """The log that a run of ``program`` would leave; its times are -1, where nothing is run.
-
-    Args:
-        program: what would run.
-        batch: the value of the batch size in the shapes.
-    """
-    order = program.order
+def predicted_sizes(program: Program, batch: int) -> array:
+    """Bytes of each variable that is born, in order, with ``batch`` in the shapes."""
     sizes = [variable.nbytes.at(batch) for variable in program.schedule.graph.variables]
-    born = np.array(sizes, dtype=np.int64)[order.variable[order.kind == ALLOCATE]]
-    nowhere = np.full(len(order.instructions), -1, dtype=np.int64)
-    return Log(*(array("q", column.tobytes()) for column in (born, nowhere, nowhere)))
+    born = program.order.variable[program.order.kind == ALLOCATE]
+    return array("q", np.array(sizes, dtype=np.int64)[born].tobytes())

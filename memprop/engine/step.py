@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextvars import Context, copy_context
 from types import MappingProxyType
 from typing import Any, Final, SupportsIndex
 
@@ -10,12 +11,12 @@ from numpy.typing import ArrayLike
 
 from memprop.checks import check_positive_integer
 from memprop.engine.arrays import Arena, Arrays, Heap
-from memprop.engine.inputs import as_array, check_inputs
+from memprop.engine.inputs import Inputs, as_array
 from memprop.engine.log import Log
 from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
-from memprop.engine.shapes import predict
+from memprop.engine.shapes import predicted_sizes
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Variable
 from memprop.graph.optimizers import Optimizer
@@ -76,12 +77,11 @@ class Step:
 
     def _begin(self) -> None:
         graph, rows = self.schedule.graph, _rows(self.schedule)
-        self._outputs = {
-            v.name: place for place, v in enumerate(graph.variables) if v.name in graph.outputs
-        }
+        self._inputs = Inputs(graph, self.batch, self.schedule.slices)
         self._arrays = ALLOCATORS[self.allocator](self._program, rows, self._persistent)
-        self._log = Log.for_program(self._program) if self._record else None
-        self._results: dict[str, np.ndarray] = {}
+        self._log = Log.for_program(self._program, self._arrays.sizes) if self._record else None
+        self._context = _quiet_context()
+        self._results: Mapping[str, np.ndarray] = {}
 
     def with_batch(self, batch: SupportsIndex) -> "Step":
         """This step for another batch size, on the same parameters and optimizer state.
@@ -108,19 +108,18 @@ class Step:
             MempropError: ``x`` or ``y`` has a wrong shape, type or value.
         """
         self.release()
-        graph, slices = self.schedule.graph, self.schedule.slices
-        inputs = check_inputs(graph, self.batch, {"x": x, "y": y}, slices)
-        self._arrays.begin(inputs)
-        try:
-            with np.errstate(all="ignore"):
-                np.setbufsize(_BUFFER_ELEMENTS)  # ends with the context, as the error state does
-                run(self._program, self._arrays, self._log)
-            self._results = self._arrays.values(self._outputs)
-        finally:
-            self._arrays.clear()  # a step that ran out of memory must not hold on to it
+        self._context.run(self._run, x, y)
         if self.mode == "inference":
             return self._results[self.schedule.graph.outputs[0]].copy()  # outlives the arena
         return float(self._results["L"])
+
+    def _run(self, x: ArrayLike, y: ArrayLike | None) -> None:
+        self._arrays.begin(self._inputs.check({"x": x, "y": y}))
+        try:
+            run(self._arrays.prepared, self._log)
+            self._results = self._arrays.outputs()
+        finally:
+            self._arrays.clear()  # a step that ran out of memory must not hold on to it
 
     def release(self) -> None:
         """Let go of what the last run put out; every run begins with this."""
@@ -218,7 +217,8 @@ def simulate(
     size = check_positive_integer("batch", batch)
     program = compile_schedule(schedule_for(model, schedule, mode, optimizer, update, size))
     _check_size(program)
-    log = predict(program, _rows(program.schedule))
+    rows = size // program.schedule.slices
+    log = Log.for_program(program, predicted_sizes(program, rows))
     return _trace(program, mode, log, {"simulated": True}, None)
 
 
@@ -258,6 +258,17 @@ def _traced(variable: Variable, batch: int) -> TracedVariable:
         dtype=variable.dtype,
         bytes=variable.nbytes.at(batch),
     )
+
+
+def _quiet_context() -> Context:
+    """Where kernels run: NumPy neither warns there nor takes large buffers.
+
+    Entering a context that was made once costs a hundredth of ``np.errstate``.
+    """
+    context = copy_context()
+    context.run(np.seterr, all="ignore")
+    context.run(np.setbufsize, _BUFFER_ELEMENTS)
+    return context
 
 
 def _rows(schedule: Schedule) -> int:

@@ -5,11 +5,17 @@ from the output h, so z need not be kept: h = max(z, 0) is positive just where z
 1 - h^2 and sigmoid' is h (1 - h). gelu, which needs erf, has a file of its own.
 """
 
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
 import numpy as np
 
 from memprop.graph.rules import (
+    Call,
     Gradient,
     Rule,
+    constant,
     flops_per_element,
     like,
     no_flops,
@@ -19,72 +25,85 @@ from memprop.graph.rules import (
 Array = np.ndarray
 
 
-def _relu(z: Array, h: Array) -> None:
-    np.maximum(z, 0, out=h)
+_SMALL: Final = 2048
+"""Elements up to which the shorter way into ``np.maximum`` makes up for its slower loop."""
 
 
-def _relu_backward(dh: Array, z_or_h: Array, dz: Array) -> None:
-    # The comparison writes 0.0 and 1.0 into the result itself: no boolean mask is made.
-    np.greater(z_or_h, 0, out=dz)
-    np.multiply(dz, dh, out=dz)
+def _relu(z: Array, h: Array) -> Iterator[Call]:
+    zero = constant(0, z)
+    if z.size <= _SMALL:
+        yield partial(np.maximum, z, zero, out=h)
+    else:
+        # Against a single number np.maximum compares element by element; clip is vectorised.
+        yield partial(z.clip, zero, constant(np.inf, z), h)
 
 
-def _tanh(z: Array, h: Array) -> None:
-    np.tanh(z, out=h)
+def _relu_backward(dh: Array, z_or_h: Array, dz: Array) -> Iterator[Call]:
+    # The sign of 0 - z says where z is positive; spread over all bits it is a mask for those of
+    # dh. No boolean array is made, and all three passes are vectorised.
+    integers = np.dtype(f"int{8 * dz.itemsize}")
+    bits, mask = dh.view(integers), dz.view(integers)
+    yield partial(np.subtract, constant(0, dz), z_or_h, dz)
+    yield partial(np.right_shift, mask, constant(8 * dz.itemsize - 1, mask), mask)
+    yield partial(np.bitwise_and, mask, bits, mask)
 
 
-def _tanh_backward_from_input(dh: Array, z: Array, dz: Array) -> None:
-    np.tanh(z, out=dz)
-    _tanh_backward(dh, dz, dz)
+def _tanh(z: Array, h: Array) -> Iterator[Call]:
+    yield partial(np.tanh, z, h)
 
 
-def _tanh_backward(dh: Array, h: Array, dz: Array) -> None:
-    np.multiply(h, h, out=dz)
-    np.subtract(1, dz, out=dz)
-    np.multiply(dz, dh, out=dz)
+def _tanh_backward_from_input(dh: Array, z: Array, dz: Array) -> Iterator[Call]:
+    yield partial(np.tanh, z, dz)
+    yield from _tanh_backward(dh, dz, dz)
 
 
-def _sigmoid(z: Array, h: Array) -> None:
+def _tanh_backward(dh: Array, h: Array, dz: Array) -> Iterator[Call]:
+    yield partial(np.multiply, h, h, dz)
+    yield partial(np.subtract, constant(1, dz), dz, dz)
+    yield partial(np.multiply, dz, dh, dz)
+
+
+def _sigmoid(z: Array, h: Array) -> Iterator[Call]:
     # exp(-z) may overflow to infinity, whose reciprocal is the right limit, 0.
-    np.negative(z, out=h)
-    np.exp(h, out=h)
-    np.add(h, 1, out=h)
-    np.reciprocal(h, out=h)
+    yield partial(np.negative, z, h)
+    yield partial(np.exp, h, h)
+    yield partial(np.add, h, constant(1, h), h)
+    yield partial(np.reciprocal, h, h)
 
 
-def _sigmoid_backward_from_input(dh: Array, z: Array, dz: Array, rest: Array) -> None:
-    _sigmoid(z, dz)
-    np.subtract(1, dz, out=rest)
-    np.multiply(dz, rest, out=dz)
-    np.multiply(dz, dh, out=dz)
+def _sigmoid_backward_from_input(dh: Array, z: Array, dz: Array, rest: Array) -> Iterator[Call]:
+    yield from _sigmoid(z, dz)
+    yield partial(np.subtract, constant(1, dz), dz, rest)
+    yield partial(np.multiply, dz, rest, dz)
+    yield partial(np.multiply, dz, dh, dz)
 
 
-def _sigmoid_backward(dh: Array, h: Array, dz: Array, rest: Array) -> None:
-    np.multiply(dh, h, out=dz)
-    np.subtract(1, h, out=rest)
-    np.multiply(dz, rest, out=dz)
+def _sigmoid_backward(dh: Array, h: Array, dz: Array, rest: Array) -> Iterator[Call]:
+    yield partial(np.multiply, dh, h, dz)
+    yield partial(np.subtract, constant(1, h), h, rest)
+    yield partial(np.multiply, dz, rest, dz)
 
 
-def _silu(z: Array, h: Array) -> None:
-    np.negative(z, out=h)
-    np.exp(h, out=h)
-    np.add(h, 1, out=h)
-    np.divide(z, h, out=h)
+def _silu(z: Array, h: Array) -> Iterator[Call]:
+    yield partial(np.negative, z, h)
+    yield partial(np.exp, h, h)
+    yield partial(np.add, h, constant(1, h), h)
+    yield partial(np.divide, z, h, h)
 
 
-def _silu_backward(dh: Array, z: Array, dz: Array, slope: Array) -> None:
+def _silu_backward(dh: Array, z: Array, dz: Array, slope: Array) -> Iterator[Call]:
     """Silu'(z) = sigma(z) (1 + z (1 - sigma(z)))."""
-    _sigmoid(z, slope)
-    np.multiply(z, slope, out=dz)
-    np.subtract(z, dz, out=dz)
-    np.add(dz, 1, out=dz)
-    np.multiply(dz, slope, out=dz)
-    np.multiply(dz, dh, out=dz)
+    yield from _sigmoid(z, slope)
+    yield partial(np.multiply, z, slope, dz)
+    yield partial(np.subtract, z, dz, dz)
+    yield partial(np.add, dz, constant(1, dz), dz)
+    yield partial(np.multiply, dz, slope, dz)
+    yield partial(np.multiply, dz, dh, dz)
 
 
-def _identity(z: Array, h: Array) -> None:
+def _identity(z: Array, h: Array) -> Iterator[Call]:
     if h is not z:  # written over its operand there is nothing to do
-        np.copyto(h, z)
+        yield partial(np.copyto, h, z)
 
 
 def _backward(rule: str, read: str) -> tuple[Gradient, ...]:

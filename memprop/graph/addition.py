@@ -3,10 +3,13 @@
 The derivative of a sum passes the gradient on to both operands as it is, so backward reads nothing.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 
 from memprop.errors import GraphError
-from memprop.graph.rules import ArraySpec, Gradient, Rule, flops_per_element, register
+from memprop.graph.rules import ArraySpec, Call, Gradient, Rule, flops_per_element, register
 
 
 def _same_shape(a: ArraySpec, b: ArraySpec) -> tuple[ArraySpec, ...]:
@@ -15,8 +18,8 @@ def _same_shape(a: ArraySpec, b: ArraySpec) -> tuple[ArraySpec, ...]:
     return (a,)
 
 
-def _add(a: np.ndarray, b: np.ndarray, total: np.ndarray) -> None:
-    np.add(a, b, out=total)
+def _add(a: np.ndarray, b: np.ndarray, total: np.ndarray) -> Iterator[Call]:
+    yield partial(np.add, a, b, total)
 
 
 register(

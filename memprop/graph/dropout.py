@@ -8,12 +8,22 @@ The variant that keeps the mask, a byte a unit, is there to be compared with.
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from memprop.graph.blocks import BLOCK_ELEMENTS
-from memprop.graph.rules import ArraySpec, Gradient, Rule, flops_per_element, like, register
+from memprop.graph.blocks import BLOCK_ELEMENTS, blocks
+from memprop.graph.rules import (
+    ArraySpec,
+    Call,
+    Gradient,
+    Rule,
+    constant,
+    flops_per_element,
+    like,
+    register,
+)
 
 Array = np.ndarray
 
@@ -27,17 +37,24 @@ PART: Final = "part"
 """The attribute that says which slice of the batch an operator works on, counted from 1."""
 
 
-def _uniform(
-    scratch: Array, like: Array, t: Array, *, seed: int, stream: int, part: int
-) -> Iterator[tuple[slice, Array]]:
+class _Key(NamedTuple):
+    """What the bits depend on, beside the step: the model, the layer, the slice of the batch."""
+
+    seed: int
+    stream: int
+    part: int
+
+
+def _uniform(scratch: Array, like: Array, t: Array, key: _Key) -> Iterator[tuple[slice, Array]]:
     """Uniform numbers in [0, 1) for every element of ``like``, block by block, in ``scratch``.
 
-    ``like`` is slice number ``part`` of a batch, counted from 1, in step ``t``.
+    ``like`` is slice number ``key.part`` of a batch, counted from 1, in step ``t``.
     """
     numbers = _WORDS * (np.dtype(np.uint64).itemsize // scratch.itemsize)
-    first, skipped = divmod((part - 1) * like.size, numbers)
-    key = seed % 2**_WORD_BITS << _WORD_BITS | stream
-    generator = np.random.Generator(np.random.Philox(counter=int(t) << _WORD_BITS | first, key=key))
+    first, skipped = divmod((key.part - 1) * like.size, numbers)
+    words = key.seed % 2**_WORD_BITS << _WORD_BITS | key.stream
+    counter = int(t) << _WORD_BITS | first
+    generator = np.random.Generator(np.random.Philox(counter=counter, key=words))
     generator.random(out=scratch[:skipped], dtype=scratch.dtype)
     for start in range(0, like.size, scratch.size):
         block = scratch[: min(scratch.size, like.size - start)]
@@ -45,18 +62,39 @@ def _uniform(
         yield slice(start, start + block.size), block
 
 
-def _dropout(x: Array, t: Array, y: Array, block: Array, *, p: float, **key: int) -> None:
+def _dropout(
+    x: Array, t: Array, y: Array, block: Array, *, p: float, seed: int, stream: int, part: int
+) -> Iterator[Call]:
+    yield partial(_drop, x, t, y, block, p, _Key(seed, stream, part))
+
+
+def _drop(x: Array, t: Array, y: Array, block: Array, p: float, key: _Key) -> None:
     given, made = x.reshape(-1), y.reshape(-1)
-    for place, drawn in _uniform(block, x, t, **key):
+    for place, drawn in _uniform(block, x, t, key):
         np.greater_equal(drawn, p, out=drawn)
         _apply(drawn, p, given[place], made[place])
 
 
 def _dropout_keeping_mask(
-    x: Array, t: Array, y: Array, mask: Array, block: Array, *, p: float, **key: int
+    x: Array,
+    t: Array,
+    y: Array,
+    mask: Array,
+    block: Array,
+    *,
+    p: float,
+    seed: int,
+    stream: int,
+    part: int,
+) -> Iterator[Call]:
+    yield partial(_drop_keeping_mask, x, t, y, mask, block, p, _Key(seed, stream, part))
+
+
+def _drop_keeping_mask(
+    x: Array, t: Array, y: Array, mask: Array, block: Array, p: float, key: _Key
 ) -> None:
     given, made, kept = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
-    for place, drawn in _uniform(block, x, t, **key):
+    for place, drawn in _uniform(block, x, t, key):
         np.greater_equal(drawn, p, out=drawn)
         np.copyto(kept[place], drawn, casting="unsafe")
         _apply(drawn, p, given[place], made[place])
@@ -64,13 +102,12 @@ def _dropout_keeping_mask(
 
 def _dropout_backward_from_mask(
     dy: Array, mask: Array, dx: Array, block: Array, *, p: float, **_: int
-) -> None:
-    gradient, made, kept = dy.reshape(-1), dx.reshape(-1), mask.reshape(-1)
-    for start in range(0, gradient.size, block.size):
-        place = slice(start, start + block.size)
-        drawn = block[: kept[place].size]
-        np.copyto(drawn, kept[place])
-        _apply(drawn, p, gradient[place], made[place])
+) -> Iterator[Call]:
+    scale = constant(1 / (1 - p), dy)
+    for drawn, gradient, kept, made in blocks(block, dy, mask, dx):
+        yield partial(np.copyto, drawn, kept)
+        yield partial(np.multiply, drawn, scale, drawn)
+        yield partial(np.multiply, gradient, drawn, made)
 
 
 def _apply(mask: Array, p: float, given: Array, made: Array) -> None:

@@ -4,43 +4,49 @@ In a file of its own because NumPy has no erf: SciPy is loaded only by those who
 """
 
 import math
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 from scipy.special import erf
 
 from memprop.graph.rules import (
+    Call,
     Gradient,
     Rule,
+    constant,
     flops_per_element,
     like,
     register,
 )
 
+Array = np.ndarray
 
-def _normal_distribution(z: np.ndarray, out: np.ndarray) -> None:
+
+def _normal_distribution(z: Array, to: Array) -> Iterator[Call]:
     """Phi(z) = (1 + erf(z / sqrt 2)) / 2."""
-    np.multiply(z, math.sqrt(0.5), out=out)
-    erf(out, out=out)
-    np.add(out, 1, out=out)
-    np.multiply(out, 0.5, out=out)
+    yield partial(np.multiply, z, constant(math.sqrt(0.5), z), to)
+    yield partial(erf, to, to)
+    yield partial(np.add, to, constant(1, to), to)
+    yield partial(np.multiply, to, constant(0.5, to), to)
 
 
-def _gelu(z: np.ndarray, h: np.ndarray) -> None:
-    _normal_distribution(z, h)
-    np.multiply(h, z, out=h)
+def _gelu(z: Array, h: Array) -> Iterator[Call]:
+    yield from _normal_distribution(z, h)
+    yield partial(np.multiply, h, z, h)
 
 
-def _gelu_backward(dh: np.ndarray, z: np.ndarray, dz: np.ndarray, density: np.ndarray) -> None:
+def _gelu_backward(dh: Array, z: Array, dz: Array, density: Array) -> Iterator[Call]:
     """Gelu'(z) = Phi(z) + z exp(-z^2 / 2) / sqrt(2 pi)."""
     # dz may lie over z, so all else that reads z comes first.
-    np.multiply(z, z, out=density)
-    np.multiply(density, -0.5, out=density)
-    np.exp(density, out=density)
-    np.multiply(density, z, out=density)
-    np.multiply(density, 1 / math.sqrt(2 * math.pi), out=density)
-    _normal_distribution(z, dz)
-    np.add(dz, density, out=dz)
-    np.multiply(dz, dh, out=dz)
+    yield partial(np.multiply, z, z, density)
+    yield partial(np.multiply, density, constant(-0.5, density), density)
+    yield partial(np.exp, density, density)
+    yield partial(np.multiply, density, z, density)
+    yield partial(np.multiply, density, constant(1 / math.sqrt(2 * math.pi), density), density)
+    yield from _normal_distribution(z, dz)
+    yield partial(np.add, dz, density, dz)
+    yield partial(np.multiply, dz, dh, dz)
 
 
 register(

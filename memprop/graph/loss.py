@@ -5,16 +5,22 @@ the mean of (o - y)^2 over samples and outputs, as PyTorch has them. The lean fo
 a residual in the place of o: the softmax p, or the error r = o - y.
 """
 
+from collections.abc import Iterator
+from functools import partial
+
 import numpy as np
 
 from memprop.errors import GraphError
 from memprop.graph.affine import BATCH
 from memprop.graph.rules import (
     ArraySpec,
+    Call,
     Gradient,
     Rule,
+    constant,
     flops_per_element,
     like,
+    reduction,
     register,
 )
 
@@ -62,81 +68,96 @@ def _rows(o: ArraySpec) -> ArraySpec:
 _INDEX = ArraySpec((BATCH,), "int64")
 
 
-def _index_of_labels(y: Array, classes: int, index: Array) -> None:
+def _index_of_labels(y: Array, classes: int, index: Array) -> Iterator[Call]:
     """The place of each sample's label in the flat (batch, classes) array, without an arange."""
-    index.fill(classes)
-    index[:1] = 0
-    np.add.accumulate(index, out=index)
-    np.add(index, y, out=index)
+    yield partial(index.fill, classes)
+    yield partial(index[:1].fill, 0)
+    yield partial(np.add.accumulate, index, 0, None, index)
+    yield partial(np.add, index, y, index)
 
 
-def _softmax(o: Array, p: Array, row: Array) -> None:
-    """Softmax of each row, shifted by the row's maximum so that nothing overflows."""
-    np.maximum.reduce(o, axis=1, out=row)
-    np.subtract(o, row[:, None], out=p)
-    np.exp(p, out=p)
-    np.add.reduce(p, axis=1, out=row)
-    np.divide(p, row[:, None], out=p)
+def _softmax(o: Array, p: Array, row: Array) -> Iterator[Call]:
+    """Softmax of each row, shifted by the row's maximum so that nothing overflows.
+
+    The sum of exp(o_j - m) of each row stays in ``row``.
+    """
+    column = row[:, None]
+    yield reduction(np.maximum, o, 1, row)
+    yield partial(np.subtract, o, column, p)
+    yield partial(np.exp, p, p)
+    yield reduction(np.add, p, 1, row)
+    yield partial(np.divide, p, column, p)
+
+
+def _take(flat: Array, index: Array, picked: Array) -> Call:
+    # "clip" because NumPy buffers the output under the default mode; the labels are in range.
+    return partial(flat.take, index, None, picked, "clip")
 
 
 def _cross_entropy_with_softmax(
     o: Array, y: Array, L: Array, p: Array, row: Array, picked: Array, index: Array
-) -> None:
+) -> Iterator[Call]:
     """L = mean(log sum_j exp(o_j - m) - (o_y - m)), m the row's maximum."""
-    _index_of_labels(y, o.shape[1], index)
-    np.maximum.reduce(o, axis=1, out=row)
-    # "clip" because NumPy buffers ``out`` under the default mode; the labels are in range.
-    np.take(o.reshape(-1), index, out=picked, mode="clip")
-    np.subtract(picked, row, out=picked)
-    np.subtract(o, row[:, None], out=p)
-    np.exp(p, out=p)
-    np.add.reduce(p, axis=1, out=row)
-    np.divide(p, row[:, None], out=p)
-    np.log(row, out=row)
-    np.subtract(row, picked, out=row)
-    np.add.reduce(row, out=L)
-    np.divide(L, len(row), out=L)
+    yield from _index_of_labels(y, o.shape[1], index)
+    yield _take(o.reshape(-1), index, picked)
+    maximum, *others = _softmax(o, p, row)
+    yield maximum
+    yield partial(np.subtract, picked, row, picked)
+    yield from others
+    yield partial(np.log, row, row)
+    yield partial(np.subtract, row, picked, row)
+    yield reduction(np.add, row, 0, L)
+    yield partial(np.divide, L, constant(len(row), L), L)
 
 
-def _subtract_one_at(p: Array, index: Array, picked: Array) -> None:
+def _subtract_one_at(p: Array, index: Array, picked: Array) -> Iterator[Call]:
     flat = p.reshape(-1)
-    np.take(flat, index, out=picked, mode="clip")
-    np.subtract(picked, 1, out=picked)
-    np.put(flat, index, picked, mode="clip")
+    yield _take(flat, index, picked)
+    yield partial(np.subtract, picked, constant(1, picked), picked)
+    yield partial(flat.put, index, picked, "clip")
 
 
 def _cross_entropy_backward(
     dL: Array, p: Array, y: Array, do: Array, picked: Array, index: Array
-) -> None:
+) -> Iterator[Call]:
     """dL/do = (softmax(o) - onehot(y)) / batch."""
     if do is not p:
-        np.copyto(do, p)
-    _index_of_labels(y, do.shape[1], index)
-    _subtract_one_at(do, index, picked)
-    np.multiply(do, dL / len(do), out=do)
+        yield partial(np.copyto, do, p)
+    yield from _index_of_labels(y, do.shape[1], index)
+    yield from _subtract_one_at(do, index, picked)
+    yield from _scale(do, dL, 1 / len(do))
+
+
+def _scale(rows: Array, dL: Array, factor: float) -> Iterator[Call]:
+    """Multiply by the gradient of the loss and by a number, in one pass over ``rows``."""
+    scale = np.empty_like(dL)
+    yield partial(np.multiply, dL, constant(factor, dL), scale)
+    yield partial(np.multiply, rows, scale, rows)
 
 
 def _cross_entropy_backward_from_output(
     dL: Array, o: Array, y: Array, do: Array, picked: Array, index: Array
-) -> None:
-    _softmax(o, do, picked)
-    _cross_entropy_backward(dL, do, y, do, picked, index)
+) -> Iterator[Call]:
+    yield from _softmax(o, do, picked)
+    yield from _cross_entropy_backward(dL, do, y, do, picked, index)
 
 
-def _mse_with_error(o: Array, y: Array, L: Array, r: Array) -> None:
-    np.subtract(o, y, out=r)
+def _mse_with_error(o: Array, y: Array, L: Array, r: Array) -> Iterator[Call]:
     flat = r.reshape(-1)
-    np.dot(flat, flat, out=L)
-    np.divide(L, r.size, out=L)
+    yield partial(np.subtract, o, y, r)
+    yield partial(np.dot, flat, flat, L)
+    yield partial(np.divide, L, constant(r.size, L), L)
 
 
-def _mse_backward(dL: Array, r: Array, do: Array) -> None:
-    np.multiply(r, 2 * dL / r.size, out=do)
+def _mse_backward(dL: Array, r: Array, do: Array) -> Iterator[Call]:
+    if do is not r:
+        yield partial(np.copyto, do, r)
+    yield from _scale(do, dL, 2 / r.size)
 
 
-def _mse_backward_from_output(dL: Array, o: Array, y: Array, do: Array) -> None:
-    np.subtract(o, y, out=do)
-    _mse_backward(dL, do, do)
+def _mse_backward_from_output(dL: Array, o: Array, y: Array, do: Array) -> Iterator[Call]:
+    yield partial(np.subtract, o, y, do)
+    yield from _mse_backward(dL, do, do)
 
 
 _CROSS_ENTROPY_SCRATCH = ("row", "picked", "index")

@@ -11,13 +11,23 @@ The kernels go over blocks of rows, so that their scratch stays in the cache.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from memprop.errors import GraphError
 from memprop.graph.affine import BATCH
-from memprop.graph.rules import ArraySpec, Gradient, Rule, flops_per_element, register
+from memprop.graph.rules import (
+    ArraySpec,
+    Call,
+    Gradient,
+    Rule,
+    constant,
+    flops_per_element,
+    reduction,
+    register,
+)
 
 Array = np.ndarray
 
@@ -56,39 +66,41 @@ def _row_blocks(scratch: tuple[Array, ...], *arrays: Array) -> Iterator[list[Arr
         yield [*(array[: len(parts[0])] for array in scratch), *parts]
 
 
-def _mean(rows: Array, out: Array) -> None:
-    np.add.reduce(rows, axis=1, keepdims=True, out=out)
-    np.divide(out, rows.shape[1], out=out)
+def _mean(rows: Array, to: Array) -> Iterator[Call]:
+    yield reduction(np.add, rows, 1, to[:, 0])
+    yield partial(np.divide, to, constant(rows.shape[1], to), to)
 
 
-def _normalise(z: Array, x: Array, squares: Array, inverse: Array) -> None:
+def _normalise(z: Array, x: Array, squares: Array, inverse: Array) -> Iterator[Call]:
     """X = (z - mean) / deviation, and 1 / deviation; ``x`` may lie over ``z``."""
-    _mean(z, inverse)
-    np.subtract(z, inverse, out=x)
-    np.multiply(x, x, out=squares)
-    _mean(squares, inverse)
-    np.add(inverse, EPSILON, out=inverse)
-    np.sqrt(inverse, out=inverse)
-    np.reciprocal(inverse, out=inverse)
-    np.multiply(x, inverse, out=x)
+    yield from _mean(z, inverse)
+    yield partial(np.subtract, z, inverse, x)
+    yield partial(np.multiply, x, x, squares)
+    yield from _mean(squares, inverse)
+    yield partial(np.add, inverse, constant(EPSILON, inverse), inverse)
+    yield partial(np.sqrt, inverse, inverse)
+    yield partial(np.reciprocal, inverse, inverse)
+    yield partial(np.multiply, x, inverse, x)
 
 
-def _layer_norm(z: Array, gamma: Array, beta: Array, n: Array, block: Array, number: Array) -> None:
+def _layer_norm(
+    z: Array, gamma: Array, beta: Array, n: Array, block: Array, number: Array
+) -> Iterator[Call]:
     for squares, inverse, given, made in _row_blocks((block, number), z, n):
-        _normalise(given, made, squares, inverse)
-        np.multiply(made, gamma, out=made)
-        np.add(made, beta, out=made)
+        yield from _normalise(given, made, squares, inverse)
+        yield partial(np.multiply, made, gamma, made)
+        yield partial(np.add, made, beta, made)
 
 
 def _gain_gradient(
     dn: Array, z: Array, dgamma: Array, block: Array, other: Array, number: Array, row: Array
-) -> None:
-    dgamma.fill(0)
+) -> Iterator[Call]:
+    yield partial(dgamma.fill, 0)
     for x, squares, inverse, gradient, given in _row_blocks((block, other, number), dn, z):
-        _normalise(given, x, squares, inverse)
-        np.multiply(x, gradient, out=x)
-        np.add.reduce(x, axis=0, out=row)
-        np.add(dgamma, row, out=dgamma)
+        yield from _normalise(given, x, squares, inverse)
+        yield partial(np.multiply, x, gradient, x)
+        yield reduction(np.add, x, 0, row)
+        yield partial(np.add, dgamma, row, dgamma)
 
 
 def _backward(
@@ -100,18 +112,18 @@ def _backward(
     other: Array,
     number: Array,
     second: Array,
-) -> None:
+) -> Iterator[Call]:
     scratch = (block, other, number, second)
     for x, products, inverse, mean, gradient, given, made in _row_blocks(scratch, dn, z, dz):
-        _normalise(given, x, products, inverse)  # dz may lie over z, so this comes first
-        np.multiply(gradient, gamma, out=made)
-        np.multiply(made, x, out=products)
-        _mean(products, mean)
-        np.multiply(x, mean, out=x)
-        _mean(made, mean)
-        np.subtract(made, mean, out=made)
-        np.subtract(made, x, out=made)
-        np.multiply(made, inverse, out=made)
+        yield from _normalise(given, x, products, inverse)  # dz may lie over z: this comes first
+        yield partial(np.multiply, gradient, gamma, made)
+        yield partial(np.multiply, made, x, products)
+        yield from _mean(products, mean)
+        yield partial(np.multiply, x, mean, x)
+        yield from _mean(made, mean)
+        yield partial(np.subtract, made, mean, made)
+        yield partial(np.subtract, made, x, made)
+        yield partial(np.multiply, made, inverse, made)
 
 
 register(

@@ -1,13 +1,18 @@
 """The objective J = L + s, with the penalty s = lambda / 2 * sum of ||W||_F^2 over the weights."""
 
+from collections.abc import Iterator, Sequence
+from functools import partial
+
 import numpy as np
 
 from memprop.graph.affine import Affine, elements
 from memprop.graph.blocks import block_of, blocks
 from memprop.graph.rules import (
     ArraySpec,
+    Call,
     Gradient,
     Rule,
+    constant,
     flops_per_element,
     no_flops,
     register,
@@ -16,10 +21,14 @@ from memprop.graph.rules import (
 Array = np.ndarray
 
 
-def _penalty(*arrays: Array, strength: float) -> None:
+def _penalty(*arrays: Array, strength: float) -> Iterator[Call]:
     *weights, s = arrays
+    yield partial(_add_up_squares, weights, s, 0.5 * strength)
+
+
+def _add_up_squares(weights: Sequence[Array], s: Array, factor: float) -> None:
     norms = sum(float(np.dot(W.reshape(-1), W.reshape(-1))) for W in weights)
-    s[...] = 0.5 * strength * norms
+    s[...] = factor * norms
 
 
 def _penalty_flops(*weights: ArraySpec, **_: float) -> Affine:
@@ -28,20 +37,21 @@ def _penalty_flops(*weights: ArraySpec, **_: float) -> Affine:
 
 def _penalty_backward(
     dW: Array, ds: Array, W: Array, total: Array, block: Array, *, strength: float
-) -> None:
+) -> Iterator[Call]:
     """dJ/dW = dL/dW + dJ/ds * lambda * W, where ``total`` lies over ``dW``."""
-    scale = ds * strength
+    scale = np.empty_like(ds)
+    yield partial(np.multiply, ds, constant(strength, ds), scale)
     for scaled, gradient, weights in blocks(block, total, W):
-        np.multiply(weights, scale, out=scaled)
-        np.add(gradient, scaled, out=gradient)
+        yield partial(np.multiply, weights, scale, scaled)
+        yield partial(np.add, gradient, scaled, gradient)
 
 
-def _objective(L: Array, s: Array, J: Array) -> None:
-    np.add(L, s, out=J)
+def _objective(L: Array, s: Array, J: Array) -> Iterator[Call]:
+    yield partial(np.add, L, s, J)
 
 
-def _one(dJ: Array, **_: str) -> None:
-    dJ[...] = 1
+def _one(dJ: Array, **_: str) -> Iterator[Call]:
+    yield partial(dJ.fill, 1)
 
 
 register(

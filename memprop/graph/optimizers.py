@@ -5,8 +5,9 @@ gradient is read only, so that whoever ran the step can still look at it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from types import MappingProxyType
 from typing import ClassVar, Final
 
@@ -16,7 +17,15 @@ from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
 from memprop.graph.apply import apply_rule, extend
 from memprop.graph.blocks import block_of, blocks
 from memprop.graph.graph import Graph, Operator, Variable
-from memprop.graph.rules import ArraySpec, Rule, flops_per_element, no_flops, register
+from memprop.graph.rules import (
+    ArraySpec,
+    Call,
+    Rule,
+    constant,
+    flops_per_element,
+    no_flops,
+    register,
+)
 
 Array = np.ndarray
 
@@ -224,10 +233,13 @@ def _update(
     return state, operator, made
 
 
-def _sgd(W: Array, dW: Array, W_next: Array, block: Array, *, learning_rate: float) -> None:
+def _sgd(
+    W: Array, dW: Array, W_next: Array, block: Array, *, learning_rate: float
+) -> Iterator[Call]:
+    rate = constant(learning_rate, W)
     for scaled, weights, gradient in blocks(block, W_next, dW):
-        np.multiply(gradient, learning_rate, out=scaled)
-        np.subtract(weights, scaled, out=weights)
+        yield partial(np.multiply, gradient, rate, scaled)
+        yield partial(np.subtract, weights, scaled, weights)
 
 
 def _momentum(
@@ -240,12 +252,13 @@ def _momentum(
     *,
     learning_rate: float,
     momentum: float,
-) -> None:
+) -> Iterator[Call]:
+    rate, kept = constant(learning_rate, W), constant(momentum, W)
     for scaled, weights, gradient, velocity in blocks(block, W_next, dW, v_next):
-        np.multiply(velocity, momentum, out=velocity)
-        np.add(velocity, gradient, out=velocity)
-        np.multiply(velocity, learning_rate, out=scaled)
-        np.subtract(weights, scaled, out=weights)
+        yield partial(np.multiply, velocity, kept, velocity)
+        yield partial(np.add, velocity, gradient, velocity)
+        yield partial(np.multiply, velocity, rate, scaled)
+        yield partial(np.subtract, weights, scaled, weights)
 
 
 def _adam(
@@ -264,30 +277,49 @@ def _adam(
     beta2: float,
     epsilon: float,
     weight_decay: float = 0.0,
-) -> None:
-    step = int(t) + 1  # t counts those before this one
-    step_size = learning_rate / (1 - beta1**step)
-    correction = math.sqrt(1 - beta2**step)
+) -> Iterator[Call]:
+    scale, floor = np.empty((2, 1), dtype=W.dtype)
+    yield partial(_correct_bias, t, learning_rate, beta1, beta2, epsilon, scale, floor)
+    shrink = constant(1 - learning_rate * weight_decay, W)
+    fresh, kept_square, fresh_square = (constant(c, W) for c in (1 - beta1, beta2, 1 - beta2))
     for part, weights, gradient, mean, square in blocks(block, W_next, dW, m_next, v_next):
         if weight_decay:
-            np.multiply(weights, 1 - learning_rate * weight_decay, out=weights)
-        np.multiply(gradient, 1 - beta1, out=part)
-        np.multiply(mean, beta1, out=mean)
-        np.add(mean, part, out=mean)
-        np.multiply(gradient, gradient, out=part)
-        np.multiply(part, 1 - beta2, out=part)
-        np.multiply(square, beta2, out=square)
-        np.add(square, part, out=square)
-        np.sqrt(square, out=part)
-        np.divide(part, correction, out=part)
-        np.add(part, epsilon, out=part)
-        np.divide(mean, part, out=part)
-        np.multiply(part, step_size, out=part)
-        np.subtract(weights, part, out=weights)
+            yield partial(np.multiply, weights, shrink, weights)
+        yield partial(np.subtract, gradient, mean, part)
+        yield partial(np.multiply, part, fresh, part)
+        yield partial(np.add, mean, part, mean)
+        yield partial(np.multiply, gradient, gradient, part)
+        yield partial(np.multiply, part, fresh_square, part)
+        yield partial(np.multiply, square, kept_square, square)
+        yield partial(np.add, square, part, square)
+        yield partial(np.sqrt, square, part)
+        yield partial(np.multiply, part, scale, part)
+        yield partial(np.add, part, floor, part)
+        yield partial(np.divide, mean, part, part)
+        yield partial(np.subtract, weights, part, weights)
 
 
-def _count(t: Array, t_next: Array) -> None:
-    np.add(t_next, 1, out=t_next)
+def _correct_bias(
+    t: Array,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    scale: Array,
+    floor: Array,
+) -> None:
+    """What makes rate m^ / (sqrt v^ + epsilon) = m / (scale sqrt v + floor) in this step.
+
+    m^ = m / (1 - beta1^n) and v^ = v / (1 - beta2^n) are the corrected moments in step n.
+    """
+    step = int(t) + 1  # t counts those before this one
+    rate = learning_rate / (1 - beta1**step)
+    floor[0] = epsilon / rate
+    scale[0] = 1 / (rate * math.sqrt(1 - beta2**step))
+
+
+def _count(t: Array, t_next: Array) -> Iterator[Call]:
+    yield partial(np.add, t_next, constant(1, t_next), t_next)
 
 
 def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
@@ -313,8 +345,8 @@ def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
 register(
     _update_rule(SGD, _sgd, 2),
     _update_rule(Momentum, _momentum, 4),
-    _update_rule(Adam, _adam, 13),
-    _update_rule(AdamW, _adam, 14),
+    _update_rule(Adam, _adam, 12),
+    _update_rule(AdamW, _adam, 13),
     Rule(
         name="count",
         reads=("t",),

@@ -7,10 +7,13 @@ this one table, so a new operator is one entry in one of the family files beside
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
+
+import numpy as np
 
 from memprop.errors import GraphError, unknown_name
 from memprop.graph.affine import Affine, Shape, elements
@@ -23,9 +26,14 @@ class ArraySpec(NamedTuple):
     dtype: str
 
 
-Kernel = Callable[..., None]
-"""Called as ``kernel(*operands, *results, *scratch, **attributes)``, all of them arrays. It writes
-every result in full and allocates no array of its own."""
+Call = Callable[[], object]
+"""One pass over memory, ready to be made: a function of NumPy with its arrays."""
+
+Kernel = Callable[..., Iterable[Call]]
+"""Called as ``kernel(*operands, *results, *scratch, **attributes)``, all of them arrays, it gives
+the calls that, made in order, write every result in full. They allocate no array of the size of an
+operand. A step that runs many times asks for them once and makes them every time, so a kernel looks
+at shapes only: what depends on the content of an array is decided inside a call."""
 
 Infer = Callable[..., tuple[ArraySpec, ...]]
 """Called as ``infer(*operand_specs, **attributes)``."""
@@ -62,7 +70,7 @@ class Rule:
         scratch: port names of the kernel's workspace.
         infer: shapes of the results.
         infer_scratch: shapes of the workspace.
-        kernel: computes it.
+        kernel: the calls that compute it.
         flops: floating-point operations of one run, a comparison or an exponential counted as one.
         in_place: ``(target, operand)`` pairs: the result or scratch that the kernel may write over
             an operand which dies here. The kernel is right for every subset of the pairs.
@@ -132,6 +140,16 @@ def rule(name: str) -> Rule:
     if name not in _RULES:
         raise unknown_name("operator", name, sorted({*_RULES, *_ON_DEMAND}))
     return _RULES[name]
+
+
+def reduction(function: np.ufunc, array: np.ndarray, axis: int, to: np.ndarray) -> Call:
+    """The call that reduces ``array`` along ``axis``, into ``to``."""
+    return partial(function.reduce, array, axis, None, to)
+
+
+def constant(number: float, like: np.ndarray) -> np.ndarray:
+    """A number of the dtype of ``like``; NumPy would take half a microsecond to convert it."""
+    return np.array(number, dtype=like.dtype)
 
 
 def like(port: int = 0) -> Infer:

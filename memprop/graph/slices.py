@@ -7,7 +7,9 @@ have to be kept. In the graph every slice has operators and variables of its own
 that of a slice.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,7 +19,7 @@ from memprop.graph.affine import Affine
 from memprop.graph.apply import apply_rule
 from memprop.graph.dropout import PART
 from memprop.graph.nodes import Operator, Variable
-from memprop.graph.rules import Gradient, Rule, register
+from memprop.graph.rules import Call, Gradient, Rule, constant, register
 
 if TYPE_CHECKING:
     from memprop.graph.graph import Graph
@@ -93,16 +95,16 @@ def _copy(operator: Operator, own: dict[str, Variable], number: int) -> Operator
     )
 
 
-def _mean(*arrays: np.ndarray, slices: int) -> None:
+def _mean(*arrays: np.ndarray, slices: int) -> Iterator[Call]:
     *losses, mean = arrays
-    mean.fill(0)
+    yield partial(mean.fill, 0)
     for loss in losses:
-        np.add(mean, loss, out=mean)
-    np.divide(mean, slices, out=mean)
+        yield partial(np.add, mean, loss, mean)
+    yield partial(np.divide, mean, constant(slices, mean), mean)
 
 
-def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, slices: int) -> None:
-    np.divide(dmean, slices, out=dL)
+def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, slices: int) -> Iterator[Call]:
+    yield partial(np.divide, dmean, constant(slices, dL), dL)
 
 
 register(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from memprop.checks import check_integer_from_zero, check_positive_integer
-from memprop.engine.inputs import as_array, check_inputs
+from memprop.engine.inputs import Inputs, as_array
 from memprop.engine.prepare import Model
 from memprop.engine.step import Step
 from memprop.errors import DataError, InvalidTypeError, InvalidValueError
@@ -117,7 +117,8 @@ def _samples(model: Model, x: ArrayLike, y: ArrayLike) -> Data:
         raise DataError("x is empty: there is nothing to learn from")
     if not targets.ndim or len(targets) != len(samples):
         raise InvalidValueError(f"x has {len(samples)} samples, but y the shape {targets.shape}")
-    checked = check_inputs(model.graph("train"), len(samples), {"x": samples, "y": targets})
+    with np.errstate(all="ignore"):
+        checked = Inputs(model.graph("train"), len(samples)).check({"x": samples, "y": targets})
     return checked["x"], checked["y"]
 
 

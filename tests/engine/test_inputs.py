@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import memprop as mp
+import memprop.engine.arrays
 
 MODEL = mp.MLP([4, 3, 2])
 X = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
@@ -132,7 +133,7 @@ def test_a_step_that_fails_lets_go_of_its_arrays(monkeypatch):
     def out_of_memory(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(step._arrays, "compute", out_of_memory)
+    monkeypatch.setattr(memprop.engine.arrays, "make", out_of_memory)
     with pytest.raises(MemoryError):
         step(X, Y)
     assert all(array is None for array in step._arrays._values)

@@ -81,9 +81,8 @@ def outputs_of(schedule, arrays):
     program = compile_schedule(schedule)
     backend = Heap(program, 4, {name: arrays[name] for name in arrays if name in "WV"})
     backend.begin(arrays)
-    run(program, backend)
-    numbers = {v.name: place for place, v in enumerate(schedule.graph.variables)}
-    return backend.values({name: numbers[name] for name in schedule.graph.outputs})
+    run(backend.prepared)
+    return backend.outputs()
 
 
 @pytest.mark.parametrize("strategy", [lean, textbook])
