@@ -93,7 +93,9 @@ class _Walk:
     def free(self, name: str) -> None:
         phase, operator, *_ = self.instructions[-1]
         self.instructions.append((phase, operator, 0, 0, 1, False))
-        self._note((), {}, (), (name,))
+        self.names.append(name)
+        self.homes.append(self.storage.pop(name))
+        self.over.append(-1)
 
     def _note(
         self,
@@ -102,22 +104,20 @@ class _Walk:
         read: tuple[str, ...],
         dead: tuple[str, ...],
     ) -> None:
+        storage = self.storage
         for name in born:
-            self._give_storage(name, into.get(name))
+            if name in into:
+                storage[name] = storage[into[name]]
+                self.over.append(self.variable[into[name]])
+            else:
+                storage[name] = self.storages
+                self.storages += 1
+                self.over.append(-1)
         used = born + read
         self.names += used + dead
+        self.homes += [storage[name] for name in used]
+        self.homes += [storage.pop(name) for name in dead]
         self.over += [-1] * (len(read) + len(dead))
-        self.homes += [self.storage[name] for name in used]
-        self.homes += [self.storage.pop(name) for name in dead]
-
-    def _give_storage(self, name: str, over: str | None) -> None:
-        if over is None:
-            self.storage[name] = self.storages
-            self.storages += 1
-            self.over.append(-1)
-        else:
-            self.storage[name] = self.storage[over]
-            self.over.append(self.variable[over])
 
     def order(self) -> Order:
         instructions = np.array(self.instructions, dtype=np.int64)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from contextvars import Context, copy_context
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, SupportsIndex
 
@@ -17,8 +18,9 @@ from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
 from memprop.engine.shapes import predicted_sizes
+from memprop.engine.uncollected import uncollected
 from memprop.errors import InvalidValueError, unknown_name
-from memprop.graph.graph import Variable
+from memprop.graph.graph import Graph, Variable
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.schedule import Schedule
 from memprop.traces.events import TracedOperator, TracedVariable
@@ -200,6 +202,7 @@ def trace(
     return step.trace
 
 
+@uncollected()
 def simulate(
     model: Model,
     batch: SupportsIndex,
@@ -230,8 +233,6 @@ def _trace(
     outputs: Mapping[str, Any] | None,
 ) -> Trace:
     schedule = program.schedule
-    rows = _rows(schedule)
-    operators = (TracedOperator(op.name, op.phase, op.layer) for op in schedule.graph.operators)
     described = {
         "mode": mode,
         "schedule": schedule.name,
@@ -242,22 +243,28 @@ def _trace(
     }
     return Trace(
         events=log.events(program),
-        variables=tuple(_traced(v, rows) for v in schedule.graph.variables),
-        operators=tuple(operators),
+        variables=_traced_variables(schedule.graph, _rows(schedule)),
+        operators=_traced_operators(schedule.graph),
         about=MappingProxyType(described),
         outputs=outputs,
     )
 
 
+@lru_cache(maxsize=8)
+def _traced_variables(graph: Graph, batch: int) -> tuple[TracedVariable, ...]:
+    return tuple([_traced(variable, batch) for variable in graph.variables])
+
+
 def _traced(variable: Variable, batch: int) -> TracedVariable:
+    shape, nbytes = variable.shape_at(batch), variable.nbytes.at(batch)
     return TracedVariable(
-        name=variable.name,
-        category=variable.category,
-        layer=variable.layer,
-        shape=variable.shape_at(batch),
-        dtype=variable.dtype,
-        bytes=variable.nbytes.at(batch),
+        variable.name, variable.category, variable.layer, shape, variable.dtype, nbytes
     )
+
+
+@lru_cache(maxsize=8)
+def _traced_operators(graph: Graph) -> tuple[TracedOperator, ...]:
+    return tuple([TracedOperator(op.name, op.phase, op.layer) for op in graph.operators])
 
 
 def _quiet_context() -> Context:

@@ -35,24 +35,20 @@ def apply_rule(
     Returns:
         The operator, and its outputs followed by its workspace.
     """
-    definition = rule(name)
-    operands = tuple(inputs)
-    constants = tuple(attributes.items())
+    operands, constants = tuple(inputs), tuple(attributes.items())
     made = signature(name, tuple([operand.spec for operand in operands]), constants)
     results = _variables(outputs, made.results, layer)
-    ports = [(f"{operator}:{port}", "workspace") for port in definition.scratch]
-    scratch = _variables(ports, made.scratch, layer)
-    node = Operator(
-        name=operator,
-        rule=name,
-        inputs=tuple([operand.name for operand in operands]),
-        outputs=tuple([variable.name for variable in results]),
-        workspace=tuple([variable.name for variable in scratch]),
-        attributes=constants,
-        phase=phase,
-        layer=layer,
-    )
+    scratch = ()
+    if made.scratch:
+        ports = ((f"{operator}:{port}", "workspace") for port in rule(name).scratch)
+        scratch = _variables(ports, made.scratch, layer)
+    reads, writes, workspace = map(_names, (operands, results, scratch))
+    node = Operator(operator, name, reads, writes, workspace, constants, phase, layer)
     return node, results + scratch
+
+
+def _names(variables: tuple[Variable, ...]) -> tuple[str, ...]:
+    return tuple([variable.name for variable in variables])
 
 
 def _variables(
@@ -61,7 +57,7 @@ def _variables(
     """A variable for each name and category, with the shape and dtype inferred for it."""
     return tuple(
         [
-            Variable(name=name, shape=shape, dtype=dtype, category=category, layer=layer)
+            Variable(name, shape, dtype, category, layer)
             for (name, category), (shape, dtype) in zip(named, specs, strict=True)
         ]
     )

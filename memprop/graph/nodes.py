@@ -11,7 +11,7 @@ from memprop.graph.affine import BATCH, Affine, Shape, elements
 from memprop.graph.rules import ArraySpec, Rule, rule
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Variable:
     """A named array of a training step.
 
@@ -42,7 +42,12 @@ class Variable:
 
     def shape_at(self, batch: int) -> tuple[int, ...]:
         """The shape for one batch size."""
-        return tuple(batch if dim == BATCH else dim for dim in self.shape)
+        return _shape_at(self.shape, batch)
+
+
+@lru_cache(maxsize=1 << 12)
+def _shape_at(shape: Shape, batch: int) -> tuple[int, ...]:
+    return tuple(batch if dim == BATCH else dim for dim in shape)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -50,7 +55,7 @@ def _nbytes(shape: Shape, dtype: str) -> Affine:
     return elements(shape).times(np.dtype(dtype).itemsize)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Operator:
     """A node of the graph: one rule applied to named variables.
 
