@@ -14,6 +14,6 @@ from memprop.traces.events import ALLOCATE
 
 def predicted_sizes(program: Program, batch: int) -> array:
     """Bytes of each variable that is born, in order, with ``batch`` in the shapes."""
-    sizes = [variable.nbytes.at(batch) for variable in program.schedule.graph.variables]
+    sizes = np.array(program.schedule.graph.sizes_at(batch), dtype=np.int64)
     born = program.order.variable[program.order.kind == ALLOCATE]
-    return array("q", np.array(sizes, dtype=np.int64)[born].tobytes())
+    return array("q", sizes[born].tobytes())

@@ -252,13 +252,11 @@ def _trace(
 
 @lru_cache(maxsize=8)
 def _traced_variables(graph: Graph, batch: int) -> tuple[TracedVariable, ...]:
-    return tuple([_traced(variable, batch) for variable in graph.variables])
-
-
-def _traced(variable: Variable, batch: int) -> TracedVariable:
-    shape, nbytes = variable.shape_at(batch), variable.nbytes.at(batch)
-    return TracedVariable(
-        variable.name, variable.category, variable.layer, shape, variable.dtype, nbytes
+    return tuple(
+        [
+            TracedVariable(v.name, v.category, v.layer, v.shape_at(batch), v.dtype, nbytes)
+            for v, nbytes in zip(graph.variables, graph.sizes_at(batch), strict=True)
+        ]
     )
 
 

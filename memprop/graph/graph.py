@@ -115,12 +115,16 @@ class Graph:
 
     def bytes_at(self, batch: int) -> dict[str, int]:
         """The size of every variable by name, for one batch size."""
-        return {variable.name: variable.nbytes.at(batch) for variable in self.variables}
+        return dict(zip(self.by_name, self.sizes_at(batch), strict=True))
+
+    def sizes_at(self, batch: int) -> list[int]:
+        """The size of every variable in their order, for one batch size."""
+        return [constant + per_sample * batch for constant, per_sample in self._sizes]
 
     @cached_property
     def all_bytes(self) -> Affine:
         """The bytes of all variables together, were they alive at one time."""
-        return total(variable.nbytes for variable in self.variables)
+        return total(self._sizes)
 
     def overwrites(self, operator: Operator) -> "Overwrites":
         """Which results of ``operator`` lie over an operand, as pairs ``(target, operand)``."""
@@ -175,6 +179,10 @@ class Graph:
         )
 
     # Planners ask for these very often.
+
+    @cached_property
+    def _sizes(self) -> tuple[Affine, ...]:
+        return tuple([variable.nbytes for variable in self.variables])
 
     @cached_property
     def _signatures(self) -> Mapping[str, Signature]:
