@@ -41,8 +41,8 @@ def peak_bytes(
         update: "at_end" or "in_backward".
 
     Returns:
-        An integer, or an int64 array of the shape of ``batch``: what ``simulate(...).peak`` is for
-        each, to the byte.
+        An integer, or an int64 array of the shape of ``batch``, of what ``simulate(...).peak`` is
+        for each, to the byte.
     """
     how = (model, schedule, mode, optimizer, update)
     given: Any = batch

@@ -71,7 +71,7 @@ def frontier(
         update: "at_end" or "in_backward".
 
     Returns:
-        A row for each strategy, by rising peak: ``peak_bytes``, ``forward_flops_recomputed``,
+        A row for each strategy, by rising peak, of ``peak_bytes``, ``forward_flops_recomputed``,
         ``slowdown`` (FLOPs over those of "lean") and ``strategy``. The rows "budget:BYTES" are
         those of the curve that nothing else in the table beats.
     """

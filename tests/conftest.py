@@ -1,10 +1,13 @@
-"""What all tests share: the rule on optional parts, and figures that open no window."""
+"""What all tests share: optional parts, figures that open no window, BLAS left alone."""
+
+import os
 
 import matplotlib
 import pytest
 from optional import load_optional
 
 matplotlib.use("Agg")
+os.environ["MEMPROP_BLAS"] = "off"  # measuring kernels takes seconds, and writes the user's cache
 
 pytest_plugins = ["pytester"]
 """A pytest inside pytest, for the plugin; only the outermost conftest may name it."""

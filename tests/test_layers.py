@@ -12,11 +12,11 @@ LEVELS = (
     {"errors", "terms", "version"},
     {"units", "checks"},
     {"graph", "traces", "data", "probes"},
-    {"schedules", "jax", "plot"},
+    {"schedules", "jax", "plot", "machine"},
     {"engine"},
     {"models"},
     {"capacity", "tradeoff", "torch", "profiler"},
-    {"sweep"},
+    {"sweep", "doctor"},
     {"report"},
     {"cli"},
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from memprop.cli.compare import compare
+from memprop.cli.doctor import doctor
 from memprop.cli.export import export
 from memprop.cli.graph import graph
 from memprop.cli.plan import plan
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, plan, graph, sweep, report, compare, export):
+for command in (profile, simulate, plan, graph, sweep, report, compare, export, doctor):
     app.command()(command)
 
 

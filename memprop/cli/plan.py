@@ -24,7 +24,7 @@ def plan(
 
     For example:
 
-    memprop plan --depth 64 --width 256 --batch 512 --budget "24 MiB"
+    memprop plan --depth 64 --width 256 --batch 512 --budget "40 MiB"
     """
     from memprop.errors import InvalidValueError
     from memprop.schedules.optimal import check_budget

@@ -51,6 +51,7 @@ def sweep(
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report
     from memprop.data import load_data
+    from memprop.machine.choice import chosen
     from memprop.report.write import ENVIRONMENT, SPEC, write_report
     from memprop.sweep.environment import environment_json
     from memprop.sweep.executors.names import executor_named
@@ -62,7 +63,9 @@ def sweep(
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better told now than by every trial
     folder = Path("reports") / loaded.name if out is None else out
-    files = {SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment_json()}
+    here = executor == "process" and not loaded.simulated  # workers of a cluster choose themselves
+    environment = environment_json(chosen() if here else None)
+    files = {SPEC: spec.read_text(encoding="utf-8"), ENVIRONMENT: environment}
     if loaded.simulated:
         ran, skipped = predict_sweep(loaded, folder, fresh=fresh, files=files), 0
     else:

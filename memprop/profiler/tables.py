@@ -63,7 +63,7 @@ def sites(log: PhaseLog) -> "pd.DataFrame":
             key = ("/".join(after.path), block.site, block.other_thread)
             found[key] += block.bytes * count
             counts[key] += count
-    rows = [(*key, size, counts[key]) for key, size in found.most_common()]
+    rows = [(*key, size, counts[key]) for key, size in _largest_first(found)]
     return pd.DataFrame(rows, columns=pd.Index(["phase", "site", "other_thread", "bytes", "count"]))
 
 
@@ -85,8 +85,13 @@ def cached(log: PhaseLog) -> "pd.DataFrame":
     for block, count in _of_phase(made & alive).items():
         found[block.site] += block.bytes * count
         counts[block.site] += count
-    rows = [(site, size, counts[site]) for site, size in found.most_common()]
+    rows = [(site, size, counts[site]) for site, size in _largest_first(found)]
     return pd.DataFrame(rows, columns=pd.Index(["site", "bytes", "count"]))
+
+
+def _largest_first(found: Counter[Any]) -> list[tuple[Any, int]]:
+    """Sites with their bytes; of sites with as many bytes, by name: tracemalloc has no order."""
+    return sorted(found.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _first_step(log: PhaseLog) -> tuple[list[Visit], int]:

@@ -13,6 +13,10 @@ from typing import Any, Final
 import numpy as np
 import psutil
 
+from memprop.machine.blas import blas_of_numpy
+from memprop.machine.choice import SWITCH, Choice
+from memprop.machine.cpu import this_cpu
+from memprop.machine.race import CORE_TYPE
 from memprop.version import __version__
 
 _DISTRIBUTIONS: Final = ("numpy", "scipy", "pandas", "matplotlib", "psutil", "memory_profiler")
@@ -20,7 +24,8 @@ _DISTRIBUTIONS: Final = ("numpy", "scipy", "pandas", "matplotlib", "psutil", "me
 _VARIABLES: Final = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
-    "OPENBLAS_CORETYPE",
+    CORE_TYPE,
+    SWITCH,
     "MKL_NUM_THREADS",
     "BLIS_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
@@ -28,24 +33,27 @@ _VARIABLES: Final = (
 """What decides how many threads and which kernels a matrix product uses."""
 
 
-def environment() -> dict[str, Any]:
+def environment(choice: Choice | None = None) -> dict[str, Any]:
     """What a reader needs to judge a measurement, or to repeat it; of types that JSON has.
 
     Paths are shortened: they say nothing about a result, and name people.
+
+    Args:
+        choice: of the BLAS kernels of trials; ``None`` if nothing was chosen for them.
     """
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": _command(sys.argv),
         "versions": _versions(),
         "system": _system(),
-        "blas": _blas(),
+        "blas": {**_blas(), "kernels": _kernels(choice)},
         "variables": {name: os.environ[name] for name in _VARIABLES if name in os.environ},
     }
 
 
-def environment_json() -> str:
+def environment_json(choice: Choice | None = None) -> str:
     """:func:`environment` as the text of ``environment.json``."""
-    return json.dumps(environment(), indent=2) + "\n"
+    return json.dumps(environment(choice), indent=2) + "\n"
 
 
 def _command(arguments: list[str]) -> list[str]:
@@ -84,32 +92,16 @@ def _version(distribution: str) -> str | None:
 
 
 def _system() -> dict[str, Any]:
+    cpu = this_cpu()
     return {
         "os": platform.system(),
         "kernel": platform.release(),
-        "architecture": platform.machine(),
-        "cpu": _cpu_model(),
+        "architecture": cpu.architecture,
+        "cpu": cpu.model,
         "cores": os.cpu_count(),
-        "cores_usable": usable_cores(),
+        "cores_usable": cpu.cores,
         "memory_bytes": psutil.virtual_memory().total,
     }
-
-
-def _cpu_model() -> str:
-    """The name that Linux gives the processor; elsewhere what the platform module knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def usable_cores() -> int:
-    """A container or taskset may grant this process fewer cores than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _blas() -> dict[str, Any]:
@@ -121,4 +113,16 @@ def _blas() -> dict[str, Any]:
         "version": blas.get("version"),
         "configuration": blas.get("openblas configuration"),
         "simd": built.get("SIMD Extensions", {}).get("found", []),
+    }
+
+
+def _kernels(choice: Choice | None) -> dict[str, Any]:
+    """Which core type does the products, who chose it, and GFLOP/s of one core where measured."""
+    if choice is None:
+        choice = Choice("", "user" if os.environ.get(CORE_TYPE) else "library", "")
+    rates = choice.check.measured if choice.check is not None else ()
+    return {
+        "core_type": choice.variables.get(CORE_TYPE) or blas_of_numpy().core_type or None,
+        "chosen_by": choice.by,
+        "gflops_of_one_core": {found.core_type: dict(found.gflops) for found in rates},
     }

@@ -1,8 +1,7 @@
 """What a trial will need, and what there is: told before anything runs."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import psutil
@@ -10,14 +9,13 @@ import psutil
 from memprop.data import Dataset
 from memprop.engine.step import simulate
 from memprop.errors import MempropError
+from memprop.machine.cgroup import memory_allowance
 from memprop.schedules.budget import Share
 from memprop.schedules.names import strategy_named
 from memprop.sweep.model import how, model_of
 from memprop.sweep.outcome import Row, failed
 from memprop.sweep.plan import Trial
 from memprop.units import format_bytes
-
-_CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 class Shortage(NamedTuple):
@@ -92,9 +90,5 @@ def _given_bytes(trial: Trial, data: Dataset) -> int:
 def free_bytes() -> int:
     """Memory that can be had on this machine now, or within the limit of this container."""
     free = psutil.virtual_memory().available
-    try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or "max": no limit
-        return free
-    return min(free, max(limit - used, 0))
+    allowance = memory_allowance()
+    return free if allowance is None else min(free, allowance.room_bytes)

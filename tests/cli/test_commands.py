@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -387,11 +388,22 @@ def test_a_bad_spec_names_the_key_and_the_line(memprop, tmp_path, old, new, part
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["profile", "simulate", "sweep", "report", "compare", "export"])
+@pytest.mark.parametrize(
+    "command", ["profile", "simulate", "sweep", "report", "compare", "export", "doctor"]
+)
 def test_every_command_has_help_with_an_example(memprop, command):
     status, out, _ = memprop(command, "--help")
     assert status == 0
     assert f"memprop {command}" in out.split("Options")[0].split("For example")[1]
+
+
+@pytest.mark.parametrize("command", ["profile", "simulate", "plan", "graph"])
+def test_the_example_in_the_help_is_one_that_works(memprop, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = memprop(command, "--help")
+    example = out.split("For example:")[1].strip().splitlines()[0]
+    status, _, err = memprop(*shlex.split(example)[1:])
+    assert (status, err) == (0, "")
 
 
 def test_the_installed_command_runs():

@@ -4,7 +4,7 @@ from typing import Final
 
 from memprop.checks import check_positive_integer
 from memprop.errors import InvalidValueError, unknown_name
-from memprop.sweep.environment import usable_cores
+from memprop.machine.cpu import usable_cores
 from memprop.sweep.executors import Executor
 from memprop.sweep.executors.process import ProcessExecutor
 

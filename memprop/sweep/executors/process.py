@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from typing import Final, Self
 
 from memprop.checks import check_positive_integer
+from memprop.machine.choice import chosen
+from memprop.machine.cpu import usable_cores
 from memprop.probes.kernel import ENVIRONMENT
-from memprop.sweep.environment import usable_cores
 from memprop.sweep.executors.server import Answer, Server, ServerGone
 from memprop.sweep.executors.turns import Turns
 from memprop.sweep.forks import Ended
@@ -133,7 +134,7 @@ class ProcessExecutor:
 
     def _environment(self, *, quiet: bool) -> Mapping[str, str]:
         """That of a server; where it is quiet, BLAS may have all cores."""
-        fixed = {**ENVIRONMENT, "PYTHONHASHSEED": "0"}
+        fixed = {**ENVIRONMENT, **chosen().variables, "PYTHONHASHSEED": "0"}
         if quiet:
             return fixed
         each = str(max(usable_cores() // self.jobs, 1))

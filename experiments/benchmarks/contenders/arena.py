@@ -1,0 +1,33 @@
+"""The size of the arena against what must be live, and the pages that a second step touches."""
+
+import numpy as np
+
+import memprop as mp
+from experiments.benchmarks.contenders import high_water
+from experiments.benchmarks.contenders.serve import serve
+
+
+def prepare(
+    depth: int, width: int, batch: int, update: str | None = None, schedule: str = "lean"
+) -> dict[str, int | None]:
+    """Bytes of the arena, the largest bytes live in it, page faults of a second step."""
+    random = np.random.default_rng(0)
+    x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
+    model = mp.MLP([64] + [width] * depth + [10])
+    step = mp.Step(model, batch, schedule, optimizer=update, allocator="arena", record=False)
+    step(x, y)
+    trace = mp.simulate(model, batch, schedule=schedule, optimizer=update)
+    return {
+        "arena_bytes": step.arena_bytes,
+        "live_bytes": trace.peak - trace.persistent_bytes,
+        "faults": high_water.page_faults(lambda: step(x, y)),
+    }
+
+
+def found(measured: dict[str, int | None]) -> dict[str, int | None]:
+    """What was measured."""
+    return measured
+
+
+if __name__ == "__main__":
+    serve(prepare, found=found)

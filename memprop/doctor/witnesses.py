@@ -1,0 +1,72 @@
+"""Which witnesses work here: each is tried on a step of known size."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from memprop.doctor.finding import GOOD, NOTICE, PROBLEM, Finding
+from memprop.doctor.known_step import STEP_BYTES
+from memprop.probes import MODULES, kernel
+from memprop.units import format_bytes
+
+SECTION: Final = "witnesses"
+_SAMPLERS_BYTES: Final = STEP_BYTES // 10 + (4 << 20)
+_BOUNDS_BYTES: Final[Mapping[str, int]] = {
+    "tracemalloc": 16 * 1024 + STEP_BYTES // 1000,
+    "kernel": max(512 * 1024, STEP_BYTES // 200),
+}
+"""How far a witness may be from the truth; the samplers, of which nothing is promised, by a tenth
+and what else the process does."""
+
+_MODULE: Final = "memprop.doctor.known_step"
+_PATIENCE_SECONDS: Final = 60.0
+
+Seen = Mapping[str, int | str | None]
+"""By witness what it saw: bytes; ``None`` if it cannot measure here; a text if it failed."""
+
+
+def seen_by_all() -> Seen:
+    """What each witness sees of the step, in a process that starts as a trial does."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is ours
+            [sys.executable, "-m", _MODULE],
+            env={**os.environ, **kernel.ENVIRONMENT},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_PATIENCE_SECONDS,
+        )
+        return json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        return dict.fromkeys(MODULES, f"the process that tries it failed: {error}")
+
+
+def findings(seen: Seen) -> Iterator[Finding]:
+    """What there is to say of each witness."""
+    for name, size in seen.items():
+        if isinstance(size, str):
+            do = f"Leave {name} out of the witnesses of a sweep."
+            yield Finding(SECTION, PROBLEM, f"{name} failed: {size}.", do)
+        elif size is None:
+            yield Finding(SECTION, NOTICE, f"{name} cannot measure here{_why(name)}.", _INSTEAD)
+        else:
+            yield _compared(name, size)
+
+
+_INSTEAD: Final = "Its column of a sweep stays empty; use another witness."
+
+
+def _why(name: str) -> str:
+    if name == "kernel" and (reason := kernel.available()):
+        return f": {reason}"
+    return ": NumPy does not report each buffer once" if name == "tracemalloc" else ""
+
+
+def _compared(name: str, size: int) -> Finding:
+    says = f"{name} sees {size:,} bytes of a step of {STEP_BYTES:,} ({format_bytes(STEP_BYTES)})."
+    if abs(size - STEP_BYTES) <= _BOUNDS_BYTES.get(name, _SAMPLERS_BYTES):
+        return Finding(SECTION, GOOD, says)
+    return Finding(SECTION, NOTICE, says, "Try again while nothing else runs; do not rely on it.")
