@@ -7,6 +7,7 @@ predicts it reads these columns, so they cannot disagree.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 from typing import Final
 
 import numpy as np
@@ -67,8 +68,8 @@ class _Walk:
     """Follows every variable from storage to storage and writes down what happens."""
 
     def __init__(self, graph: Graph) -> None:
-        self.variable = {variable.name: i for i, variable in enumerate(graph.variables)}
-        self.operator = {operator.name: i for i, operator in enumerate(graph.operators)}
+        self.variable = dict(zip(graph.by_name, count(), strict=False))
+        self.operator = dict(zip(graph.operators_by_name, count(), strict=False))
         self.storage: dict[str, int] = {}  # of the variables alive now
         self.storages = 0
         # Of each event the variable and its storage, of each allocation what it is written over.
