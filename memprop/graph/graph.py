@@ -70,13 +70,8 @@ class Graph:
         return graph
 
     def __hash__(self) -> int:
-        return self._hash
-
-    @cached_property
-    def _hash(self) -> int:
-        # Of every field of every node it would take milliseconds in a deep graph.
-        shapes = tuple([variable.shape for variable in self.variables])
-        return hash((shapes, self.operators[-1:], self.outputs, self.objective))
+        # Caches ask at every step; of every field of every node it would take milliseconds.
+        return hash((self.all_bytes, len(self.operators), self.outputs, self.objective))
 
     @cached_property
     def by_name(self) -> Mapping[str, Variable]:
