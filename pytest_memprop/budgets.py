@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import TraceFormatError
+from memprop.files import write_whole
 from memprop.traces.alive import alive
-from memprop.traces.whole import write_whole
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def update(files: dict[str, dict[str, Any]]) -> None:
         path = Path(name)
         merged = {**read(path), **records}
         text = json.dumps(dict(sorted(merged.items())), indent=2, ensure_ascii=False)
-        write_whole(path, f"{text}\n".encode(errors="backslashreplace"))
+        write_whole(path, f"{text}\n")
 
 
 def growth(old: dict[str, Any], new: dict[str, Any]) -> str:

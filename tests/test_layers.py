@@ -10,7 +10,7 @@ import memprop
 ROOT = Path(memprop.__file__).parent
 LEVELS = (
     {"errors", "terms", "version"},
-    {"units", "checks"},
+    {"units", "checks", "files"},
     {"graph", "traces", "data", "probes"},
     {"schedules", "jax", "plot", "machine"},
     {"engine"},

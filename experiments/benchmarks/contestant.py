@@ -1,14 +1,13 @@
 """One contender's process, asked and answering over a pipe."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Final, Self
 
-from experiments.benchmarks.lineup import Contender
+from experiments.benchmarks.lineup import Contender, surroundings
 
 ROOT: Final = Path(__file__).parents[2]
 _LAST_LINES: Final = 3
@@ -34,7 +33,7 @@ class Contestant:
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", name, *arguments],
             cwd=ROOT,
-            env={**os.environ, **contender.environment},
+            env=surroundings() | contender.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from typing import Final
 
-from memprop.sweep.environment import usable_cores
+from memprop.machine.blas import blas_of_numpy
+from memprop.machine.choice import OFF, SWITCH, choice_of, known_check
+from memprop.machine.core_types import nothing_to_choose
+from memprop.machine.cpu import this_cpu, usable_cores
+from memprop.machine.race import CORE_TYPE
 
 ENGINE: Final = "memprop"
 LIMIT: Final = "GEMM limit"
@@ -82,10 +87,22 @@ def blas(threads: int) -> dict[str, str]:
     return {
         "OPENBLAS_NUM_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
-        **({"OPENBLAS_CORETYPE": core} if core else {}),
+        **({CORE_TYPE: core} if core else {}),
     }
 
 
-def core_type() -> str | None:
-    """The OpenBLAS kernels that NumPy's contenders use; ``None`` leaves the choice to OpenBLAS."""
-    return os.environ.get("OPENBLAS_CORETYPE")
+@cache
+def core_type() -> str:
+    """The fastest OpenBLAS kernels by a measured check; "" for those that OpenBLAS takes itself."""
+    cpu, library = this_cpu(), blas_of_numpy()
+    if os.environ.get(SWITCH) == OFF or nothing_to_choose(cpu, library):
+        return ""
+    return choice_of(known_check(cpu, library)).core_type
+
+
+def surroundings() -> dict[str, str]:
+    """The environment that contenders have in common: this one, but for settings of OpenBLAS.
+
+    What a shell has set there is not what the machine can do, and it would hold back NumPy alone.
+    """
+    return {name: v for name, v in os.environ.items() if not name.startswith("OPENBLAS_")}

@@ -1,7 +1,6 @@
 """A plain NumPy training script under memprop's profiler, and under those that users would take."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import pandas as pd
 
 from experiments.benchmarks.contestant import ROOT
 from experiments.benchmarks.effort import Effort, Shape
-from experiments.benchmarks.lineup import blas
+from experiments.benchmarks.lineup import blas, surroundings
 from experiments.benchmarks.outcome import Spread, spread
 from experiments.benchmarks.section import Section
 from memprop.units import format_seconds
@@ -98,7 +97,7 @@ def _once(tool: Tool, shape: Shape) -> float | str:
         ended = subprocess.run(  # noqa: S603
             [sys.executable, *_command(tool, shape, Path(folder) / "profile")],
             cwd=ROOT,
-            env={**os.environ, **blas(threads=1)},
+            env=surroundings() | blas(threads=1),
             capture_output=True,
             text=True,
         )

@@ -51,7 +51,7 @@ def about(measured_in: Mapping[str, Any]) -> str:
         f"{system['cpu']}, {system['cores_usable']} of {system['cores']} cores, "
         f"{system['architecture']}, {system['os']} {system['kernel']}"
     )
-    kernels = core_type() or "as OpenBLAS chose"
+    kernels = core_type() or "not set, for no other kernels were faster"
     text = (
         f"`{command}` wrote this page and the tables beside it on {measured_in['date'][:10]}. "
         f"Machine: {machine}, load before the run {measured_in['load']:.1f} (times mean little "

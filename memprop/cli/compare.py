@@ -24,15 +24,15 @@ def compare(
     memprop compare before.json.gz after.json.gz -o difference.html
     """
     from memprop.cli.output import print_json
+    from memprop.files import write_whole
     from memprop.report.page.step import comparison_page
     from memprop.report.side_by_side import told, variables_side_by_side
-    from memprop.sweep.files import write_file
     from memprop.traces.trace import Trace
 
     a, b = Trace.load(first), Trace.load(second)
     variables = variables_side_by_side(a, b)
     if out is not None:
-        write_file(out, comparison_page((str(first), str(second)), a, b, variables))
+        write_whole(out, comparison_page((str(first), str(second)), a, b, variables))
     categories = a.compare(b)
     if as_json:
         rows = {"categories": categories, "variables": variables}

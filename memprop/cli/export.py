@@ -27,9 +27,9 @@ def export(
     memprop export step/trace.json.gz --to perfetto -o step.perfetto.json
     """
     from memprop.cli.output import console, print_json
+    from memprop.files import write_whole
     from memprop.traces.exports.formats import format_named
     from memprop.traces.trace import Trace
-    from memprop.traces.whole import write_whole
 
     form = format_named(to)
     where = _beside(trace, form.suffix) if output is None else output

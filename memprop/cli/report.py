@@ -47,14 +47,14 @@ def report(
 
 def _compare(folder: Path, other: Path, csv: Path | None, as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table
+    from memprop.files import write_whole
     from memprop.report.comparison import cells, compare, told
-    from memprop.sweep.files import write_file
     from memprop.sweep.results import load_results
 
     compared = compare(load_results(folder), load_results(other))
     findings = told(compared)
     if csv is not None:
-        write_file(csv, compared.to_csv(index=False))
+        write_whole(csv, compared.to_csv(index=False))
     if as_json:
         import json
 

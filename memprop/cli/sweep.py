@@ -7,37 +7,46 @@ import typer
 
 from memprop.cli import options
 
+Spec = Annotated[Path, typer.Argument(help="The specification, a TOML file.")]
+Out = Annotated[Path | None, typer.Option(help="Where results go; reports/NAME if not given.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        parser=options.integer,
+        help="Trials whose memory is measured at the same time; times are measured alone.",
+    ),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Forget earlier results.")]
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Forget results that are no longer asked for.")
+]
+Retry = Annotated[bool, typer.Option("--retry", help="Run trials again that failed.")]
+SkipOom = Annotated[
+    bool, typer.Option("--skip-oom", help="Leave out what is predicted to run out of memory.")
+]
+Executor = Annotated[
+    str, typer.Option(help="Where trials run: process (here) or dask (on a cluster).")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="With dask: a scheduler, tcp://...; else a cluster is started here."),
+]
+Limit = Annotated[
+    int | None, typer.Option(parser=options.integer, help="Run at most that many trials now.")
+]
+
 
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="The specification, a TOML file.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where results go; reports/NAME if not given.")
-    ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            parser=options.integer,
-            help="Trials whose memory is measured at the same time; times are measured alone.",
-        ),
-    ] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier results.")] = False,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Forget results that are no longer asked for.")
-    ] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Run trials again that failed.")] = False,
-    skip_oom: Annotated[
-        bool, typer.Option("--skip-oom", help="Leave out what is predicted to run out of memory.")
-    ] = False,
-    executor: Annotated[
-        str, typer.Option(help="Where trials run: process (here) or dask (on a cluster).")
-    ] = "process",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="With dask: a scheduler, tcp://...; else a cluster is started here."),
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(parser=options.integer, help="Run at most that many trials now.")
-    ] = None,
+    spec: Spec,
+    out: Out = None,
+    jobs: Jobs = None,
+    fresh: Fresh = False,
+    prune: Prune = False,
+    retry: Retry = False,
+    skip_oom: SkipOom = False,
+    executor: Executor = "process",
+    scheduler: Scheduler = None,
+    limit: Limit = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a specification and write its report.
@@ -48,14 +57,11 @@ def sweep(
 
     memprop sweep experiments/depth_batch.toml
     """
-    from memprop.cli.output import print_json
-    from memprop.cli.report import print_report
     from memprop.data import load_data
     from memprop.machine.choice import chosen
-    from memprop.report.write import ENVIRONMENT, SPEC, write_report
+    from memprop.report.write import ENVIRONMENT, SPEC
     from memprop.sweep.environment import environment_json
     from memprop.sweep.executors.names import executor_named
-    from memprop.sweep.outcome import FAILURES
     from memprop.sweep.predicted import predict_sweep
     from memprop.sweep.runner import Wishes, run_sweep
     from memprop.sweep.spec import load_spec
@@ -73,6 +79,16 @@ def sweep(
         with executor_named(executor, scheduler, jobs) as execute:
             outcome = run_sweep(loaded, folder, execute=execute, wishes=wishes, files=files)
         ran, skipped = outcome.ran, outcome.skipped
+    _report(folder, ran, skipped, as_json=as_json)
+
+
+def _report(folder: Path, ran: int, skipped: int, *, as_json: bool) -> None:
+    """Write and print the report; status 1 if a trial failed."""
+    from memprop.cli.output import print_json
+    from memprop.cli.report import print_report
+    from memprop.report.write import write_report
+    from memprop.sweep.outcome import FAILURES
+
     written = write_report(folder)
     failed = int(written.results["status"].isin(FAILURES).sum())
     if as_json:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from memprop.errors import OutputError
+from memprop.files import write_whole
 from memprop.machine.blas import Blas
 from memprop.machine.check import Check
 from memprop.machine.cpu import Cpu
-from memprop.traces.whole import write_whole
 
 _METHOD: Final = 1
 """To be counted up when the check measures something else, or other core types."""
@@ -50,7 +50,7 @@ def remember(key: str, check: Check) -> None:
     text = json.dumps({**_read(), key: check.to_json()}, indent=1)
     with suppress(OSError, OutputError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text.encode())
+        write_whole(path, text)
 
 
 def _read() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from memprop.files import whole_file
 from memprop.report.frames import inference_of, measured, series, training_against_inference
 from memprop.traces.figures import MOST_BARS, plot_lifetimes, plot_timeline
 from memprop.traces.trace import Trace
@@ -41,10 +42,10 @@ def styled(draw: Callable[[], Figure]) -> Figure:
 
 def save(figure: Figure, stem: Path) -> None:
     """Write ``figure`` as ``<stem>.png`` and ``<stem>.svg``; the same figure, the same bytes."""
-    with stem.with_name(f"{stem.name}.svg").open("wb") as file:
+    with whole_file(stem.with_name(f"{stem.name}.svg")) as file:
         write_svg(figure, file)
-    with plt.rc_context(_STYLE):
-        figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150)
+    with whole_file(stem.with_name(f"{stem.name}.png")) as file, plt.rc_context(_STYLE):
+        figure.savefig(file, format="png", dpi=150)
 
 
 def write_svg(figure: Figure, file: IO[bytes]) -> None:

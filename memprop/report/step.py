@@ -5,10 +5,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from memprop.errors import OutputError
+from memprop.files import make_folder, write_whole
 from memprop.report import plots
 from memprop.report.page.step import step_page
-from memprop.sweep.files import write_file
 from memprop.traces.trace import Trace
 
 
@@ -20,23 +19,17 @@ def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
     """
     folder = Path(folder)
     name = _title(trace)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        trace.save(folder / "trace.json.gz")
-        trace.timeline().to_csv(folder / "timeline.csv", index=False)
-        trace.intermediates().to_csv(folder / "intermediates.csv", index=False)
-        write_file(folder / "step.html", step_page(name, trace))
-        drawn = {"timeline": plots.styled(lambda: plots.timelines([(name, trace)]))}
-        if trace.saved:
-            drawn["lifetimes"] = plots.styled(lambda: plots.lifetimes(name, trace))
-        for stem, figure in drawn.items():
-            plots.save(figure, folder / stem)
-            plt.close(figure)
-    except OSError as error:
-        if isinstance(error, OutputError):
-            raise
-        reason = error.strerror or error
-        raise OutputError(f"cannot write into {os.fspath(folder)!r}: {reason}") from None
+    make_folder(folder)
+    trace.save(folder / "trace.json.gz")
+    write_whole(folder / "timeline.csv", trace.timeline().to_csv(index=False))
+    write_whole(folder / "intermediates.csv", trace.intermediates().to_csv(index=False))
+    write_whole(folder / "step.html", step_page(name, trace))
+    drawn = {"timeline": plots.styled(lambda: plots.timelines([(name, trace)]))}
+    if trace.saved:
+        drawn["lifetimes"] = plots.styled(lambda: plots.lifetimes(name, trace))
+    for stem, figure in drawn.items():
+        plots.save(figure, folder / stem)
+        plt.close(figure)
 
 
 def _title(trace: Trace) -> str:

@@ -8,12 +8,12 @@ from typing import Any, Final
 import matplotlib.pyplot as plt
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from memprop.errors import DataError, OutputError
+from memprop.errors import DataError
+from memprop.files import make_folder, write_whole
 from memprop.report import plots
 from memprop.report.build import Report, build_report
 from memprop.report.facts import facts
 from memprop.report.page.sweep import sweep_page
-from memprop.sweep.files import write_file
 from memprop.sweep.results import load_results, write_results
 from memprop.sweep.spec import load_spec
 
@@ -35,13 +35,10 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     results = load_results(folder)
     report = build_report(load_spec(folder / SPEC), results, _environment(folder / ENVIRONMENT))
     write_results(results, folder)
-    try:
-        _write_figures(report, folder / "figures")
-    except OSError as error:
-        raise OutputError(f"figures cannot be written to {folder}: {error}") from None
-    write_file(folder / "report.md", _markdown(report))
+    _write_figures(report, folder / "figures")
+    write_whole(folder / "report.md", _markdown(report))
     spec_text = (folder / SPEC).read_text(encoding="utf-8")
-    write_file(folder / "report.html", sweep_page(report, spec_text))
+    write_whole(folder / "report.html", sweep_page(report, spec_text))
     return report
 
 
@@ -56,7 +53,7 @@ def _environment(path: Path) -> dict[str, Any]:
 
 
 def _write_figures(report: Report, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for picture in report.pictures:
         plots.save(picture.figure, folder / picture.name)
         plt.close(picture.figure)

@@ -17,8 +17,8 @@ from memprop.data import Dataset, load_data
 from memprop.engine.prepare import depends_on_batch, slices_of
 from memprop.engine.step import simulate
 from memprop.errors import MempropError, OutputError
+from memprop.files import make_folder, write_whole
 from memprop.models.mlp import MLP
-from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
 from memprop.sweep.model import how, model_of
 from memprop.sweep.outcome import described
@@ -67,7 +67,7 @@ def predict_sweep(
         table = predictions(spec)
         remove_store(folder)
         for name, text in (files or {}).items():
-            write_file(folder / name, text)
+            write_whole(folder / name, text)
         write_results(table, folder)
     return len(table)
 

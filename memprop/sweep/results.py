@@ -1,13 +1,14 @@
 """The results of a sweep as one table: a row for each trial, the same columns always."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
-from memprop.errors import DataError, OutputError
+from memprop.errors import DataError
+from memprop.files import make_folder, whole_file
 from memprop.sweep.plan import AXES, Trial
 from memprop.sweep.store import FILE, stored_rows
 
@@ -114,21 +115,11 @@ def write_results(frame: "DataFrame", folder: str | os.PathLike[str]) -> None:
         OutputError: the folder cannot be written.
     """
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / CSV, lambda path: frame.to_csv(path, index=False))
-        _replace(folder / PARQUET, lambda path: frame.to_parquet(path, index=False))
-    except OSError as error:
-        raise OutputError(f"the results cannot be written to {folder}: {error}") from None
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        write(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    make_folder(folder)
+    with whole_file(folder / CSV) as file:
+        frame.to_csv(file, index=False, mode="wb")
+    with whole_file(folder / PARQUET) as file:
+        frame.to_parquet(file, index=False)
 
 
 def _read_parquet(path: Path) -> "DataFrame":

@@ -12,8 +12,8 @@ from typing import Final
 from memprop.checks import check_positive_integer
 from memprop.data import load_data
 from memprop.errors import OutputError
+from memprop.files import make_folder, write_whole
 from memprop.sweep.executors import Executor
-from memprop.sweep.files import make_folder, write_file
 from memprop.sweep.lock import locked
 from memprop.sweep.outcome import FAILURES, Row
 from memprop.sweep.plan import Trial, trials
@@ -99,7 +99,7 @@ def run_sweep(
     make_folder(Path(folder))
     with locked(Path(folder)), ResultStore(folder, fresh=wishes.fresh) as store:
         for name, text in (files or {}).items():
-            write_file(Path(folder) / name, text)
+            write_whole(Path(folder) / name, text)
         pending = _pending(store, planned, wishes)
         left_out = _told_shortages(pending, spec, wishes)
         for shortage in left_out:

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from memprop.errors import DataError, OutputError
-from memprop.sweep.files import make_folder
+from memprop.files import make_folder
 from memprop.sweep.plan import Trial
 
 FILE: Final = "trials.sqlite"

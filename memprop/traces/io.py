@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memprop.errors import TraceFormatError
+from memprop.files import write_whole
 from memprop.terms import PHASES
 from memprop.traces.events import Events, TracedOperator, TracedVariable
-from memprop.traces.whole import write_whole
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace

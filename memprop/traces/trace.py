@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
-from memprop.traces import check, compare, intermediates, io, live, timeline, whole
+from memprop.traces import check, compare, intermediates, io, live, timeline
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 
 if TYPE_CHECKING:
@@ -146,25 +147,25 @@ class Trace:
         """Write Chrome's trace event format, for https://ui.perfetto.dev; errors as of save."""
         from memprop.traces.exports import perfetto
 
-        whole.write_whole(path, perfetto.perfetto(self))
+        write_whole(path, perfetto.perfetto(self))
 
     def to_memory_viz(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot for https://pytorch.org/memory_viz; errors as of save."""
         from memprop.traces.exports import memory_viz
 
-        whole.write_whole(path, memory_viz.memory_viz(self))
+        write_whole(path, memory_viz.memory_viz(self))
 
     def to_speedscope(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak for https://www.speedscope.app; errors as of save."""
         from memprop.traces.exports import stacks
 
-        whole.write_whole(path, stacks.speedscope(self))
+        write_whole(path, stacks.speedscope(self))
 
     def to_folded(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak as folded stacks, for flame graphs; errors as of save."""
         from memprop.traces.exports import stacks
 
-        whole.write_whole(path, stacks.folded(self))
+        write_whole(path, stacks.folded(self))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """All that is known of each event: see :func:`memprop.traces.exports.tables.dataframe`."""
@@ -176,7 +177,7 @@ class Trace:
         """Write the table of :meth:`to_dataframe` as Parquet; errors as of save."""
         from memprop.traces.exports import tables
 
-        whole.write_whole(path, tables.parquet(self))
+        write_whole(path, tables.parquet(self))
 
     def to_openmetrics(
         self,
@@ -196,7 +197,7 @@ class Trace:
 
         text = openmetrics.openmetrics(self, labels)
         if path is not None:
-            whole.write_whole(path, text.encode(errors="backslashreplace"))
+            write_whole(path, text)
         return text
 
     @classmethod

@@ -37,10 +37,7 @@ def test_without_a_name_the_file_lies_beside_the_trace(saved, tmp_path, capsys):
 BAD = {
     "format": (["--to", "perfeto"], "did you mean 'perfetto'"),
     "no format": ([], "--to"),
-    "unwritable": (
-        ["--to", "folded", "-o", "/proc/nowhere/t"],
-        "cannot write to '/proc",
-    ),
+    "unwritable": (["--to", "folded", "-o", "/proc/nowhere/t"], "cannot write '/proc"),
 }
 
 

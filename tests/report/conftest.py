@@ -1,6 +1,7 @@
 """A browser for the tests of pages, without a window and without a network."""
 
 import pytest
+from browsed import Page
 from optional import find_program, load_optional
 
 ARGUMENTS = (
@@ -23,3 +24,10 @@ def chromium():
     driver = webdriver.Chrome(options=options, service=service)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def page(chromium):
+    made = Page(chromium)
+    made.media()
+    return made

@@ -5,143 +5,18 @@ Expected values come from the traces by other ways than the page takes: the tabl
 """
 
 import base64
-import json
 import re
 
 import numpy as np
 import page_cases
 import pandas as pd
 import pytest
+from browsed import GUTTER, RIGHT, ROW
 
 import memprop as mp
 from memprop.report.page.step import comparison_page, step_page
 from memprop.report.side_by_side import variables_side_by_side
 from memprop.terms import CATEGORIES
-
-GUTTER, RIGHT, ROW = 190, 10, 18
-"""Pixels left and right of the axis of events, and the height of a bar's row."""
-
-
-class Page:
-    """An open page: shorthand for what the tests ask of it."""
-
-    def __init__(self, driver):
-        self.driver = driver
-
-    def open(self, path, text=None):
-        if text is not None:
-            path.write_text(text, encoding="utf-8")
-        for log in ("browser", "performance"):
-            self.driver.get_log(log)
-        self.driver.get(path.as_uri())
-        self.one("body[data-ready]")
-        return self
-
-    def run(self, script, *arguments):
-        return self.driver.execute_script(script, *arguments)
-
-    def one(self, css):
-        return self.driver.find_element("css selector", css)
-
-    def all(self, css):
-        return self.driver.find_elements("css selector", css)
-
-    def text(self, css):
-        return self.run("return document.querySelector(arguments[0]).textContent", css)
-
-    def rows(self, css):
-        """The cells of a table's body, as texts."""
-        script = (
-            "return [...document.querySelectorAll(arguments[0] + ' tbody tr')]"
-            ".map(row => [...row.cells].map(cell => cell.textContent))"
-        )
-        return self.run(script, css)
-
-    def column(self, css, nth=0):
-        return [row[nth] for row in self.rows(css)]
-
-    def put(self, identifier, value):
-        """Choose a value of a select, or type it into a field."""
-        self.run(
-            "const e = document.getElementById(arguments[0]); e.value = arguments[1];"
-            "e.dispatchEvent(new Event('input', {bubbles: true}))",
-            identifier,
-            value,
-        )
-
-    def open_bars(self):
-        """Open the table of the bars and show all of it."""
-        self.run("document.getElementById('bars-table').open = true")
-        self.frame()
-
-    def frame(self):
-        """Wait until the page has drawn what it was asked for."""
-        self.driver.execute_async_script(
-            "requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(arguments[0])))"
-        )
-
-    def keys(self, identifier, *keys):
-        element = self.one(f"#{identifier}")
-        for key in keys:
-            element.send_keys(key)
-
-    def click_at(self, identifier, x, y):
-        """Click a canvas, pixels from its upper left corner."""
-        from selenium.webdriver import ActionChains
-
-        element = self.one(f"#{identifier}")
-        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
-        box = element.size
-        # From the middle, as WebDriver has it.
-        offset = round(x - box["width"] // 2), round(y - box["height"] // 2)
-        ActionChains(self.driver).move_to_element_with_offset(element, *offset).click().perform()
-        self.frame()
-
-    def width(self, identifier):
-        return self.run("return document.getElementById(arguments[0]).clientWidth", identifier)
-
-    def pixel(self, identifier, x, y):
-        self.frame()
-        return self.run(
-            "const c = document.getElementById(arguments[0]);"
-            "const d = c.getContext('2d').getImageData(arguments[1], arguments[2], 1, 1).data;"
-            "return [...d]",
-            identifier,
-            round(x),
-            round(y),
-        )
-
-    def choose_step(self, depth, batch, schedule):
-        told = "inference" if schedule == "inference" else f"training with {schedule}"
-        found = self.run(
-            "const all = [...document.querySelectorAll('#step option')];"
-            "return all.find(o => o.parentElement.label === arguments[0]"
-            " && o.label.startsWith(arguments[1])).value",
-            f"{told}, depth {depth}",
-            f"batch {batch}:",
-        )
-        self.put("step", found)
-        self.frame()
-        return page_cases.traced(depth, batch, schedule)
-
-    def media(self, kind="", scheme="light"):
-        self.driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"media": kind, "features": [{"name": "prefers-color-scheme", "value": scheme}]},
-        )
-        self.frame()
-
-    def errors(self):
-        return [entry["message"] for entry in self.driver.get_log("browser")]
-
-    def requests(self):
-        """Every address that was asked for since the page was opened."""
-        logged = (json.loads(entry["message"]) for entry in self.driver.get_log("performance"))
-        return [
-            entry["message"]["params"]["request"]["url"]
-            for entry in logged
-            if entry["message"]["method"] == "Network.requestWillBeSent"
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -155,13 +30,6 @@ def report(tmp_path_factory, results):
     path = folder / "report.html"
     path.write_text(page_cases.page_of(folder, results), encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def page(chromium):
-    made = Page(chromium)
-    made.media()
-    return made
 
 
 @pytest.fixture
@@ -180,10 +48,6 @@ def alive_at(trace, event):
         elif kind == 2:
             alive.discard(int(variable))
     return {trace.variables[number].name for number in alive}
-
-
-def instant_of(page):
-    return int(re.match(r"Event (\d+) of", page.text("#instant"))[1])
 
 
 def test_a_report_opens_without_errors_and_without_requests(opened, report):
@@ -384,7 +248,7 @@ def test_what_lives_at_the_peak_and_at_a_clicked_instant_is_shown(opened):
     for share in (0.15, 0.4, 0.85):
         room = opened.width("timeline") - GUTTER - RIGHT
         opened.click_at("timeline", GUTTER + share * room, 100)
-        event = instant_of(opened)
+        event = opened.instant
         assert event == pytest.approx(share * len(trace.events), abs=1.5)
         assert set(opened.column("#bars-rows")) == alive_at(trace, event)
 
@@ -393,7 +257,7 @@ def test_the_instant_is_told_with_the_live_bytes_of_the_trace(opened):
     trace = opened.choose_step(1, 8, "textbook")
     opened.keys("timeline", *["\ue012"] * (trace.peak_event + 1))  # left, beyond the beginning
     for event in range(0, len(trace.events), 7):
-        while instant_of(opened) < event:
+        while opened.instant < event:
             opened.keys("timeline", "\ue014")
         told = opened.text("#instant")
         assert f": {mp_bytes(trace.live.total[event])} live" in told
@@ -470,9 +334,9 @@ def test_the_step_can_be_explored_by_keyboard_alone(opened):
     outline = opened.run("return getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid"
     opened.keys("timeline", Keys.ARROW_LEFT, Keys.ARROW_LEFT)
-    assert instant_of(opened) == trace.peak_event - 2
+    assert opened.instant == trace.peak_event - 2
     opened.keys("timeline", "p")
-    assert instant_of(opened) == trace.peak_event
+    assert opened.instant == trace.peak_event
 
 
 def test_a_drag_zooms_and_the_whole_step_comes_back(opened):
@@ -489,10 +353,10 @@ def test_a_drag_zooms_and_the_whole_step_comes_back(opened):
     ).click_and_hold().move_by_offset(end - start, 0).release().perform()
     opened.click_at("timeline", GUTTER + 0.5 * room, 100)
     # The middle of the second quarter from the right.
-    assert instant_of(opened) == pytest.approx(0.625 * len(trace.events), abs=2)
+    assert opened.instant == pytest.approx(0.625 * len(trace.events), abs=2)
     opened.one("#whole").click()
     opened.click_at("timeline", GUTTER + 0.25 * room, 100)
-    assert instant_of(opened) == pytest.approx(0.25 * len(trace.events), abs=1.5)
+    assert opened.instant == pytest.approx(0.25 * len(trace.events), abs=1.5)
 
 
 def luminance(page):
@@ -585,9 +449,9 @@ def test_a_trace_of_100_000_events_opens_and_answers(page, tmp_path):
     text = step_page("deep", trace)
     assert len(text.encode()) < 6_000_000
     page.open(tmp_path / "deep.html", text)
-    assert instant_of(page) == trace.peak_event
+    assert page.instant == trace.peak_event
     page.keys("timeline", Keys.ARROW_RIGHT)
-    assert instant_of(page) == trace.peak_event + 1
+    assert page.instant == trace.peak_event + 1
     page.keys("lifetimes", Keys.END)
     assert page.text("#details h3") == first_births(trace)[-1][0]
     page.put("find", "z4000")

@@ -1,16 +1,22 @@
-"""The committed showcase is what this version of memprop predicts."""
+"""The committed showcase is what this version of memprop predicts and writes."""
 
+import shutil
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
 import memprop as mp
+from memprop.report.write import write_report
 
 SHOWCASE = Path(__file__).parents[2] / "reports" / "showcase"
 
+pytestmark = pytest.mark.skipif(
+    not SHOWCASE.exists(), reason="the showcase comes with a checkout only"
+)
 
-@pytest.mark.skipif(not SHOWCASE.exists(), reason="the showcase comes with a checkout only")
+
 def test_every_peak_of_the_showcase_is_predicted():
     results = pd.read_csv(SHOWCASE / "results.csv")
     assert len(results) == 60
@@ -21,3 +27,14 @@ def test_every_peak_of_the_showcase_is_predicted():
         assert trace.peak == row.ledger_peak
         assert trace.saved_bytes == row.saved_bytes
         assert trace.about["flops"] == row.flops
+
+
+def test_the_showcase_is_what_its_results_give_today(tmp_path):
+    folder = tmp_path / "showcase"
+    shutil.copytree(SHOWCASE, folder)
+    write_report(folder)
+    plt.close("all")
+    remedy = "write it again: memprop report reports/showcase"
+    for name in ("report.html", "report.md", "results.csv"):
+        same = (folder / name).read_bytes() == (SHOWCASE / name).read_bytes()
+        assert same, f"reports/showcase/{name} is not what memprop writes now; {remedy}"

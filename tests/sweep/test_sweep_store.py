@@ -104,7 +104,7 @@ def test_the_trial_is_stored_with_its_result(tmp_path, spec):
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match=rf"the folder {folder} cannot be made: "):
+        with pytest.raises(OutputError, match=rf"cannot make the folder '{folder}': "):
             ResultStore(folder)
 
 

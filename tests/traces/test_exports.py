@@ -5,7 +5,7 @@ import math
 import pickle
 import pickletools
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 import pandas as pd
@@ -248,6 +248,15 @@ def test_the_speedscope_profile_keeps_to_the_file_format(trace, tmp_path):
         assert max(stack) < len(frames)
 
 
+def test_speedscope_draws_each_category_and_phase_once(trace, tmp_path):
+    trace.to_speedscope(tmp_path / "t.json")
+    (profile,) = json.loads((tmp_path / "t.json").read_text())["profiles"]
+    for depth in (1, 2):
+        begun = [tuple(stack[:depth]) for stack in profile["samples"]]
+        stretches = [key for key, _ in groupby(begun)]
+        assert len(stretches) == len(set(stretches))
+
+
 # Tables
 
 
@@ -353,25 +362,3 @@ def test_a_path_that_is_no_unicode_is_written_escaped(writer, tmp_path):
     )
     getattr(told.trace({"script": "caf\udce9.py"}), writer)(tmp_path / "t")
     assert r"caf\udce9.py" in (tmp_path / "t").read_text(encoding="utf-8")
-
-
-def test_a_file_is_replaced_whole_or_stays(tmp_path, monkeypatch):
-    step, target = TRACES["lean"](), tmp_path / "t.json"
-    target.write_text("before")
-    target.chmod(0o640)
-    link = tmp_path / "link.json"
-    link.symlink_to(target)
-    with monkeypatch.context() as broken:
-        broken.setattr("pathlib.Path.replace", _full_disk)
-        with pytest.raises(OutputError, match="No space left"):
-            step.to_perfetto(target)
-    assert target.read_text() == "before"
-    step.to_perfetto(link)
-    assert link.is_symlink()
-    assert json.loads(target.read_text())["traceEvents"]
-    assert target.stat().st_mode & 0o777 == 0o640
-    assert sorted(tmp_path.iterdir()) == [link, target]
-
-
-def _full_disk(*_):
-    raise OSError(28, "No space left on device")

@@ -239,7 +239,7 @@ def test_files_that_cannot_be_read_or_written(tmp_path):
         mp.Trace.load(tmp_path / "nowhere")
     with pytest.raises(TraceFormatError, match="directory"):
         mp.Trace.load(tmp_path)
-    with pytest.raises(OutputError, match="cannot write to"):
+    with pytest.raises(OutputError, match="cannot write"):
         made().save(tmp_path / "nowhere" / "trace.json.gz")
 
 

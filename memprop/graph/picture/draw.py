@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, SupportsIndex
 
 from memprop.checks import check_positive_integer
-from memprop.errors import GraphError, InvalidValueError, OutputError, unknown_name
+from memprop.errors import GraphError, InvalidValueError, unknown_name
+from memprop.files import whole_file, write_whole
 from memprop.graph.autodiff import differentiate
 from memprop.graph.picture import DEFAULT_BATCH
 from memprop.graph.picture.build import Marks, picture_of
@@ -77,13 +78,14 @@ def draw(
     if wanted in _TEXTS:
         text = _TEXTS[wanted](picture)
         if path is not None:
-            _write(lambda: Path(path).write_text(text, encoding="utf-8"))
+            write_whole(path, text)
         return text
     from memprop.graph.picture.figure import plot
 
     axes = plot(picture, ax)
     if path is not None:
-        _write(lambda: _save(axes, path, wanted))
+        with whole_file(path) as file:
+            _save(axes, file, wanted)
     return axes
 
 
@@ -146,19 +148,10 @@ def _format(path: str | os.PathLike[str] | None, given: str | None, ax: "Axes | 
     return wanted
 
 
-def _save(axes: "Axes", path: str | os.PathLike[str], format: str) -> None:  # noqa: A002
+def _save(axes: "Axes", file: BinaryIO, format: str) -> None:  # noqa: A002
     import matplotlib as mpl
 
     figure = axes.get_figure(root=True)
     assert figure is not None  # noqa: S101 - axes that were drawn in are in one
     with mpl.rc_context({"svg.hashsalt": "memprop"}):
-        figure.savefig(path, format=format, metadata=_UNDATED.get(format))
-
-
-def _write(write: Callable[[], object]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise OutputError(
-            f"the picture cannot be written to {error.filename}: {error.strerror}"
-        ) from error
+        figure.savefig(file, format=format, metadata=_UNDATED.get(format))

@@ -3,7 +3,7 @@
 // Pointer on the timeline: a click chooses an instant, a drag zooms.
 function listenToTimeline() {
   const canvas = byId("timeline");
-  const axis = () => eventAxis(state.view, canvas.clientWidth);
+  const axis = () => stepAxis(state.ruler, state.view, canvas.clientWidth);
   let start = null;
   canvas.addEventListener("pointerdown", (event) => { start = event.offsetX; canvas.setPointerCapture(event.pointerId); });
   canvas.addEventListener("pointermove", (event) => {
@@ -15,8 +15,7 @@ function listenToTimeline() {
     redraw();
   });
   canvas.addEventListener("pointerup", (event) => {
-    const ends = [start, event.offsetX].sort((a, b) => a - b).map(axis().eventAt);
-    if (state.drag) setView(ends[0], ends[1] + 1);
+    if (state.drag) setView(...[start, event.offsetX].sort((a, b) => a - b).map(axis().placeAt));
     else setInstant(axis().eventAt(event.offsetX));
     [start, state.drag] = [null, null];
     redraw();
@@ -38,16 +37,17 @@ function listenToBars() {
 }
 
 function listenToKeys() {
+  const switchUnit = () => setUnit(state.unit === "time" ? "events" : "time");
   const rowsInSight = () => Math.floor(byId("bars").clientHeight / ROW_HEIGHT);
-  const further = () => Math.max(1, Math.round((state.view.to - state.view.from) / 20));
   const actions = {
-    ArrowLeft: (event) => setInstant(state.instant - (event.shiftKey ? further() : 1)),
-    ArrowRight: (event) => setInstant(state.instant + (event.shiftKey ? further() : 1)),
+    ArrowLeft: (event) => setInstant(event.shiftKey ? furtherBy(-1) : state.instant - 1),
+    ArrowRight: (event) => setInstant(event.shiftKey ? furtherBy(1) : state.instant + 1),
     ArrowUp: () => stepRow(-1), ArrowDown: () => stepRow(1),
     PageUp: () => stepRow(-rowsInSight()), PageDown: () => stepRow(rowsInSight()),
     Home: () => stepRow(-state.rows.length), End: () => stepRow(state.rows.length),
     p: () => setInstant(state.trace.peakEvent), P: () => setInstant(state.trace.peakEvent),
-    "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => setView(0, state.trace.count),
+    "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: showWhole,
+    t: switchUnit, T: switchUnit,
   };
   for (const id of ["timeline", "lifetimes"]) {
     byId(id).addEventListener("keydown", (event) => {
@@ -68,7 +68,8 @@ function listenToControls() {
   byId("to-peak").addEventListener("click", () => setInstant(state.trace.peakEvent));
   byId("zoom-in").addEventListener("click", () => zoom(0.5));
   byId("zoom-out").addEventListener("click", () => zoom(2));
-  byId("whole").addEventListener("click", () => setView(0, state.trace.count));
+  byId("whole").addEventListener("click", showWhole);
+  byId("unit").addEventListener("input", (event) => setUnit(event.target.value));
   byId("bars-table").addEventListener("toggle", () => byId("bars-table").open && fillBarsTable());
   document.addEventListener("open-step", ({ detail }) => {
     const nth = page.steps.findIndex((step) => step.row === detail);

@@ -27,6 +27,20 @@ function expandLive(changes, count) {
   return { byCategory, total };
 }
 
+// The steps of the clock -> when each event happened and, last, when the step was over, in
+// nanoseconds; null where nothing was run.
+function expandTimes(steps, count) {
+  if (!steps) return null;
+  const times = new Float64Array(count + 1);
+  let at = 0;
+  steps.gap.forEach((gap, place) => {
+    at += gap;
+    times[at] = steps.nanoseconds[place];
+  });
+  for (let event = 1; event <= count; event++) times[event] += times[event - 1];
+  return times;
+}
+
 // Lives in the order of birth. `freed` is the end of the step where a life outlasts it.
 function expandLives(code, reads, count) {
   let born = 0;
@@ -75,7 +89,7 @@ function decode(code) {
     count, lives, peak: code.peak, peakEvent: code.peak_event, phases: code.phases,
     operators: code.operators, ...expandLive(code.changes, count),
     phaseAt: expandRuns(code.phase, count), operatorAt: expandRuns(code.operator, count),
-    rows: rowsOf(code, lives),
+    times: expandTimes(code.times, count), rows: rowsOf(code, lives),
   };
   trace.stretches = stretchesOf(trace);
   return trace;

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from memprop.terms import CATEGORIES
+from memprop.traces.clock import recorded
 from memprop.traces.intermediates import Life, find, lives
 from memprop.traces.trace import Trace
 
@@ -19,7 +20,8 @@ def encode(trace: Trace) -> dict[str, Any]:
     Returns:
         ``events``, how many; ``peak`` (bytes), ``peak_event``, ``peak_operator``; ``phases`` and
         ``operators`` by name; ``phase`` and ``operator`` of the events as runs; ``changes`` of
-        the live bytes; ``lives`` with their ``reads``; ``variables`` in columns.
+        the live bytes; ``times`` of the events, if the step was run; ``lives`` with their
+        ``reads``; ``variables`` in columns.
     """
     found = lives(trace)
     return {
@@ -32,6 +34,7 @@ def encode(trace: Trace) -> dict[str, Any]:
         "phase": _runs(trace.events.phase),
         "operator": _runs(trace.events.operator),
         "changes": _changes(trace),
+        "times": _times(trace),
         "lives": _lives(trace, found),
         "reads": _reads(found),
         "variables": _variables(trace),
@@ -54,6 +57,16 @@ def _changes(trace: Trace) -> dict[str, list[int]]:
         "category": category.tolist(),
         "bytes": changes[event, category].tolist(),
     }
+
+
+def _times(trace: Trace) -> dict[str, list[int]] | None:
+    """Every step of the clock; ``gap`` in events from the one before. ``None`` if there is none."""
+    times = recorded(trace)
+    if times is None or times[0] == times[-1]:
+        return None
+    steps = np.diff(times, prepend=0)
+    event = np.flatnonzero(steps)
+    return {"gap": np.diff(event, prepend=0).tolist(), "nanoseconds": steps[event].tolist()}
 
 
 def _lives(trace: Trace, found: list[Life]) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ const byId = (id) => document.getElementById(id);
 
 // All that the explorer shows follows from this.
 const state = {
-  trace: null, view: { from: 0, to: 1 }, top: 1, hidden: new Set(), instant: null, drag: null,
+  trace: null, unit: "events", ruler: null, view: { from: 0, to: 1 }, top: 1, hidden: new Set(), instant: null, drag: null,
   alive: "all", order: "birth", layer: "", words: "", rows: [], chosen: null, scroll: 0,
 };
 
@@ -48,32 +48,18 @@ function instantText(trace, event) {
     .map((category) => `${spoken(page.categories[category])} ${formatBytes(trace.byCategory[category][event])}`);
   const where = `${trace.phases[trace.phaseAt[event]]}, ${operatorAt(trace, event)}`;
   const peak = event === trace.peakEvent ? ", the peak" : "";
-  return `Event ${event} of ${trace.count} (${where})${peak}: ${formatBytes(trace.total[event])} live`
+  const when = trace.times ? ` at ${formatTime(trace.times[event])}` : "";
+  return `Event ${event} of ${trace.count}${when} (${where})${peak}: ${formatBytes(trace.total[event])} live`
     + (parts.length ? `: ${parts.join(", ")}.` : ".");
 }
 
 function setInstant(event) {
-  const { trace, view } = state;
+  const { trace } = state;
   state.instant = Math.max(0, Math.min(trace.count - 1, event));
   byId("instant").textContent = instantText(trace, state.instant);
-  if (state.instant < view.from) setView(state.instant, state.instant + view.to - view.from);
-  else if (state.instant >= view.to) setView(state.instant + 1 - view.to + view.from, state.instant + 1);
+  bringIntoView(state.instant);
   if (state.alive === "instant") refilter();
   redraw();
-}
-
-// Show the events from one to another, at least eight of them.
-function setView(from, to) {
-  const length = Math.min(state.trace.count, Math.max(8, to - from));
-  const start = Math.max(0, Math.min(state.trace.count - length, from));
-  state.view = { from: start, to: start + length };
-  redraw();
-}
-
-function zoom(factor) {
-  const { from, to } = state.view;
-  const [length, middle] = [(to - from) * factor, state.instant ?? (from + to) / 2];
-  setView(middle - length / 2, middle + length / 2);
 }
 
 // Choose the next or an earlier row and bring it into sight; the first one follows none.
@@ -92,15 +78,13 @@ function stepRow(by) {
 function showStep(nth) {
   const trace = stepOf(nth);
   Object.assign(state, { trace, top: page.top ?? trace.peak, chosen: null, scroll: 0, layer: "" });
-  state.view = { from: 0, to: trace.count };
+  state.ruler = rulerOf(trace, state.unit);
+  state.view = wholeOf(state.ruler);
   byId("step").value = String(nth);
   byId("bars").scrollTop = 0;
   fillLayers(trace);
-  const title = page.steps[nth].title;
-  byId("step-title").textContent = title;
-  byId("timeline").setAttribute("aria-label",
-    `Live bytes over the step ${title}: ${trace.count} events, peak ${formatBytes(trace.peak)} at ${operatorAt(trace, trace.peakEvent)}.`);
-  byId("lifetimes").setAttribute("aria-label", `Lives of the ${trace.rows.length} variables of ${title}; the same as a table below.`);
+  byId("step-title").textContent = page.steps[nth].title;
+  tellUnit();
   const cached = trace.rows.filter((row) => row.cached);
   makeTable(byId("cached"), { columns: cachedColumns(trace), rows: cached, pick: choose, label: "the cached intermediates" });
   choose(null);

@@ -12,6 +12,15 @@ function formatBytes(bytes) {
   return `${size.toFixed(1)} TiB`;
 }
 
+// Nanoseconds in the unit that keeps them between 1 and 1000, with four digits.
+function formatTime(nanoseconds) {
+  const { size, name } = timeUnit(nanoseconds);
+  return `${Number((nanoseconds / size).toPrecision(4))} ${name}`;
+}
+
+const TIME_UNITS = [["s", 1e9], ["ms", 1e6], ["us", 1e3], ["ns", 1]].map(([name, size]) => ({ name, size }));
+const timeUnit = (nanoseconds) => TIME_UNITS.find(({ size }) => nanoseconds >= size) ?? TIME_UNITS.at(-1);
+
 function formatCount(number) {
   return number.toLocaleString("en-US", { maximumFractionDigits: 2 });
 }

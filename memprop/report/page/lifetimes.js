@@ -37,7 +37,7 @@ function drawLives(context, row, y, axis, colors) {
 function drawReuses(context, life, y, axis, colors) {
   let before = -2;
   for (const event of life.reuses) {
-    const x = Math.round(axis.at(event + 0.5));
+    const x = Math.round(axis.mark(event));
     if (x < axis.left || x > axis.right || x - before < 2) continue;
     before = x;
     context.fillStyle = colors.paper;
@@ -47,10 +47,10 @@ function drawReuses(context, life, y, axis, colors) {
   }
 }
 
-// state: {rows, view, instant, chosen (a row or null), scroll (pixels)}
-function drawLifetimes(canvas, { rows, view, instant, chosen, scroll }) {
+// state: {rows, ruler, view, instant, chosen (a row or null), scroll (pixels)}
+function drawLifetimes(canvas, { rows, ruler, view, instant, chosen, scroll }) {
   const { context, width, height } = freshContext(canvas);
-  const axis = eventAxis(view, width);
+  const axis = stepAxis(ruler, view, width);
   const colors = theme();
   const first = Math.floor(scroll / ROW_HEIGHT);
   const end = Math.min(rows.length, Math.ceil((scroll + height) / ROW_HEIGHT));

@@ -14,8 +14,8 @@ from memprop.traces.colors import CATEGORY_COLORS
 from memprop.version import __version__
 
 SCRIPTS: Final = (
-    *("format", "decode", "scales", "tables", "charts"),
-    *("timeline", "lifetimes", "rows", "explorer", "controls", "start"),
+    *("format", "decode", "scales", "tables", "charts", "axis"),
+    *("timeline", "lifetimes", "rows", "view", "explorer", "controls", "pair", "start"),
 )
 """In the order in which they need each other."""
 

@@ -42,6 +42,13 @@ function sharingWith(trace, row) {
 const livesText = (row) => row.lives.map((life) =>
   `${life.born} to ${life.outlasts ? "after the step" : life.freed}`);
 
+function aliveText(trace, row) {
+  const events = `${formatCount(row.lifetime)} of ${formatCount(trace.count)} events`;
+  if (!trace.times) return events;
+  const alive = row.lives.reduce((sum, life) => sum + trace.times[life.freed] - trace.times[life.born], 0);
+  return `${events}, ${formatTime(alive)}`;
+}
+
 // All that is known of a variable, as pairs of name and text.
 function factsOf(trace, row) {
   const reads = readersOf(trace, row);
@@ -54,7 +61,7 @@ function factsOf(trace, row) {
     ["bytes", `${formatCount(row.bytes)} (${formatBytes(row.bytes)})`],
     ["born at event", formatCount(row.born)],
     ["freed at event", freedOf(row) === null ? "outlives the step" : formatCount(freedOf(row))],
-    ["alive for", `${formatCount(row.lifetime)} of ${formatCount(trace.count)} events`],
+    ["alive for", aliveText(trace, row)],
     ...(row.lives.length > 1 ? [["lives", listed(livesText(row))]] : []),
     [`read by (${reads.length})`, listed(reads)],
     ...(row.cached ? [[`reused by backward (${reusersOf(trace, row).length})`, listed(reusersOf(trace, row))]] : []),

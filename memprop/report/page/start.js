@@ -10,14 +10,7 @@ if (page.steps?.length) {
   redrawAll.push(drawExplorer);
 }
 
-// Two steps one above the other, on one scale of bytes and of events.
-for (const canvas of document.querySelectorAll(".pair canvas")) {
-  const trace = stepOf(Number(canvas.dataset.step));
-  const view = { from: 0, to: page.longest };
-  const draw = () => drawTimeline(canvas, { trace, view, top: page.top, hidden: new Set(), instant: null });
-  redrawAll.push(draw);
-  new ResizeObserver(onFrame(draw)).observe(canvas);
-}
+if (document.querySelector(".pair")) redrawAll.push(startPair());
 
 // Cells of a map say more where the pointer is.
 for (const cell of document.querySelectorAll("[data-hint]")) {

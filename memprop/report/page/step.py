@@ -49,7 +49,6 @@ def comparison_page(names: tuple[str, str], a: Trace, b: Trace, variables: pd.Da
         data={
             "steps": [asdict(step) for step in steps],
             "top": max(a.peak, b.peak),
-            "longest": max(len(a.events), len(b.events)),
         },
         names=names,
         findings=told(a, b, variables),

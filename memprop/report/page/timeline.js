@@ -3,9 +3,6 @@
 // At most one rectangle a pixel and category is drawn, however many events there are: of the events
 // that fall on one pixel the one with most live bytes is shown, so no peak is ever lost.
 
-const TIMELINE = { top: 22, bottom: 26, right: 10 };
-const gutterOf = (width) => (width < 700 ? 96 : 190);
-
 // A canvas made as sharp as the screen, empty, and its context in units of CSS pixels.
 function freshContext(canvas) {
   const ratio = window.devicePixelRatio || 1;
@@ -19,25 +16,13 @@ function freshContext(canvas) {
   return { context, width, height };
 }
 
-// The common axis of both canvases: events `from` to `to` between two pixels.
-function eventAxis(view, width) {
-  const left = gutterOf(width);
-  const room = width - left - TIMELINE.right;
-  return {
-    left, right: left + room, room, ...view,
-    at: (event) => left + ((event - view.from) / (view.to - view.from)) * room,
-    eventAt: (x) => Math.floor(view.from + ((x - left) / room) * (view.to - view.from)),
-  };
-}
-
 // For each pixel the event that is drawn there; equal neighbours are one column.
 function columnsOf(total, axis) {
-  const perPixel = (axis.to - axis.from) / axis.room;
   const columns = [];
   for (let pixel = 0; pixel < axis.room; pixel++) {
-    const first = Math.floor(axis.from + pixel * perPixel);
+    const first = axis.eventAt(axis.left + pixel);
     if (first >= total.length) break;
-    const end = Math.min(total.length, Math.max(first + 1, Math.floor(axis.from + (pixel + 1) * perPixel)));
+    const end = Math.min(total.length, Math.max(first + 1, axis.eventAt(axis.left + pixel + 1)));
     let highest = first;
     for (let event = first + 1; event < end; event++) if (total[event] > total[highest]) highest = event;
     const last = columns.at(-1);
@@ -68,7 +53,7 @@ function drawPhases(context, trace, columns, axis, bottom, colors) {
     const [a, b] = [Math.max(axis.left, axis.at(from)), Math.min(axis.right, axis.at(to))];
     if (b <= axis.left || a >= axis.right) continue;
     if (a > axis.left) context.fillRect(Math.round(a), TIMELINE.top, 1, bottom - TIMELINE.top);
-    if (b - a > context.measureText(name).width + 6) context.fillText(name, (a + b) / 2, bottom + 16);
+    if (b - a > context.measureText(name).width + 6) context.fillText(name, (a + b) / 2, bottom + 36);
   }
   const backward = trace.stretches.find((stretch) => stretch.name === "backward");
   const forward = trace.phases.indexOf("forward");
@@ -93,7 +78,7 @@ function drawByteAxis(context, top, y, axis, colors) {
 }
 
 function drawPeak(context, trace, y, axis, colors) {
-  const x = axis.at(trace.peakEvent + 0.5);
+  const x = axis.mark(trace.peakEvent);
   if (x < axis.left || x > axis.right) return;
   context.fillStyle = colors.ink;
   context.textAlign = x > (axis.left + axis.right) / 2 ? "right" : "left";
@@ -101,10 +86,10 @@ function drawPeak(context, trace, y, axis, colors) {
   context.fillRect(x - 0.5, y(trace.peak) - 4, 1.5, 7);
 }
 
-// state: {trace, view, top, hidden (set of categories), instant, drag ([x, x] or null)}
-function drawTimeline(canvas, { trace, view, top, hidden, instant, drag }) {
+// state: {trace, ruler, view, top, hidden (set of categories), instant, drag ([x, x] or null)}
+function drawTimeline(canvas, { trace, ruler, view, top, hidden, instant, drag }) {
   const { context, width, height } = freshContext(canvas);
-  const axis = eventAxis(view, width);
+  const axis = stepAxis(ruler, view, width);
   const colors = theme();
   const bottom = height - TIMELINE.bottom;
   const y = (bytes) => bottom - (bytes / (top * 1.04)) * (bottom - TIMELINE.top);
@@ -112,6 +97,7 @@ function drawTimeline(canvas, { trace, view, top, hidden, instant, drag }) {
   drawByteAxis(context, top, y, axis, colors);
   drawStack(context, trace, columns, y, hidden, colors);
   drawPhases(context, trace, columns, axis, bottom, colors);
+  drawTicks(context, axis, bottom, colors);
   if (!hidden.size) drawPeak(context, trace, y, axis, colors);
   if (instant !== null) drawInstant(context, axis, instant, TIMELINE.top, bottom, colors);
   if (!drag) return;
@@ -123,7 +109,7 @@ function drawTimeline(canvas, { trace, view, top, hidden, instant, drag }) {
 
 // The chosen instant, a line through both canvases.
 function drawInstant(context, axis, instant, top, bottom, colors) {
-  const x = axis.at(instant + 0.5);
+  const x = axis.mark(instant);
   if (x < axis.left || x > axis.right) return;
   context.fillStyle = colors.accent;
   context.fillRect(Math.round(x) - 1, top, 2, bottom - top);

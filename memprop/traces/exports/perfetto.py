@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from memprop.terms import CATEGORIES
-from memprop.traces.exports.clock import Clock, clock_of
+from memprop.traces.clock import Clock, clock_of
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:

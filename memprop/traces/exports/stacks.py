@@ -30,6 +30,9 @@ def speedscope(trace: "Trace") -> bytes:
     """The stacks as a profile of speedscope, in bytes."""
     stacks = _stacks(trace)
     number = {frame: n for n, frame in enumerate(dict.fromkeys(f for s, _ in stacks for f in s))}
+    # The peak is one instant, but speedscope opens with the samples in order: equal frames side by
+    # side are drawn as one.
+    samples = sorted(([number[frame] for frame in stack], size) for stack, size in stacks)
     name = f"live bytes at the peak, {trace.peak_operator}"
     profile = {
         "type": "sampled",
@@ -37,8 +40,8 @@ def speedscope(trace: "Trace") -> bytes:
         "unit": "bytes",
         "startValue": 0,
         "endValue": trace.peak,
-        "samples": [[number[frame] for frame in stack] for stack, _ in stacks],
-        "weights": [size for _, size in stacks],
+        "samples": [frames for frames, _ in samples],
+        "weights": [size for _, size in samples],
     }
     document = {
         "$schema": _SCHEMA,
