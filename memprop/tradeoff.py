@@ -7,9 +7,7 @@ from memprop.checks import check_positive_integer
 from memprop.engine.prepare import Model, schedule_for
 from memprop.errors import MempropError
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules import budget
 from memprop.schedules.schedule import Schedule
-from memprop.schedules.search import search
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +45,8 @@ def is_least(found: Schedule, budget: int) -> bool:
     Considered are all schedules that run each backward operator once, in the order of the graph,
     after the loss. ``False`` also where that is not known: only short networks are searched.
     """
+    from memprop.schedules.search import search
+
     if found.slices > 1 or found.batch is None:
         return False
     if not found.recomputed_flops:
@@ -76,6 +76,8 @@ def frontier(
         those of the curve that nothing else in the table beats.
     """
     import pandas as pd
+
+    from memprop.schedules import budget
 
     size = check_positive_integer("batch", batch)
     lean = schedule(model, size, optimizer=optimizer, update=update)

@@ -1,1 +1,1 @@
-"""Doing it: one loop that runs a schedule, on arrays or on shapes alone."""
+"""Doing it: the events of a schedule, run on arrays or counted from shapes alone."""

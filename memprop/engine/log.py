@@ -7,12 +7,11 @@ costs next to no time and not one byte while the step runs.
 
 from array import array
 from dataclasses import dataclass
-from itertools import chain
 
 import numpy as np
 
-from memprop.engine.program import Instruction, Program
-from memprop.traces.events import ALLOCATE, FREE, READ, Events
+from memprop.engine.program import Program
+from memprop.traces.events import ALLOCATE, Events
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +31,24 @@ class Log:
     @classmethod
     def for_program(cls, program: Program, sizes: array) -> "Log":
         """A log without times of ``program``, whose newborn variables have ``sizes``."""
-        return cls(sizes, array("q", [-1]) * len(program.instructions))
+        return cls(sizes, array("q", [-1]) * len(program.order.instructions))
 
     def events(self, program: Program) -> Events:
         """The events of a run of ``program`` that filled this log."""
-        rows = chain.from_iterable(
-            _static_events(place, instruction)
-            for place, instruction in enumerate(program.instructions)
-        )
-        columns = np.array(list(rows), dtype=np.int64).T
-        kind, phase, operator, variable, storage, place = np.ascontiguousarray(columns)
-        births = kind == ALLOCATE
-        sizes = np.zeros(storage.max() + 1, dtype=np.int64)
-        sizes[storage[births]] = self.sizes
+        order = program.order
+        births = order.kind == ALLOCATE
+        sizes = np.zeros(order.storage.max() + 1, dtype=np.int64)
+        sizes[order.storage[births]] = self.sizes
         begins, ends = self._times()
-        nanoseconds = np.where(births, begins[place], ends[place])
-        return Events(kind, phase, operator, variable, storage, sizes[storage], nanoseconds)
+        return Events(
+            kind=order.kind,
+            phase=order.phase,
+            operator=order.operator,
+            variable=order.variable,
+            storage=order.storage,
+            bytes=sizes[order.storage],
+            nanoseconds=np.where(births, begins[order.place], ends[order.place]),
+        )
 
     def _times(self) -> tuple[np.ndarray, np.ndarray]:
         """When each instruction begins and ends; -1 throughout where nothing was run."""
@@ -55,13 +56,3 @@ class Log:
         start = 0 if noted.max() >= 0 else -1
         ends = np.maximum.accumulate(np.maximum(noted, start))
         return np.concatenate(([start], ends[:-1])), ends
-
-
-def _static_events(place: int, instruction: Instruction) -> list[tuple[int, ...]]:
-    """Kind, phase, operator, variable, storage and instruction of each event, in order."""
-    phase, operator = instruction.phase, instruction.operator
-    return [
-        *((ALLOCATE, phase, operator, v, storage, place) for v, storage, _ in instruction.births),
-        *((READ, phase, operator, v, storage, place) for v, storage in instruction.reads),
-        *((FREE, phase, operator, v, storage, place) for v, storage in instruction.deaths),
-    ]

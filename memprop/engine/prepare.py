@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from memprop.engine.uncollected import uncollected
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
@@ -32,6 +33,7 @@ class Model(Protocol):
         ...
 
 
+@uncollected()
 def schedule_for(
     model: Model,
     schedule: str | Schedule = "lean",

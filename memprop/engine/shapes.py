@@ -1,11 +1,19 @@
-"""Prediction: what an engine without arrays would say of a program's allocations."""
+"""Prediction: what an engine without arrays would say of a program's allocations.
+
+What happens, and in which order, is the program's own; only how large each storage is depends on
+the batch size.
+"""
 
 from array import array
 
+import numpy as np
+
 from memprop.engine.program import Program
+from memprop.traces.events import ALLOCATE
 
 
 def predicted_sizes(program: Program, batch: int) -> array:
     """Bytes of each variable that is born, in order, with ``batch`` in the shapes."""
-    sizes = [v.nbytes.at(batch) for v in program.schedule.graph.variables]
-    return array("q", (sizes[b.variable] for i in program.instructions for b in i.births))
+    sizes = np.array(program.schedule.graph.sizes_at(batch), dtype=np.int64)
+    born = program.order.variable[program.order.kind == ALLOCATE]
+    return array("q", sizes[born].tobytes())

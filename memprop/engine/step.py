@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from contextvars import Context, copy_context
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, SupportsIndex
 
@@ -17,8 +18,9 @@ from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
 from memprop.engine.shapes import predicted_sizes
+from memprop.engine.uncollected import uncollected
 from memprop.errors import InvalidValueError, unknown_name
-from memprop.graph.graph import Variable
+from memprop.graph.graph import Graph, Variable
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.schedule import Schedule
 from memprop.traces.events import TracedOperator, TracedVariable
@@ -200,6 +202,7 @@ def trace(
     return step.trace
 
 
+@uncollected()
 def simulate(
     model: Model,
     batch: SupportsIndex,
@@ -230,8 +233,6 @@ def _trace(
     outputs: Mapping[str, Any] | None,
 ) -> Trace:
     schedule = program.schedule
-    rows = _rows(schedule)
-    operators = (TracedOperator(op.name, op.phase, op.layer) for op in schedule.graph.operators)
     described = {
         "mode": mode,
         "schedule": schedule.name,
@@ -242,22 +243,26 @@ def _trace(
     }
     return Trace(
         events=log.events(program),
-        variables=tuple(_traced(v, rows) for v in schedule.graph.variables),
-        operators=tuple(operators),
+        variables=_traced_variables(schedule.graph, _rows(schedule)),
+        operators=_traced_operators(schedule.graph),
         about=MappingProxyType(described),
         outputs=outputs,
     )
 
 
-def _traced(variable: Variable, batch: int) -> TracedVariable:
-    return TracedVariable(
-        name=variable.name,
-        category=variable.category,
-        layer=variable.layer,
-        shape=variable.shape_at(batch),
-        dtype=variable.dtype,
-        bytes=variable.nbytes.at(batch),
+@lru_cache(maxsize=8)
+def _traced_variables(graph: Graph, batch: int) -> tuple[TracedVariable, ...]:
+    return tuple(
+        [
+            TracedVariable(v.name, v.category, v.layer, v.shape_at(batch), v.dtype, nbytes)
+            for v, nbytes in zip(graph.variables, graph.sizes_at(batch), strict=True)
+        ]
     )
+
+
+@lru_cache(maxsize=8)
+def _traced_operators(graph: Graph) -> tuple[TracedOperator, ...]:
+    return tuple([TracedOperator(op.name, op.phase, op.layer) for op in graph.operators])
 
 
 def _quiet_context() -> Context:
@@ -280,7 +285,7 @@ def _rows(schedule: Schedule) -> int:
 def _check_size(program: Program) -> None:
     """Raise unless all bytes of the step fit into the integers that count them."""
     schedule = program.schedule
-    if sum(v.nbytes.at(_rows(schedule)) for v in schedule.graph.variables) >= 2**63:
+    if schedule.graph.all_bytes.at(_rows(schedule)) >= 2**63:
         raise InvalidValueError(
             f"a step of batch {schedule.batch} would take more than 2^63 bytes: "
             "choose a smaller batch or narrower layers"

@@ -5,6 +5,8 @@ prediction made once holds for all batch sizes.
 """
 
 import math
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 BATCH: Final = "batch"
@@ -33,6 +35,16 @@ class Affine(NamedTuple):
         return Affine(self.constant * factor, self.per_sample * factor)
 
 
+def total(numbers: Iterable[Affine]) -> Affine:
+    """The sum of such numbers."""
+    constant = per_sample = 0
+    for one, each in numbers:
+        constant += one
+        per_sample += each
+    return Affine(constant, per_sample)
+
+
+@lru_cache(maxsize=1 << 12)
 def elements(shape: Shape) -> Affine:
     """How many elements an array of this shape has.
 

@@ -1,11 +1,11 @@
 """Making graphs: one operator at a time, its results shaped by its rule."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import ArraySpec, rule
+from memprop.graph.signature import signature
 
 if TYPE_CHECKING:
     from memprop.graph.graph import Graph
@@ -35,23 +35,20 @@ def apply_rule(
     Returns:
         The operator, and its outputs followed by its workspace.
     """
-    definition = rule(name)
-    operands = tuple(inputs)
-    specs = [operand.spec for operand in operands]
-    results = _variables(outputs, definition.infer(*specs, **attributes), layer)
-    ports = ((f"{operator}:{port}", "workspace") for port in definition.scratch)
-    scratch = _variables(ports, definition.infer_scratch(*specs, **attributes), layer)
-    node = Operator(
-        name=operator,
-        rule=name,
-        inputs=tuple(operand.name for operand in operands),
-        outputs=tuple(variable.name for variable in results),
-        workspace=tuple(variable.name for variable in scratch),
-        attributes=tuple(attributes.items()),
-        phase=phase,
-        layer=layer,
-    )
+    operands, constants = tuple(inputs), tuple(attributes.items())
+    made = signature(name, tuple([operand.spec for operand in operands]), constants)
+    results = _variables(outputs, made.results, layer)
+    scratch = ()
+    if made.scratch:
+        ports = ((f"{operator}:{port}", "workspace") for port in rule(name).scratch)
+        scratch = _variables(ports, made.scratch, layer)
+    reads, writes, workspace = map(_names, (operands, results, scratch))
+    node = Operator(operator, name, reads, writes, workspace, constants, phase, layer)
     return node, results + scratch
+
+
+def _names(variables: tuple[Variable, ...]) -> tuple[str, ...]:
+    return tuple([variable.name for variable in variables])
 
 
 def _variables(
@@ -59,8 +56,10 @@ def _variables(
 ) -> tuple[Variable, ...]:
     """A variable for each name and category, with the shape and dtype inferred for it."""
     return tuple(
-        Variable(name=name, shape=spec.shape, dtype=spec.dtype, category=category, layer=layer)
-        for (name, category), spec in zip(named, specs, strict=True)
+        [
+            Variable(name, shape, dtype, category, layer)
+            for (name, category), (shape, dtype) in zip(named, specs, strict=True)
+        ]
     )
 
 
@@ -70,10 +69,10 @@ def extend(
     operators: Iterable[Operator],
     outputs: Iterable[str] = (),
 ) -> "Graph":
-    """``graph`` with more at its end."""
-    return replace(
-        graph,
+    """``graph`` with more at its end, which :func:`apply_rule` made."""
+    return graph.of_rules(
         variables=(*graph.variables, *variables),
         operators=(*graph.operators, *operators),
         outputs=(*graph.outputs, *outputs),
+        objective=graph.objective,
     )

@@ -7,9 +7,8 @@ sum of their contributions.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule, extend
@@ -45,7 +44,7 @@ def differentiate(forward: "Graph", form: Form = "lean") -> "Graph":
 
 def _with_residuals(forward: "Graph", form: Form) -> "Graph":
     """``forward`` with operators replaced where ``form`` leaves something for backward."""
-    if form == "textbook":
+    if form == "textbook" or all(op.definition.lean_rule is None for op in forward.operators):
         return forward
     variables = {variable.name: variable for variable in forward.variables}
     operators = []
@@ -56,7 +55,7 @@ def _with_residuals(forward: "Graph", form: Form) -> "Graph":
         operators.append(operator)
     written = {name for operator in operators for name in operator.outputs + operator.workspace}
     kept = (v for v in variables.values() if v.category != "workspace" or v.name in written)
-    return replace(forward, variables=tuple(kept), operators=tuple(operators))
+    return forward.of_rules(tuple(kept), tuple(operators), forward.outputs, forward.objective)
 
 
 def _leaving_residuals(
@@ -93,71 +92,72 @@ class _Backward:
         self.gradients: dict[str, Variable] = {}  # of a forward variable, as far as summed up
         self.arrived: Counter[str] = Counter()
         self.parts: Counter[str] = Counter()
-        self.waiting: defaultdict[str, list[tuple[Operator, Gradient]]] = defaultdict(list)
+        self.waiting: defaultdict[str, list[Contribution]] = defaultdict(list)
         self.needed = _depending_on_parameters(forward)
-        self.path = _leading_to(forward, str(forward.objective))
-        self.expected = Counter(
-            target for operator in self.path for _, target in self._contributions(operator)
-        )
+        path = _leading_to(forward, str(forward.objective))
+        self.path = [self._contributions(operator) for operator in path]
+        self.expected = Counter(part.target for parts in self.path for part in parts)
 
     def graph(self) -> "Graph":
         self._seed()
-        for operator in reversed(self.path):
-            for gradient, target in self._contributions(operator):
-                self._contribute(operator, gradient, target)
+        for contributions in reversed(self.path):
+            for contribution in contributions:
+                self._contribute(contribution)
         gradients = [f"d{p.name}" for p in self.forward.parameters if p.name in self.gradients]
         return extend(self.forward, self.variables, self.operators, gradients)
 
-    def _contributions(self, operator: Operator) -> Iterator[tuple[Gradient, str]]:
-        """The gradients that ``operator`` passes on, with the variable each belongs to."""
-        if not self.needed.intersection(operator.inputs):
-            return
-        gradients = operator.definition.derivative(self.form)
-        if gradients is None:
+    def _contributions(self, operator: Operator) -> list["Contribution"]:
+        """The gradients that ``operator`` passes on, in the order in which they are computed."""
+        inputs = operator.inputs
+        if self.needed.isdisjoint(inputs):
+            return []
+        derivative = _derivative(operator.rule, self.form, len(inputs))
+        if derivative is None:
             raise GraphError(f"{operator.name}: the operator {operator.rule!r} has no derivative")
-        ports = operator.definition.ports(len(operator.inputs))
-        for gradient in gradients:
-            for port, name in zip(ports, operator.inputs, strict=True):
-                if port == gradient.of and name in self.needed:
-                    yield gradient, name
+        return [
+            Contribution(operator, gradient, place, inputs[place])
+            for gradient, place in derivative
+            if inputs[place] in self.needed
+        ]
 
-    def _contribute(self, operator: Operator, gradient: Gradient, target: str) -> None:
+    def _contribute(self, contribution: "Contribution") -> None:
         """Add one contribution, or let it wait until there is something to accumulate into."""
+        target = contribution.target
         self.arrived[target] += 1
-        if gradient.accumulates:
-            self.waiting[target].append((operator, gradient))
+        if contribution.gradient.accumulates:
+            self.waiting[target].append(contribution)
         else:
-            self._compute(operator, gradient, target, self._settled(target))
-        if self.arrived[target] == self.expected[target]:
+            self._compute(contribution, self._settled(target))
+        if self.waiting and self.arrived[target] == self.expected[target]:
             waiting = self.waiting.pop(target, [])
-            for place, (source, entry) in enumerate(waiting, start=1):
-                self._compute(source, entry, target, place == len(waiting))
+            for place, late in enumerate(waiting, start=1):
+                self._compute(late, place == len(waiting))
 
     def _settled(self, target: str) -> bool:
         """Whether the contribution that arrives now completes the gradient."""
-        return self.arrived[target] == self.expected[target] and not self.waiting[target]
+        return self.arrived[target] == self.expected[target] and not self.waiting.get(target)
 
-    def _compute(self, operator: Operator, gradient: Gradient, target: str, last: bool) -> None:
+    def _compute(self, contribution: "Contribution", last: bool) -> None:
         """Emit the operator of one contribution, and its sum with those before it."""
-        reads = [self._read(operator, port, target) for port in gradient.reads]
+        operator, gradient, _, target = contribution
+        reads = [self._read(contribution, port) for port in gradient.reads]
         before = self.gradients.get(target)
         if gradient.accumulates:
             reads, before = [self._begun(target), *reads], None
-        contribution = reads[0]
+        found = reads[0]
         if gradient.rule is not None:
-            name = self._name(target, last and before is None)
-            contribution = self._emit(
+            found = self._emit(
                 gradient.rule,
                 f"{operator.name}.d{target}",
                 reads,
-                name,
+                self._name(target, last and before is None),
                 target,
                 **dict(operator.attributes),
             )
         if before is not None:
             total = self._name(target, last)
-            contribution = self._emit("add", f"sum.{total}", [before, contribution], total, target)
-        self.gradients[target] = contribution
+            found = self._emit("add", f"sum.{total}", [before, found], total, target)
+        self.gradients[target] = found
 
     def _name(self, target: str, complete: bool) -> str:
         """``dW1`` for the whole gradient, ``dW1.1 dW1.2 ...`` for partial sums before it."""
@@ -174,18 +174,16 @@ class _Backward:
             )
         return self.gradients[target]
 
-    def _read(self, operator: Operator, port: str, target: str) -> Variable:
+    def _read(self, contribution: "Contribution", port: str) -> Variable:
         """The variable that a gradient entry means by ``port``."""
-        definition = operator.definition
-        if port in definition.writes:
-            return self.forward.by_name[operator.outputs[definition.writes.index(port)]]
-        if port.startswith("d") and port[1:] in definition.writes:
-            result = operator.outputs[definition.writes.index(port[1:])]
-            return self.gradients[result]
-        if port == _port_of(operator, target):
-            return self.forward.by_name[target]
-        operands = definition.ports(len(operator.inputs))
-        return self.forward.by_name[operator.inputs[operands.index(port)]]
+        operator = contribution.operator
+        if port == contribution.gradient.of:
+            return self.forward.by_name[contribution.target]
+        kind, place = _meaning(operator.rule, port)
+        if kind == "gradient":
+            return self.gradients[operator.outputs[place]]
+        names = operator.inputs if kind == "operand" else operator.outputs
+        return self.forward.by_name[names[place]]
 
     def _seed(self) -> None:
         """dJ/dJ = 1."""
@@ -221,16 +219,53 @@ class _Backward:
         return made[0]
 
 
-def _port_of(operator: Operator, variable: str) -> str:
-    ports = operator.definition.ports(len(operator.inputs))
-    return ports[operator.inputs.index(variable)]
+class Contribution(NamedTuple):
+    """What an operator adds to the gradient of one of its operands.
+
+    Attributes:
+        operator: the forward operator.
+        gradient: how it is computed.
+        place: of the operand among those of the operator.
+        target: the operand.
+    """
+
+    operator: Operator
+    gradient: Gradient
+    place: int
+    target: str
+
+
+@lru_cache(maxsize=1 << 10)
+def _derivative(name: str, form: Form, count: int) -> tuple[tuple[Gradient, int], ...] | None:
+    """Each gradient of the rule with the place of its operand among ``count`` of them."""
+    gradients = rule(name).derivative(form)
+    if gradients is None:
+        return None
+    ports = rule(name).ports(count)
+    return tuple(
+        (gradient, place)
+        for gradient in gradients
+        for place, port in enumerate(ports)
+        if port == gradient.of
+    )
+
+
+@lru_cache(maxsize=1 << 10)
+def _meaning(name: str, port: str) -> tuple[Literal["result", "gradient", "operand"], int]:
+    """What a gradient of the rule reads at ``port``, and its place among those of its kind."""
+    definition = rule(name)
+    if port in definition.writes:
+        return "result", definition.writes.index(port)
+    if port.startswith("d") and port[1:] in definition.writes:
+        return "gradient", definition.writes.index(port[1:])
+    return "operand", definition.reads.index(port)
 
 
 def _depending_on_parameters(graph: "Graph") -> set[str]:
     """The variables whose gradient is wanted: parameters and all that is computed from them."""
     needed = {variable.name for variable in graph.parameters}
     for operator in graph.operators:
-        if needed.intersection(operator.inputs):
+        if not needed.isdisjoint(operator.inputs):
             needed.update(operator.outputs)
     return needed
 
@@ -240,7 +275,7 @@ def _leading_to(graph: "Graph", objective: str) -> list[Operator]:
     wanted = {objective}
     path = []
     for operator in reversed(graph.operators):
-        if wanted.intersection(operator.outputs):
+        if not wanted.isdisjoint(operator.outputs):
             wanted.update(operator.inputs)
             path.append(operator)
     return path[::-1]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from memprop.errors import GraphError
 from memprop.graph.affine import BATCH
+from memprop.graph.signature import signature
 from memprop.terms import CATEGORIES, PHASES
 
 if TYPE_CHECKING:
@@ -13,10 +14,7 @@ if TYPE_CHECKING:
 
 def check(graph: "Graph") -> None:
     """Raise GraphError unless ``graph`` is well formed: names, order, shapes, categories."""
-    if len(graph.by_name) != len(graph.variables):
-        raise GraphError(f"two variables are named {_repeated(graph.variables)!r}")
-    if len(graph.operators_by_name) != len(graph.operators):
-        raise GraphError(f"two operators are named {_repeated(graph.operators)!r}")
+    check_names(graph)
     for variable in graph.variables:
         _check_variable(variable)
     known = {variable.name for variable in graph.sources}
@@ -26,6 +24,14 @@ def check(graph: "Graph") -> None:
     for name in graph.outputs:
         if name not in known:
             raise GraphError(f"the output {name!r} is computed by no operator")
+
+
+def check_names(graph: "Graph") -> None:
+    """Raise GraphError unless every name in ``graph`` stands for one thing."""
+    if len(graph.by_name) != len(graph.variables):
+        raise GraphError(f"two variables are named {_repeated(graph.variables)!r}")
+    if len(graph.operators_by_name) != len(graph.operators):
+        raise GraphError(f"two operators are named {_repeated(graph.operators)!r}")
 
 
 def _repeated(nodes: "Iterable[Variable | Operator]") -> str:
@@ -57,13 +63,9 @@ def _check_operator(graph: "Graph", operator: "Operator", known: set[str]) -> No
 
 def _check_shapes(graph: "Graph", operator: "Operator") -> None:
     """Hold the declared shapes against what the operator's rule infers."""
-    definition, attributes = operator.definition, dict(operator.attributes)
-    definition.ports(len(operator.inputs))
-    operands = [graph.by_name[name].spec for name in operator.inputs]
-    inferred = (
-        *definition.infer(*operands, **attributes),
-        *definition.infer_scratch(*operands, **attributes),
-    )
+    operands = tuple(graph.by_name[name].spec for name in operator.inputs)
+    made = signature(operator.rule, operands, operator.attributes)
+    inferred = made.results + made.scratch
     declared = operator.outputs + operator.workspace
     if len(inferred) != len(declared):
         raise GraphError(f"{operator.name} writes {len(inferred)} variables, not {len(declared)}")

@@ -12,14 +12,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
 
 from memprop.graph import check
-from memprop.graph.affine import Affine
+from memprop.graph.affine import Affine, total
 from memprop.graph.nodes import Operator as Operator
 from memprop.graph.nodes import Variable as Variable
-from memprop.graph.picture.draw import DEFAULT_BATCH, Scheduled, draw
+from memprop.graph.picture import DEFAULT_BATCH
+from memprop.graph.signature import Places, Signature, signature
 from memprop.terms import PERSISTENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from memprop.graph.picture.draw import Scheduled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,32 @@ class Graph:
     def __post_init__(self) -> None:
         check.check(self)
 
+    @classmethod
+    def of_rules(
+        cls,
+        variables: tuple[Variable, ...],
+        operators: tuple[Operator, ...],
+        outputs: tuple[str, ...],
+        objective: str | None = None,
+    ) -> "Graph":
+        """A graph whose operators ``apply_rule`` made, each of variables that were there.
+
+        Their shapes are what the rules say, so only the names are checked.
+
+        Raises:
+            GraphError: two variables or two operators have one name.
+        """
+        graph = cls.__new__(cls)
+        vars(graph).update(
+            variables=variables, operators=operators, outputs=outputs, objective=objective
+        )
+        check.check_names(graph)
+        return graph
+
+    def __hash__(self) -> int:
+        # Caches ask at every step; of every field of every node it would take milliseconds.
+        return hash((self.all_bytes, len(self.operators), self.outputs, self.objective))
+
     @cached_property
     def by_name(self) -> Mapping[str, Variable]:
         """The variables by name."""
@@ -67,19 +96,30 @@ class Graph:
 
     def survives(self, name: str) -> bool:
         """Whether a variable may be alive when the step ends."""
-        return name in self._outputs or self.by_name[name].category in PERSISTENT
+        return name in self.survivors
 
     @cached_property
-    def _outputs(self) -> frozenset[str]:
-        return frozenset(self.outputs)
+    def survivors(self) -> frozenset[str]:
+        """The variables that may be alive when the step ends."""
+        lasting = (v.name for v in self.variables if v.category in PERSISTENT)
+        return frozenset((*self.outputs, *lasting))
 
     def flops(self, operator: Operator) -> Affine:
         """The floating-point operations of one run of ``operator``, which is one of its own."""
-        return self._flops[operator.name]
+        return self._signatures[operator.name].flops
 
     def bytes_at(self, batch: int) -> dict[str, int]:
         """The size of every variable by name, for one batch size."""
-        return {name: size.at(batch) for name, size in self._sizes.items()}
+        return dict(zip(self.by_name, self.sizes_at(batch), strict=True))
+
+    def sizes_at(self, batch: int) -> list[int]:
+        """The size of every variable in their order, for one batch size."""
+        return [constant + per_sample * batch for constant, per_sample in self._sizes]
+
+    @cached_property
+    def all_bytes(self) -> Affine:
+        """The bytes of all variables together, were they alive at one time."""
+        return total(self._sizes)
 
     def overwrites(self, operator: Operator) -> "Overwrites":
         """Which results of ``operator`` lie over an operand, as pairs ``(target, operand)``."""
@@ -93,7 +133,7 @@ class Graph:
         backward: bool = False,
         fold: bool = True,
         batch: SupportsIndex = DEFAULT_BATCH,
-        schedule: Scheduled | None = None,
+        schedule: "Scheduled | None" = None,
         format: str | None = None,  # noqa: A002 - what users of matplotlib type
     ) -> "Axes | str":
         """Draw it: variables as squares, operators as circles, data flowing from left to right.
@@ -120,6 +160,8 @@ class Graph:
             GraphError: ``schedule`` is that of another graph.
             OutputError: the place cannot be written.
         """
+        from memprop.graph.picture.draw import draw
+
         return draw(
             self,
             path,
@@ -134,29 +176,33 @@ class Graph:
     # Planners ask for these very often.
 
     @cached_property
-    def _flops(self) -> Mapping[str, Affine]:
-        return {operator.name: self._flops_of(operator) for operator in self.operators}
-
-    def _flops_of(self, operator: Operator) -> Affine:
-        operands = (self.by_name[name].spec for name in operator.inputs)
-        return operator.definition.flops(*operands, **dict(operator.attributes))
+    def _sizes(self) -> tuple[Affine, ...]:
+        return tuple([variable.nbytes for variable in self.variables])
 
     @cached_property
-    def _sizes(self) -> Mapping[str, Affine]:
-        return {variable.name: variable.nbytes for variable in self.variables}
+    def _signatures(self) -> Mapping[str, Signature]:
+        spec = {variable.name: variable.spec for variable in self.variables}
+        return {
+            operator.name: signature(
+                operator.rule, tuple([spec[name] for name in operator.inputs]), operator.attributes
+            )
+            for operator in self.operators
+        }
 
     @cached_property
     def _overwrites(self) -> Mapping[str, "Overwrites"]:
         return {operator.name: self._overwrites_of(operator) for operator in self.operators}
 
     def _overwrites_of(self, operator: Operator) -> "Overwrites":
-        definition = operator.definition
-        fitting = (
-            (target, operand)
-            for target, operand in operator.pairs(definition.in_place)
-            if self.by_name[target].spec == self.by_name[operand].spec
-        )
-        return Overwrites(operator.pairs(definition.updates), tuple(fitting))
+        _, _, _, updates, in_place = self._signatures[operator.name]
+        if not (updates or in_place):
+            return _NOTHING
+        targets, operands = operator.outputs + operator.workspace, operator.inputs
+
+        def names(places: Places) -> tuple[tuple[str, str], ...]:
+            return tuple((targets[target], operands[operand]) for target, operand in places)
+
+        return Overwrites(names(updates), names(in_place))
 
 
 class Overwrites(NamedTuple):
@@ -170,3 +216,6 @@ class Overwrites(NamedTuple):
 
     always: tuple[tuple[str, str], ...]
     where_dead: tuple[tuple[str, str], ...]
+
+
+_NOTHING = Overwrites((), ())

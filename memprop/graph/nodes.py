@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from memprop.graph.affine import BATCH, Affine, Shape, elements
 from memprop.graph.rules import ArraySpec, Rule, rule
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Variable:
     """A named array of a training step.
 
@@ -32,7 +33,7 @@ class Variable:
     @property
     def nbytes(self) -> Affine:
         """The size in bytes."""
-        return elements(self.shape).times(np.dtype(self.dtype).itemsize)
+        return _nbytes(self.shape, self.dtype)
 
     @property
     def spec(self) -> ArraySpec:
@@ -41,10 +42,20 @@ class Variable:
 
     def shape_at(self, batch: int) -> tuple[int, ...]:
         """The shape for one batch size."""
-        return tuple(batch if dim == BATCH else dim for dim in self.shape)
+        return _shape_at(self.shape, batch)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@lru_cache(maxsize=1 << 12)
+def _shape_at(shape: Shape, batch: int) -> tuple[int, ...]:
+    return tuple(batch if dim == BATCH else dim for dim in shape)
+
+
+@lru_cache(maxsize=1 << 12)
+def _nbytes(shape: Shape, dtype: str) -> Affine:
+    return elements(shape).times(np.dtype(dtype).itemsize)
+
+
+@dataclass(frozen=True, slots=True)
 class Operator:
     """A node of the graph: one rule applied to named variables.
 

@@ -1,6 +1,7 @@
 """From a description of an MLP to its forward graph."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from memprop.graph.affine import BATCH
 from memprop.graph.apply import apply_rule
@@ -40,11 +41,12 @@ class Architecture:
     seed: int = 0
 
 
+@lru_cache(maxsize=32)
 def forward_graph(architecture: Architecture, mode: str) -> Graph:
     """The forward pass: z = x W^T + b, h = phi(z), ..., o, and for training L, s, J.
 
     A hidden layer is h = dropout(phi(norm(z))) + its input, of which those parts are there that
-    the architecture has.
+    the architecture has. Equal architectures share one graph, and so all that is planned for it.
 
     Args:
         architecture: the MLP.
@@ -155,7 +157,7 @@ class _Builder:
         return L, s, self.apply("objective", "objective", [L, s], "J", phase="loss")
 
     def graph(self, outputs: tuple[Variable, ...], objective: Variable | None = None) -> Graph:
-        return Graph(
+        return Graph.of_rules(
             variables=tuple(self.variables),
             operators=tuple(self.operators),
             outputs=tuple(variable.name for variable in outputs),

@@ -1,6 +1,6 @@
 """The multilayer perceptron that a user writes down."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
 from types import MappingProxyType
@@ -96,13 +96,12 @@ class MLP:
 
     def graph(self, mode: Mode = "train") -> Graph:
         """The forward pass, to the objective ("train") or to the output ("inference")."""
-        return self._graphs[_known("mode", mode, MODES)]
+        return forward_graph(self._architecture, _known("mode", mode, MODES))
 
     @cached_property
-    def _graphs(self) -> Mapping[str, Graph]:
+    def _architecture(self) -> Architecture:
         names = Architecture.__dataclass_fields__
-        architecture = Architecture(**{name: getattr(self, name) for name in names})
-        return {mode: forward_graph(architecture, mode) for mode in MODES}
+        return Architecture(**{name: getattr(self, name) for name in names})
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:

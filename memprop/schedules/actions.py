@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Compute:
     """Run an operator.
 
@@ -21,7 +21,7 @@ class Compute:
         return f"compute {self.operator}" + (f"  [{over}]" if over else "")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Free:
     """Let go of a variable."""
 

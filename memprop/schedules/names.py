@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph, Operator
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.budget import Share, within_budget
 from memprop.schedules.every import every, sqrt
-from memprop.schedules.optimal import check_budget
 from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.revolve import revolve
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.selective import selective
-from memprop.schedules.sliced_budget import within_budget_in_slices
 from memprop.schedules.store import inference, textbook
+
+if TYPE_CHECKING:
+    from memprop.schedules.budget import Share
 
 _MICROBATCH: Final = "microbatch"
 
@@ -34,6 +34,12 @@ class _Kind(NamedTuple):
     """What the number after the colon counts; empty where there is none."""
 
 
+def _within_budget(graph: Graph, given: "int | Share", batch: int) -> Sequence[Operator]:
+    from memprop.schedules.budget import within_budget  # loaded only by those who plan
+
+    return within_budget(graph, given, batch)
+
+
 _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
     {
         "textbook": _Kind("textbook"),
@@ -42,7 +48,7 @@ _KINDS: Final[Mapping[str, _Kind]] = MappingProxyType(
         "sqrt": _Kind("sqrt", sqrt),
         "selective": _Kind("selective", selective),
         "revolve": _Kind("revolve:c", revolve, "stored states"),
-        "budget": _Kind("budget:BYTES", within_budget, "bytes"),
+        "budget": _Kind("budget:BYTES", _within_budget, "bytes"),
         "inference": _Kind("inference"),
     }
 )
@@ -67,7 +73,7 @@ class Strategy:
 
     name: str
     kind: str
-    argument: int | Share | None = None
+    argument: "int | Share | None" = None
     slices: int = 1
 
     def in_slices(self, slices: int) -> "Strategy":
@@ -118,6 +124,8 @@ def _planned(
     if strategy.kind == "textbook":
         return textbook(forward, optimizer)
     if strategy.depends_on_batch and strategy.slices > 1:
+        from memprop.schedules.sliced_budget import within_budget_in_slices
+
         assert strategy.argument is not None and batch is not None  # noqa: S101, PT018
         return within_budget_in_slices(
             strategy.name, strategy.argument, forward, optimizer, batch, strategy.slices
@@ -131,7 +139,7 @@ def _planned(
 
 
 def _with(
-    kind: _Kind, argument: int | Share, batch: int | None, graph: Graph
+    kind: _Kind, argument: "int | Share", batch: int | None, graph: Graph
 ) -> Sequence[Operator]:
     assert kind.order is not None  # noqa: S101 - only those with an order take an argument
     return kind.order(graph, argument) if batch is None else kind.order(graph, argument, batch)
@@ -185,7 +193,7 @@ def strategy_named(name: str) -> Strategy:
     return Strategy(name.replace(" ", ""), kind, argument, (slices or [1])[0] or 1)
 
 
-def _parsed(name: str, part: str) -> tuple[str, int | Share | None]:
+def _parsed(name: str, part: str) -> "tuple[str, int | Share | None]":
     """The kind and the number of one part of ``name``."""
     kind, colon, number = (piece.strip() for piece in part.partition(":"))
     if kind not in _KINDS and kind != _MICROBATCH:
@@ -205,8 +213,11 @@ def _parsed(name: str, part: str) -> tuple[str, int | Share | None]:
     return kind, int(number)
 
 
-def _budget(text: str) -> int | Share:
+def _budget(text: str) -> "int | Share":
     """A budget in bytes, or in percent of the peak of "lean"."""
+    from memprop.schedules.budget import Share
+    from memprop.schedules.optimal import check_budget
+
     if not text.endswith("%"):
         return check_budget(text)
     percent = text[:-1].strip()

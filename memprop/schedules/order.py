@@ -30,7 +30,9 @@ def in_order(
 
 def useful_places(graph: Graph, order: Sequence[Operator]) -> list[int]:
     """The places in ``order`` but those of repetitions whose results are not read."""
-    times = Counter(operator.name for operator in order)
+    times = Counter([operator.name for operator in order])
+    if len(times) == len(order):
+        return list(range(len(order)))
     awaited = set(graph.outputs)
     useful = []
     for place in range(len(order) - 1, -1, -1):
@@ -44,30 +46,30 @@ def useful_places(graph: Graph, order: Sequence[Operator]) -> list[int]:
     return useful[::-1]
 
 
-def _dying(graph: Graph, order: Sequence[Operator], awaited: set[str]) -> list[dict[str, None]]:
+def _dying(graph: Graph, order: Sequence[Operator], awaited: set[str]) -> list[list[str]]:
     """For each place in ``order`` the values used for the last time, in the order of their use."""
-    found = []
+    survivors, found = graph.survivors, []
     for operator in reversed(order):
-        used = dict.fromkeys((*operator.inputs, *operator.outputs))  # a dict keeps the order
-        found.append({n: None for n in used if n not in awaited and not graph.survives(n)})
+        used = dict.fromkeys(operator.inputs + operator.outputs)  # a dict keeps the order
+        found.append([name for name in used if name not in awaited and name not in survivors])
         awaited.difference_update(operator.outputs)
         awaited.update(operator.inputs)
     return found[::-1]
 
 
 def _actions(
-    graph: Graph, order: Sequence[Operator], dying: Sequence[dict[str, None]]
+    graph: Graph, order: Sequence[Operator], dying: Sequence[list[str]]
 ) -> Iterator[Action]:
     for operator, dead in zip(order, dying, strict=True):
         into = _overwrites(graph, operator, dead)
-        yield Compute(operator=operator.name, into=into)
-        taken = {operand for _, operand in into}
-        yield from (Free(variable=name) for name in dead if name not in taken)
+        yield Compute(operator.name, into)
+        taken = [operand for _, operand in into]
+        for name in dead:
+            if name not in taken:
+                yield Free(name)
 
 
-def _overwrites(
-    graph: Graph, operator: Operator, dying: dict[str, None]
-) -> tuple[tuple[str, str], ...]:
+def _overwrites(graph: Graph, operator: Operator, dying: list[str]) -> tuple[tuple[str, str], ...]:
     """The pairs in which a target takes over the buffer of an operand that dies here."""
     always, where_dead = graph.overwrites(operator)
     if not (always or where_dead):

@@ -1,21 +1,22 @@
 """What is done, in which order: a schedule is a flat tuple of actions over a graph."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsIndex
 
 from memprop.errors import ScheduleError
 from memprop.graph.graph import Graph
-from memprop.graph.picture.build import Marks
-from memprop.graph.picture.draw import DEFAULT_BATCH
+from memprop.graph.picture import DEFAULT_BATCH
 from memprop.schedules.actions import Action, Compute
 from memprop.schedules.live import live_bytes
-from memprop.schedules.marks import marks_of
+from memprop.schedules.same import Same
+from memprop.schedules.work import Work, work_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from memprop.graph.picture.build import Marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +67,17 @@ class Schedule:
 
     def flops_at(self, batch: int) -> int:
         """Floating-point operations of a step of ``batch`` samples."""
-        return self._count(batch, lambda times: times)
+        return self._work.once.at(batch // self.slices) + self.recomputed_flops_at(batch)
 
     def recomputed_flops_at(self, batch: int) -> int:
         """Floating-point operations beyond the first run of each operator."""
-        return self._count(batch, lambda times: times - 1)
+        return self._work.again.at(batch // self.slices)
 
     @property
-    def marks(self) -> Marks:
+    def marks(self) -> "Marks":
         """How often each operator is computed, and which variables are cached."""
+        from memprop.schedules.marks import marks_of
+
         return marks_of(self.graph, self.actions)
 
     def draw(
@@ -102,12 +105,9 @@ class Schedule:
             format=format,
         )
 
-    def _count(self, batch: int, weight) -> int:
-        times = Counter(action.operator for action in self.computes())
-        costs = (
-            (self.graph.flops(self.graph.operators_by_name[n]), weight(k)) for n, k in times.items()
-        )
-        return sum(cost.at(batch // self.slices) * k for cost, k in costs)
+    @property
+    def _work(self) -> Work:
+        return work_of(Same(self.graph, self.actions))
 
     def _batch(self) -> int:
         if self.batch is None:

@@ -51,7 +51,7 @@ def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
 def _keep_all(graph: Graph) -> Iterator[Action]:
     consumed: set[str] = set()
     for operator in graph.operators:
-        into = operator.pairs(operator.definition.updates)
+        into = graph.overwrites(operator).always
         consumed.update(operand for _, operand in into)
         yield Compute(operator=operator.name, into=into)
     made = [name for operator in graph.operators for name in operator.outputs]

@@ -43,18 +43,21 @@ def _check_range(name: str, column: np.ndarray, low: int, high: int | None) -> N
 
 
 def _check_lives(events: Events) -> None:
-    home: dict[int, int] = {}
-    columns = (events.kind, events.variable, events.storage)
-    for event, (kind, variable, storage) in enumerate(
-        zip(*(column.tolist() for column in columns), strict=True)
-    ):
-        if kind == ALLOCATE and variable in home:
-            raise TraceFormatError(f"event {event} allocates a variable that is alive already")
-        if kind != ALLOCATE and home.get(variable) != storage:
-            raise TraceFormatError(
-                f"event {event} {KINDS[kind]}s a variable that is not alive there"
-            )
-        if kind == ALLOCATE:
-            home[variable] = storage
-        elif kind == FREE:
-            del home[variable]
+    """Raise at the first event that does not follow from what its variable went through before."""
+    order = np.argsort(events.variable, kind="stable")
+    kind, variable, storage = (
+        column[order] for column in (events.kind, events.variable, events.storage)
+    )
+    alive = np.zeros(len(order), dtype=bool)
+    alive[1:] = (variable[1:] == variable[:-1]) & (kind[:-1] != FREE)
+    there = alive.copy()
+    there[1:] &= storage[1:] == storage[:-1]
+    wrong = np.where(kind == ALLOCATE, alive, ~there)
+    if not wrong.any():
+        return
+    event = int(order[wrong].min())
+    if events.kind[event] == ALLOCATE:
+        raise TraceFormatError(f"event {event} allocates a variable that is alive already")
+    raise TraceFormatError(
+        f"event {event} {KINDS[events.kind[event]]}s a variable that is not alive there"
+    )

@@ -17,7 +17,6 @@ from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, live, timeline
 from memprop.traces.events import Events, TracedOperator, TracedVariable
-from memprop.traces.exports import memory_viz, openmetrics, perfetto, stacks, tables
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -146,26 +145,38 @@ class Trace:
 
     def to_perfetto(self, path: str | os.PathLike[str]) -> None:
         """Write Chrome's trace event format, for https://ui.perfetto.dev; errors as of save."""
+        from memprop.traces.exports import perfetto
+
         write_whole(path, perfetto.perfetto(self))
 
     def to_memory_viz(self, path: str | os.PathLike[str]) -> None:
         """Write a snapshot for https://pytorch.org/memory_viz; errors as of save."""
+        from memprop.traces.exports import memory_viz
+
         write_whole(path, memory_viz.memory_viz(self))
 
     def to_speedscope(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak for https://www.speedscope.app; errors as of save."""
+        from memprop.traces.exports import stacks
+
         write_whole(path, stacks.speedscope(self))
 
     def to_folded(self, path: str | os.PathLike[str]) -> None:
         """Write what lives at the peak as folded stacks, for flame graphs; errors as of save."""
+        from memprop.traces.exports import stacks
+
         write_whole(path, stacks.folded(self))
 
     def to_dataframe(self) -> "pd.DataFrame":
         """All that is known of each event: see :func:`memprop.traces.exports.tables.dataframe`."""
+        from memprop.traces.exports import tables
+
         return tables.dataframe(self)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Write the table of :meth:`to_dataframe` as Parquet; errors as of save."""
+        from memprop.traces.exports import tables
+
         write_whole(path, tables.parquet(self))
 
     def to_openmetrics(
@@ -182,6 +193,8 @@ class Trace:
             InvalidValueError: a name of a label is none.
             OutputError: the file cannot be written.
         """
+        from memprop.traces.exports import openmetrics
+
         text = openmetrics.openmetrics(self, labels)
         if path is not None:
             write_whole(path, text)

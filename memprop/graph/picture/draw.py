@@ -10,6 +10,7 @@ from memprop.checks import check_positive_integer
 from memprop.errors import GraphError, InvalidValueError, unknown_name
 from memprop.files import whole_file, write_whole
 from memprop.graph.autodiff import differentiate
+from memprop.graph.picture import DEFAULT_BATCH
 from memprop.graph.picture.build import Marks, picture_of
 from memprop.graph.picture.dot import to_dot
 from memprop.graph.picture.fold import fold as folded
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from memprop.graph.graph import Graph
 
-DEFAULT_BATCH: Final = 64
 
 _TEXTS: Final[Mapping[str, Callable[[Picture], str]]] = MappingProxyType(
     {"dot": to_dot, "gv": to_dot, "mmd": to_mermaid}
