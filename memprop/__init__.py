@@ -11,6 +11,7 @@ import typing
 from memprop.version import __version__ as __version__
 
 if typing.TYPE_CHECKING:
+    from memprop import errors as errors
     from memprop import plot as plot
     from memprop.capacity import max_batch as max_batch
     from memprop.capacity import peak_bytes as peak_bytes
@@ -62,16 +63,17 @@ else:
         "memprop.tradeoff": ("frontier", "schedule"),
         "memprop.units": ("format_bytes", "parse_bytes"),
     }
+    _SUBMODULES = ("errors", "plot")
     _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
     __all__ = sorted(_HOME)
 
     def __getattr__(name):
-        """The public name, imported now; ``plot``, which brings Matplotlib along, is a module."""
+        """The public name, imported now."""
         from importlib import import_module
 
-        if name == "plot":
-            return import_module("memprop.plot")
+        if name in _SUBMODULES:
+            return import_module(f"memprop.{name}")
         if name not in _HOME:
             raise AttributeError(f"module 'memprop' has no attribute {name!r}")
         found = globals()[name] = getattr(import_module(_HOME[name]), name)
@@ -79,4 +81,4 @@ else:
 
     def __dir__():
         """The public names, loaded or not."""
-        return sorted({*globals(), *_HOME, "plot"})
+        return sorted({*globals(), *_HOME, *_SUBMODULES})
