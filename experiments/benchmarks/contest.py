@@ -15,6 +15,9 @@ _PAUSE_SECONDS: Final = 0.03
 _HOPELESS: Final = 1.3
 """A number of threads this much slower than another one of the same name runs no further."""
 
+_FAIR: Final = 2
+"""Rounds before that is judged: one may have been disturbed."""
+
 
 class Contest:
     """The processes of contenders. One that has failed is started again for the next race."""
@@ -84,7 +87,7 @@ def hopeless(outcomes: list[Outcome]) -> list[Outcome]:
 
 
 def _judged(outcome: Outcome, outcomes: list[Outcome]) -> Outcome:
-    if outcome.note:
+    if outcome.note or len(outcome.rounds) < _FAIR:
         return outcome
     name = outcome.contender.name
     rivals = [o for o in outcomes if o.contender.name == name and not o.note]
