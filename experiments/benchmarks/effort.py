@@ -57,6 +57,14 @@ def arguments(shape: Shape, update: str | None) -> dict[str, Any]:
     return {**shape.asked(), "update": update}
 
 
+def moment(update: str | None) -> str:
+    """When memprop applies an update: in backward, so that no gradient is left, as JAX leaves none.
+
+    Without an update the gradients are what is asked for, and are there at the end.
+    """
+    return "at_end" if update is None else "in_backward"
+
+
 SMALLEST: Final = Shape(4, 64, 32)
 
 FULL: Final = Effort(

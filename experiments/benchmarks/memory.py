@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiments.benchmarks.contest import Contest
 from experiments.benchmarks.contestant import ContenderFailed
-from experiments.benchmarks.effort import Effort, Shape, arguments
+from experiments.benchmarks.effort import Effort, Shape, arguments, moment
 from experiments.benchmarks.lineup import ENGINE, PEERS, Contender, contender
 from experiments.benchmarks.section import Section, Verdict
 from memprop.engine.step import simulate
@@ -93,7 +93,7 @@ def _peer(
 def ledger_bytes(shape: Shape, update: str | None) -> int:
     """The ledger's peak without parameters, optimizer state and samples."""
     model = MLP([64] + [shape.width] * shape.depth + [10])
-    trace = simulate(model, shape.batch, optimizer=update)
+    trace = simulate(model, shape.batch, optimizer=update, update=moment(update))
     return growth_bytes(trace)
 
 

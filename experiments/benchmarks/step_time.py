@@ -20,8 +20,9 @@ WIDE: Final = 512
 TEXT: Final = """\
 A step is forward, loss, backward and the gradients of all parameters, in float32,
 relu with bias, cross entropy, 64 inputs and 10 classes, then the update if there is one. memprop
-runs `lean` from the arena without recording. PyTorch updates with its fused optimizers; JAX is
-given its parameters and state to write over. The limit is NumPy's products of the same shapes,
+runs `lean` from the arena without recording, and updates in backward, so that it leaves no
+gradients. PyTorch updates with its fused optimizers; JAX is given its parameters and state to write
+over, and leaves no gradients. The limit is NumPy's products of the same shapes,
 back to back, into arrays made beforehand. Each is shown at the better of its numbers of threads
 (in brackets), as the median of the rounds with quartiles. Ratios are medians over the rounds; of
 memprop, the share of the limit is the larger the better, the time to that of a peer the smaller.

@@ -98,7 +98,7 @@ def test_memory_is_compared_step_by_step_with_no_slack_for_own_accounts():
 
 @pytest.mark.parametrize("exponent", [1.0, 1.5])
 def test_the_slope_is_the_exponent_of_a_power_law(exponent):
-    powers = [prediction.Predicted(d, "simulate", 0.0, (d**exponent,)) for d in (100, 200, 800)]
+    powers = [prediction.Predicted(d, "simulate", (d**exponent,), (1.0,)) for d in (100, 200, 800)]
     assert prediction.slope(powers) == pytest.approx(exponent)
 
 

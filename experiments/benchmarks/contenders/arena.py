@@ -5,6 +5,7 @@ import numpy as np
 import memprop as mp
 from experiments.benchmarks.contenders import high_water
 from experiments.benchmarks.contenders.serve import serve
+from experiments.benchmarks.effort import moment
 
 
 def prepare(
@@ -14,9 +15,10 @@ def prepare(
     random = np.random.default_rng(0)
     x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
     model = mp.MLP([64] + [width] * depth + [10])
-    step = mp.Step(model, batch, schedule, optimizer=update, allocator="arena", record=False)
+    how = {"schedule": schedule, "optimizer": update, "update": moment(update)}
+    step = mp.Step(model, batch, allocator="arena", record=False, **how)
     step(x, y)
-    trace = mp.simulate(model, batch, schedule=schedule, optimizer=update)
+    trace = mp.simulate(model, batch, **how)
     return {
         "arena_bytes": step.arena_bytes,
         "live_bytes": trace.peak - trace.persistent_bytes,

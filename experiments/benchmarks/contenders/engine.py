@@ -5,6 +5,7 @@ import numpy as np
 import memprop as mp
 from experiments.benchmarks.contenders import high_water
 from experiments.benchmarks.contenders.serve import Step, median_seconds, serve, warmed
+from experiments.benchmarks.effort import moment
 
 INPUTS, CLASSES = 64, 10
 
@@ -26,7 +27,15 @@ def prepare(
     x = random.random((batch, INPUTS), dtype=np.float32)
     y = random.integers(0, CLASSES, batch)
     model = mp.MLP([INPUTS] + [width] * depth + [CLASSES])
-    step = mp.Step(model, batch, "lean", optimizer=update, allocator=allocator, record=False)
+    step = mp.Step(
+        model,
+        batch,
+        "lean",
+        optimizer=update,
+        allocator=allocator,
+        record=False,
+        update=moment(update),
+    )
     if anew:  # what is made here holds the state, and never runs: its arena has no page
         return lambda: step.with_batch(batch)(x, y)
     return warmed(lambda: step(x, y))

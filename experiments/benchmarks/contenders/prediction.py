@@ -1,9 +1,5 @@
-"""How long a prediction takes: a simulated step, and peaks over many batch sizes.
+"""How long a prediction takes: a simulated step, and peaks over many batch sizes."""
 
-Models are made anew for each run, so that nothing is known of them from the last one.
-"""
-
-import statistics
 import time
 
 import numpy as np
@@ -17,12 +13,9 @@ def prepare(depth: int, width: int) -> list[int]:
     return [64] + [width] * depth + [10]
 
 
-def simulate_seconds(widths: list[int], runs: int) -> float:
-    """The median time of ``mp.simulate`` of a new model."""
-    return statistics.median(_simulate(mp.MLP(widths)) for _ in range(runs))
-
-
-def _simulate(model: mp.MLP) -> float:
+def simulate_seconds(widths: list[int]) -> float:
+    """The time of ``mp.simulate`` of a new model."""
+    model = mp.MLP(widths)
     begin = time.perf_counter()
     mp.simulate(model, batch=256)
     return time.perf_counter() - begin

@@ -1,5 +1,7 @@
 """The engine's step with the ledger on and off, in one process, one after the other."""
 
+from functools import partial
+
 import numpy as np
 
 import memprop as mp
@@ -24,4 +26,4 @@ def prepare(depth: int, width: int, batch: int, first: bool) -> dict[str, Step]:
 
 
 if __name__ == "__main__":
-    serve(prepare, turns=take_turns)
+    serve(prepare, turns=partial(take_turns, least=7))

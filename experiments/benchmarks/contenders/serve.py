@@ -44,8 +44,11 @@ def median_seconds(step: Step, seconds: float) -> float:
     return take_turns({"step": step}, seconds)["step"]
 
 
-def take_turns(steps: Mapping[str, Step], seconds: float) -> dict[str, float]:
-    """The median time of each of ``steps``, run one after another for about ``seconds``."""
+def take_turns(steps: Mapping[str, Step], seconds: float, least: int = 1) -> dict[str, float]:
+    """The median time of each of ``steps``, run in turns for ``seconds``, ``least`` times at least.
+
+    One of them runs after another, so that what disturbs one disturbs all.
+    """
     taken: dict[str, list[float]] = {name: [] for name in steps}
     end = time.perf_counter() + seconds
     while True:
@@ -53,5 +56,5 @@ def take_turns(steps: Mapping[str, Step], seconds: float) -> dict[str, float]:
             begin = time.perf_counter()
             step()
             taken[name].append(time.perf_counter() - begin)
-        if time.perf_counter() > end:
+        if time.perf_counter() > end and len(taken[name]) >= least:
             return {name: statistics.median(times) for name, times in taken.items()}
