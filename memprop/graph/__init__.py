@@ -11,8 +11,8 @@ from memprop.graph import (
     loss,
     norm,
     objective,
-    optimizers,
     slices,
+    updates,
 )
 
 __all__ = [
@@ -23,6 +23,6 @@ __all__ = [
     "loss",
     "norm",
     "objective",
-    "optimizers",
     "slices",
+    "updates",
 ]
