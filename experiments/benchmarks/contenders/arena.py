@@ -15,7 +15,8 @@ def prepare(
     random = np.random.default_rng(0)
     x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
     model = mp.MLP([64] + [width] * depth + [10])
-    how = {"schedule": schedule, "optimizer": update, "update": moment(update)}
+    keeps = schedule == "textbook"  # gradients too, so they cannot be used up in backward
+    how = {"schedule": schedule, "optimizer": update, "update": moment(None if keeps else update)}
     step = mp.Step(model, batch, allocator="arena", record=False, **how)
     step(x, y)
     trace = mp.simulate(model, batch, **how)
