@@ -1,6 +1,7 @@
 """Starting this program again, with the kernels that were chosen.
 
-OpenBLAS reads its variable when it is loaded, and whoever imports memprop has loaded it with NumPy.
+OpenBLAS reads its variable when it is loaded with NumPy, and NumPy has to be loaded to tell which
+library it brings.
 """
 
 import os
