@@ -9,13 +9,13 @@ a loop over calls that are ready to be made.
 import math
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
 from memprop.engine.offsets import ALIGNMENT, plan_offsets
-from memprop.engine.program import Birth, Instruction, Program
+from memprop.engine.program import Birth, Instruction, Program, Use
 from memprop.engine.run import Prepared, make
 from memprop.graph.graph import Variable
 from memprop.graph.rules import Call
@@ -59,6 +59,11 @@ class Arrays(ABC):
             assert given is not None  # noqa: S101 - schedules are checked before they run
             self._values[variable] = given
             self.sizes[number] = given.nbytes
+
+    def _bury(self, deaths: Iterable[Use]) -> None:
+        """Let go of the arrays of variables that die."""
+        for death in deaths:
+            self._values[death.variable] = None
 
     def _fresh(self, variable: int, storage: int) -> np.ndarray:
         described = self.variables[variable]
@@ -105,16 +110,15 @@ class Heap(Arrays):
 
     def __init__(self, program: Program, batch: int, persistent: Mapping[str, np.ndarray]) -> None:
         super().__init__(program, batch, persistent)
-        self.prepared, born = [], 0
-        for place, instruction in enumerate(program.instructions):
-            self.prepared.append((place, (partial(self._do, instruction, born),)))
-            born += len(instruction.births)
+        self.prepared = [
+            (place, (partial(self._do, instruction, born),))
+            for place, born, instruction in _numbered(program)
+        ]
 
     def _do(self, instruction: Instruction, born: int) -> None:
         self._give_birth(instruction.births, born)
         make(self._calls(instruction))
-        for death in instruction.deaths:
-            self._values[death.variable] = None
+        self._bury(instruction.deaths)
 
     def _new(self, variable: int, storage: int) -> np.ndarray:  # noqa: ARG002
         return np.empty(*self.specs[variable])
@@ -138,14 +142,12 @@ class Arena(Arrays):
         self.nbytes = placement.nbytes
         self._offsets = placement.offsets
         self._buffer = _aligned(placement.nbytes)
-        self.prepared, born = [], 0
-        for place, instruction in enumerate(program.instructions):
+        self.prepared = []
+        for place, born, instruction in _numbered(program):
             self._give_birth(instruction.births, born)
             if calls := tuple(self._calls(instruction)):
                 self.prepared.append((place, calls))
-            born += len(instruction.births)
-            for death in instruction.deaths:
-                self._values[death.variable] = None
+            self._bury(instruction.deaths)
         self._results = super().outputs()
 
     def _new(self, variable: int, storage: int) -> np.ndarray:
@@ -157,6 +159,14 @@ class Arena(Arrays):
     def outputs(self) -> Mapping[str, np.ndarray]:
         """What the graph puts out, by name: the same arrays after every step."""
         return self._results
+
+
+def _numbered(program: Program) -> Iterator[tuple[int, int, Instruction]]:
+    """Each instruction with its place, and with how many variables were born before it."""
+    born = 0
+    for place, instruction in enumerate(program.instructions):
+        yield place, born, instruction
+        born += len(instruction.births)
 
 
 def _aligned(nbytes: int) -> np.ndarray:

@@ -115,7 +115,7 @@ class _Backward:
         if derivative is None:
             raise GraphError(f"{operator.name}: the operator {operator.rule!r} has no derivative")
         return [
-            Contribution(operator, gradient, place, inputs[place])
+            Contribution(operator, gradient, inputs[place])
             for gradient, place in derivative
             if inputs[place] in self.needed
         ]
@@ -139,7 +139,7 @@ class _Backward:
 
     def _compute(self, contribution: "Contribution", last: bool) -> None:
         """Emit the operator of one contribution, and its sum with those before it."""
-        operator, gradient, _, target = contribution
+        operator, gradient, target = contribution
         reads = [self._read(contribution, port) for port in gradient.reads]
         before = self.gradients.get(target)
         if gradient.accumulates:
@@ -225,13 +225,11 @@ class Contribution(NamedTuple):
     Attributes:
         operator: the forward operator.
         gradient: how it is computed.
-        place: of the operand among those of the operator.
         target: the operand.
     """
 
     operator: Operator
     gradient: Gradient
-    place: int
     target: str
 
 

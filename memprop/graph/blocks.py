@@ -1,4 +1,4 @@
-"""Passing over a parameter in blocks, so that the scratch of a kernel stays in the cache."""
+"""Passing over arrays in blocks, so that the scratch of a kernel stays in the cache."""
 
 from collections.abc import Iterator
 from typing import Final

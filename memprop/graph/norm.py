@@ -18,6 +18,7 @@ import numpy as np
 
 from memprop.errors import GraphError
 from memprop.graph.affine import BATCH
+from memprop.graph.blocks import BLOCK_ELEMENTS
 from memprop.graph.rules import (
     ArraySpec,
     Call,
@@ -34,8 +35,6 @@ Array = np.ndarray
 EPSILON: Final = 1e-5
 """Added to the variance; PyTorch's default."""
 
-_BLOCK_ELEMENTS: Final = 16384
-
 
 def _normalised_shape(z: ArraySpec, gamma: ArraySpec, beta: ArraySpec) -> tuple[ArraySpec, ...]:
     if len(z.shape) != 2 or z.shape[0] != BATCH:
@@ -50,7 +49,7 @@ def _normalised_shape(z: ArraySpec, gamma: ArraySpec, beta: ArraySpec) -> tuple[
 def _block(rows: ArraySpec) -> ArraySpec:
     """Scratch for some rows of an array shaped like ``rows``."""
     width = int(rows.shape[1])
-    return ArraySpec((max(_BLOCK_ELEMENTS // width, 1), width), rows.dtype)
+    return ArraySpec((max(BLOCK_ELEMENTS // width, 1), width), rows.dtype)
 
 
 def _statistic(rows: ArraySpec) -> ArraySpec:
