@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from memprop.machine.blas import blas_of_numpy
-from memprop.machine.choice import OFF, SWITCH, choice_of, known_check
-from memprop.machine.core_types import nothing_to_choose
+from memprop.machine.choice import by_measurement
 from memprop.machine.cpu import this_cpu, usable_cores
 from memprop.machine.race import CORE_TYPE
 
@@ -94,10 +93,7 @@ def blas(threads: int) -> dict[str, str]:
 @cache
 def core_type() -> str:
     """The fastest OpenBLAS kernels by a measured check; "" for those that OpenBLAS takes itself."""
-    cpu, library = this_cpu(), blas_of_numpy()
-    if os.environ.get(SWITCH) == OFF or nothing_to_choose(cpu, library):
-        return ""
-    return choice_of(known_check(cpu, library)).core_type
+    return by_measurement(this_cpu(), blas_of_numpy()).core_type
 
 
 def surroundings() -> dict[str, str]:

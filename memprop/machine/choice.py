@@ -65,13 +65,15 @@ def chosen() -> Choice:
         return Choice(own, MEASURED, "measured before", remembered(key_of(cpu, blas)))
     if own:
         return Choice(own, "user", f"{CORE_TYPE} is set")
-    if reason := _why_not(switch, cpu, blas):
+    return by_measurement(cpu, blas)
+
+
+def by_measurement(cpu: Cpu, blas: Blas) -> Choice:
+    """The choice by the check alone, whatever core type a shell has set."""
+    off = os.environ.get(SWITCH) == OFF
+    if reason := f"{SWITCH} is {OFF}" if off else nothing_to_choose(cpu, blas):
         return Choice("", "library", reason)
     return choice_of(known_check(cpu, blas))
-
-
-def _why_not(switch: str, cpu: Cpu, blas: Blas) -> str:
-    return f"{SWITCH} is {OFF}" if switch == OFF else nothing_to_choose(cpu, blas)
 
 
 def choice_of(check: Check) -> Choice:
