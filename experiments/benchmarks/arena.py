@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from experiments.benchmarks.contestant import Contestant
-from experiments.benchmarks.effort import Effort, Shape, arguments
+from experiments.benchmarks.effort import Effort, Shape, arguments, cells, columns
 from experiments.benchmarks.lineup import own
 from experiments.benchmarks.section import Section, Verdict, at_most
 from memprop.units import format_bytes
@@ -75,8 +75,7 @@ def verdicts(found: list[Placed]) -> tuple[Verdict, ...]:
 
 def _numbers(each: Placed) -> dict[str, object]:
     return {
-        **each.shape.asked(),
-        "update": each.update or "none",
+        **columns(each.shape, each.update),
         "schedule": each.schedule,
         "arena_bytes": each.arena_bytes,
         "live_bytes": each.live_bytes,
@@ -86,8 +85,7 @@ def _numbers(each: Placed) -> dict[str, object]:
 
 def _cells(each: Placed) -> dict[str, str]:
     return {
-        "depth x width x batch": str(each.shape),
-        "update": each.update or "none",
+        **cells(each.shape, each.update),
         "schedule": each.schedule,
         "arena": format_bytes(each.arena_bytes),
         "lower bound": format_bytes(each.live_bytes),

@@ -17,8 +17,12 @@ class Shape:
         return f"{self.depth} x {self.width} x {self.batch}"
 
     def asked(self) -> dict[str, int]:
-        """As the arguments of a request."""
+        """As the arguments of a request, and as columns of a CSV."""
         return asdict(self)
+
+    def cell(self) -> dict[str, str]:
+        """As the first column of a table."""
+        return {"depth x width x batch": str(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,16 @@ class Effort:
 def arguments(shape: Shape, update: str | None) -> dict[str, Any]:
     """A step of that shape and update, as the arguments of a request."""
     return {**shape.asked(), "update": update}
+
+
+def columns(shape: Shape, update: str | None) -> dict[str, Any]:
+    """A step of that shape and update, as columns of a CSV."""
+    return {**shape.asked(), "update": update or "none"}
+
+
+def cells(shape: Shape, update: str | None) -> dict[str, str]:
+    """The same as the first columns of a table."""
+    return {**shape.cell(), "update": update or "none"}
 
 
 def moment(update: str | None) -> str:

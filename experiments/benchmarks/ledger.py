@@ -99,7 +99,7 @@ def _numbers(each: Recorded) -> dict[str, object]:
 
 def _cells(each: Recorded) -> dict[str, str]:
     return {
-        "depth x width x batch": str(each.shape),
+        **each.shape.cell(),
         "threads": str(each.threads),
         "recording off": spread(each.off).shown(format_seconds),
         "recording on": spread(each.on).shown(format_seconds),

@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from experiments.benchmarks.contenders.problem import widths
 from experiments.benchmarks.contest import Contest
 from experiments.benchmarks.contestant import ContenderFailed
-from experiments.benchmarks.effort import Effort, Shape, arguments, moment
+from experiments.benchmarks.effort import Effort, Shape, arguments, cells, columns, moment
 from experiments.benchmarks.lineup import ENGINE, PEERS, Contender, contender
 from experiments.benchmarks.section import Section, Verdict
 from memprop.engine.step import simulate
@@ -92,7 +93,7 @@ def _peer(
 
 def ledger_bytes(shape: Shape, update: str | None) -> int:
     """The ledger's peak without parameters, optimizer state and samples."""
-    model = MLP([64] + [shape.width] * shape.depth + [10])
+    model = MLP(widths(shape.depth, shape.width))
     trace = simulate(model, shape.batch, optimizer=update, update=moment(update))
     return growth_bytes(trace)
 
@@ -139,8 +140,7 @@ def _by_step(found: list[Weighed], name: str, account: str) -> dict[tuple[Shape,
 
 def _numbers(each: Weighed) -> dict[str, object]:
     return {
-        **each.shape.asked(),
-        "update": each.update or "none",
+        **columns(each.shape, each.update),
         "contender": each.name,
         "kernel_bytes": each.kernel,
         "own_bytes": each.own,
@@ -151,8 +151,7 @@ def _numbers(each: Weighed) -> dict[str, object]:
 def _cells(found: list[Weighed]) -> list[dict[str, str]]:
     rows: dict[tuple[Shape, str | None], dict[str, str]] = {}
     for each in found:
-        step = {"depth x width x batch": str(each.shape), "update": each.update or "none"}
-        row = rows.setdefault((each.shape, each.update), step)
+        row = rows.setdefault((each.shape, each.update), cells(each.shape, each.update))
         row[each.name] = each.note or f"{_shown(each.kernel)}, own {_shown(each.own)}"
     return list(rows.values())
 

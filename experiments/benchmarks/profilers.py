@@ -151,7 +151,7 @@ def _numbers(each: Profiled, ratio: Spread | None) -> dict[str, object]:
 
 def _cells(each: Profiled, ratio: Spread | None) -> dict[str, str]:
     return {
-        "depth x width x batch": str(each.shape),
+        **each.shape.cell(),
         "under": each.tool.name,
         "a step": spread(each.rounds).shown(format_seconds) if each.rounds else each.note,
         "to plain": ratio.shown("{:.2f}".format) if ratio else "-",

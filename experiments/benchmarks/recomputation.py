@@ -103,7 +103,7 @@ def _numbers(each: Slowed) -> dict[str, object]:
 
 def _cells(each: Slowed) -> dict[str, str]:
     return {
-        "depth x width x batch": str(each.shape),
+        **each.shape.cell(),
         "schedule": each.schedule,
         "peak": format_bytes(each.peak_bytes),
         "predicted": f"{each.predicted:.3f}",

@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from experiments.benchmarks.contest import Contest
-from experiments.benchmarks.effort import Effort, Shape, arguments
+from experiments.benchmarks.effort import Effort, Shape, arguments, cells, columns
 from experiments.benchmarks.lineup import ENGINE, LIMIT, PEERS, Contender, lineup
 from experiments.benchmarks.outcome import Outcome, Spread, best, ratio
 from experiments.benchmarks.section import Section, Verdict, at_least, at_most
@@ -89,7 +89,7 @@ def _median(found: Spread | None) -> float | None:
 
 
 def _numbers(race: Race, outcome: Outcome) -> dict[str, object]:
-    step = {**race.shape.asked(), "update": race.update or "none"}
+    step = columns(race.shape, race.update)
     who = {"contender": outcome.contender.name, "threads": outcome.contender.threads}
     found = {"rounds": len(outcome.rounds), "note": outcome.note}
     if outcome.rounds:
@@ -100,11 +100,10 @@ def _numbers(race: Race, outcome: Outcome) -> dict[str, object]:
 
 def _cells(race: Race) -> dict[str, str]:
     names = dict.fromkeys(outcome.contender.name for outcome in race.outcomes)
-    cells = {"depth x width x batch": str(race.shape), "update": race.update or "none"}
-    cells |= {name: _time(race, name) for name in names}
+    row = cells(race.shape, race.update) | {name: _time(race, name) for name in names}
     if LIMIT in names:
-        cells["of the limit"] = _ratio(race.share_of_limit())
-    return cells | {f"to {name}": _ratio(race.to_peer(name)) for name in PEERS if name in names}
+        row["of the limit"] = _ratio(race.share_of_limit())
+    return row | {f"to {name}": _ratio(race.to_peer(name)) for name in PEERS if name in names}
 
 
 def _time(race: Race, name: str) -> str:

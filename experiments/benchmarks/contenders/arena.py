@@ -1,9 +1,8 @@
 """The size of the arena against what must be live, and the pages that a second step touches."""
 
-import numpy as np
-
 import memprop as mp
 from experiments.benchmarks.contenders import high_water
+from experiments.benchmarks.contenders.problem import samples, widths
 from experiments.benchmarks.contenders.serve import serve
 from experiments.benchmarks.effort import moment
 
@@ -12,9 +11,8 @@ def prepare(
     depth: int, width: int, batch: int, update: str | None = None, schedule: str = "lean"
 ) -> dict[str, int | None]:
     """Bytes of the arena, the largest bytes live in it, page faults of a second step."""
-    random = np.random.default_rng(0)
-    x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
-    model = mp.MLP([64] + [width] * depth + [10])
+    x, y = samples(batch)
+    model = mp.MLP(widths(depth, width))
     keeps = schedule == "textbook"  # gradients too, so they cannot be used up in backward
     how = {"schedule": schedule, "optimizer": update, "update": moment(None if keeps else update)}
     step = mp.Step(model, batch, allocator="arena", record=False, **how)

@@ -1,13 +1,10 @@
 """memprop's engine: one step of an MLP, lean unless asked otherwise, from an arena."""
 
-import numpy as np
-
 import memprop as mp
 from experiments.benchmarks.contenders import high_water
+from experiments.benchmarks.contenders.problem import samples, widths
 from experiments.benchmarks.contenders.serve import Step, median_seconds, serve, warmed
 from experiments.benchmarks.effort import moment
-
-INPUTS, CLASSES = 64, 10
 
 
 def prepare(
@@ -23,10 +20,8 @@ def prepare(
     ``anew`` prepares it in every run and drops it after, arena and all, but not the parameters and
     the optimizer's state.
     """
-    random = np.random.default_rng(0)
-    x = random.random((batch, INPUTS), dtype=np.float32)
-    y = random.integers(0, CLASSES, batch)
-    model = mp.MLP([INPUTS] + [width] * depth + [CLASSES])
+    x, y = samples(batch)
+    model = mp.MLP(widths(depth, width))
     step = mp.Step(
         model,
         batch,

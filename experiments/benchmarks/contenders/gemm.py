@@ -8,14 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from experiments.benchmarks.contenders.problem import widths
 from experiments.benchmarks.contenders.serve import Step, median_seconds, serve, warmed
-
-INPUTS, CLASSES = 64, 10
 
 
 def prepare(depth: int, width: int, batch: int, update: str | None = None) -> Step:  # noqa: ARG001
     """All products of a step of that shape; an update has none."""
-    calls = products([INPUTS] + [width] * depth + [CLASSES], batch)
+    calls = products(widths(depth, width), batch)
 
     def step() -> None:
         for left, right, out in calls:

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmarks.contenders import high_water
+from experiments.benchmarks.contenders.problem import samples, widths
 from experiments.benchmarks.contenders.serve import median_seconds, serve, warmed
 
-INPUTS, CLASSES = 64, 10
 RATE, MEAN_DECAY, SQUARE_DECAY, EPSILON = 1e-3, 0.9, 0.999, 1e-8
 tree = jax.tree.map
 
@@ -45,10 +45,8 @@ class Training:
 
 def prepare(depth: int, width: int, batch: int, update: str | None = None) -> Any:
     """A step on fixed samples; its gradients are dropped at its end."""
-    random = np.random.default_rng(0)
-    p = parameters([INPUTS] + [width] * depth + [CLASSES], random)
-    x = jnp.asarray(random.random((batch, INPUTS), dtype=np.float32))
-    y = jnp.asarray(random.integers(0, CLASSES, batch).astype(np.int32))
+    p = parameters(widths(depth, width), np.random.default_rng(0))
+    x, y = map(jnp.asarray, samples(batch))
     function = {None: jax.value_and_grad(loss), "sgd": sgd, "adam": adam}[update]
     state = (p,)
     if update == "adam":

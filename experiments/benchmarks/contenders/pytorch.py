@@ -8,9 +8,9 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from experiments.benchmarks.contenders import high_water
+from experiments.benchmarks.contenders.problem import CLASSES, INPUTS
 from experiments.benchmarks.contenders.serve import Step, median_seconds, serve, warmed
 
-INPUTS, CLASSES = 64, 10
 MODE = sys.argv[1]
 
 

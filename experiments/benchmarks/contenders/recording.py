@@ -2,9 +2,8 @@
 
 from functools import partial
 
-import numpy as np
-
 import memprop as mp
+from experiments.benchmarks.contenders.problem import samples, widths
 from experiments.benchmarks.contenders.serve import Step, serve, take_turns, warmed
 
 
@@ -14,9 +13,8 @@ def prepare(depth: int, width: int, batch: int, first: bool) -> dict[str, Step]:
     Where its arena happens to lie can cost a step more than the ledger does, so a contest prepares
     many pairs, in both orders.
     """
-    random = np.random.default_rng(0)
-    x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
-    model = mp.MLP([64] + [width] * depth + [10])
+    x, y = samples(batch)
+    model = mp.MLP(widths(depth, width))
 
     def step(record: bool) -> Step:
         made = mp.Step(model, batch, "lean", allocator="arena", record=record)

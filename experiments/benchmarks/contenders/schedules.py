@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import memprop as mp
+from experiments.benchmarks.contenders.problem import samples, widths
 from experiments.benchmarks.contenders.serve import serve, take_turns
 
 
@@ -25,9 +26,8 @@ class Schedules:
 
 def prepare(depth: int, width: int, batch: int, shares: list[float]) -> Schedules:
     """Steps of lean, sqrt, and budgets at ``shares`` of the way from the least to lean's peak."""
-    random = np.random.default_rng(0)
-    x, y = random.random((batch, 64), dtype=np.float32), random.integers(0, 10, batch)
-    model = mp.MLP([64] + [width] * depth + [10])
+    x, y = samples(batch)
+    model = mp.MLP(widths(depth, width))
     names = ["lean", "sqrt", *budgets(model, batch, shares)]
     prepared = Schedules({name: mp.Step(model, batch, name) for name in names}, x, y)
     turns(prepared, 0)
