@@ -34,19 +34,23 @@ class Example:
 
 def blocks(page: str, language: str) -> list[str]:
     """The blocks of a language in a page, as ``blocks("docs/jax.md", "python")``."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return [code for found, title, code in _fences(page) if found == language and not title]
 
 
 def examples(page: str) -> list[Example]:
     """The blocks of code in a page, in order, each with the output that is shown for it."""
     found: list[Example] = []
-    for language, title, code in _FENCE.findall((ROOT / page).read_text(encoding="utf-8")):
+    for language, title, code in _fences(page):
         if language == "text" and found and found[-1].printed is None:
             found[-1] = Example(found[-1].language, found[-1].title, found[-1].code, code)
         else:
             found.append(Example(language, title, code))
     return found
+
+
+def _fences(page: str) -> list[tuple[str, str, str]]:
+    """Language, title and content of every block in a page."""
+    return _FENCE.findall((ROOT / page).read_text(encoding="utf-8"))
 
 
 def run(example: Example, folder: Path, names: dict) -> str:
