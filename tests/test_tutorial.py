@@ -33,7 +33,7 @@ def test_the_answer_to_the_exercise_is_the_formula():
     prediction = parameters + 4 * (n * d + n * h)
     activations = 4 * (2 * n * h + n * q + 3)
     derivatives = 4 * (2 * n * h + n * q + 1)
-    training = 4 * n * d + 8 * n + 2 * parameters + activations + derivatives + 4 * h * d
+    training = 4 * n * d + 8 * n + 2 * parameters + activations + derivatives
     model = mp.MLP([d, h, q], activation="relu", bias=False, l2=0.1)
     assert mp.simulate(model, n, schedule="textbook").peak == training
     assert mp.simulate(model, n, mode="inference").peak == prediction

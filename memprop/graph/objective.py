@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 
 from memprop.graph.affine import Affine, elements
-from memprop.graph.blocks import block_of, blocks
 from memprop.graph.rules import (
     ArraySpec,
     Call,
@@ -17,6 +16,7 @@ from memprop.graph.rules import (
     no_flops,
     register,
 )
+from memprop.graph.vectors import add_scaled
 
 Array = np.ndarray
 
@@ -36,14 +36,12 @@ def _penalty_flops(*weights: ArraySpec, **_: float) -> Affine:
 
 
 def _penalty_backward(
-    dW: Array, ds: Array, W: Array, total: Array, block: Array, *, strength: float
+    _dW: Array, ds: Array, W: Array, total: Array, *, strength: float
 ) -> Iterator[Call]:
     """dJ/dW = dL/dW + dJ/ds * lambda * W, where ``total`` lies over ``dW``."""
-    scale = np.empty_like(ds)
-    yield partial(np.multiply, ds, constant(strength, ds), scale)
-    for scaled, gradient, weights in blocks(block, total, W):
-        yield partial(np.multiply, weights, scale, scaled)
-        yield partial(np.add, gradient, scaled, gradient)
+    factor = np.empty_like(ds)
+    yield partial(np.multiply, ds, constant(strength, ds), factor)
+    yield from add_scaled(factor, W, total)
 
 
 def _objective(L: Array, s: Array, J: Array) -> Iterator[Call]:
@@ -68,9 +66,7 @@ register(
         name="penalty_backward",
         reads=("dW", "ds", "W"),
         writes=("total",),
-        scratch=("block",),
         infer=lambda dW, *_, **__: (dW,),
-        infer_scratch=lambda dW, *_, **__: (block_of(dW),),
         kernel=_penalty_backward,
         flops=flops_per_element(2),
         updates=(("total", "dW"),),

@@ -1,4 +1,4 @@
-"""The operators that optimizers are made of: kernels that pass over a parameter in blocks.
+"""The operators that optimizers are made of.
 
 Each writes W', and the state that it has, over W and its state. Constants are those of the
 optimizer, by name.
@@ -21,36 +21,28 @@ from memprop.graph.rules import (
     no_flops,
     register,
 )
+from memprop.graph.vectors import add_scaled, scale
 
 Array = np.ndarray
 
 
-def _sgd(
-    W: Array, dW: Array, W_next: Array, block: Array, *, learning_rate: float
-) -> Iterator[Call]:
-    rate = constant(learning_rate, W)
-    for scaled, weights, gradient in blocks(block, W_next, dW):
-        yield partial(np.multiply, gradient, rate, scaled)
-        yield partial(np.subtract, weights, scaled, weights)
+def _sgd(_W: Array, dW: Array, W_next: Array, *, learning_rate: float) -> Iterator[Call]:
+    yield from add_scaled(-learning_rate, dW, W_next)
 
 
 def _momentum(
-    W: Array,
+    _W: Array,
     dW: Array,
-    v: Array,
+    _v: Array,
     W_next: Array,
     v_next: Array,
-    block: Array,
     *,
     learning_rate: float,
     momentum: float,
 ) -> Iterator[Call]:
-    rate, kept = constant(learning_rate, W), constant(momentum, W)
-    for scaled, weights, gradient, velocity in blocks(block, W_next, dW, v_next):
-        yield partial(np.multiply, velocity, kept, velocity)
-        yield partial(np.add, velocity, gradient, velocity)
-        yield partial(np.multiply, velocity, rate, scaled)
-        yield partial(np.subtract, weights, scaled, weights)
+    yield from scale(momentum, v_next)
+    yield partial(np.add, v_next, dW, v_next)
+    yield from add_scaled(-learning_rate, v_next, W_next)
 
 
 def _adam(
@@ -70,25 +62,20 @@ def _adam(
     epsilon: float,
     weight_decay: float = 0.0,
 ) -> Iterator[Call]:
-    scale, floor = np.empty((2, 1), dtype=W.dtype)
-    yield partial(_correct_bias, t, learning_rate, beta1, beta2, epsilon, scale, floor)
-    shrink = constant(1 - learning_rate * weight_decay, W)
-    fresh, kept_square, fresh_square = (constant(c, W) for c in (1 - beta1, beta2, 1 - beta2))
+    rate, floor = constant(0, W), constant(0, W)
+    yield partial(_correct_bias, t, learning_rate, beta1, beta2, epsilon, rate, floor)
     for part, weights, gradient, mean, square in blocks(block, W_next, dW, m_next, v_next):
         if weight_decay:
-            yield partial(np.multiply, weights, shrink, weights)
-        yield partial(np.subtract, gradient, mean, part)
-        yield partial(np.multiply, part, fresh, part)
-        yield partial(np.add, mean, part, mean)
+            yield from scale(1 - learning_rate * weight_decay, weights)
+        yield from scale(beta1, mean)
+        yield from add_scaled(1 - beta1, gradient, mean)
         yield partial(np.multiply, gradient, gradient, part)
-        yield partial(np.multiply, part, fresh_square, part)
-        yield partial(np.multiply, square, kept_square, square)
-        yield partial(np.add, square, part, square)
+        yield from scale(beta2, square)
+        yield from add_scaled(1 - beta2, part, square)
         yield partial(np.sqrt, square, part)
-        yield partial(np.multiply, part, scale, part)
         yield partial(np.add, part, floor, part)
         yield partial(np.divide, mean, part, part)
-        yield partial(np.subtract, weights, part, weights)
+        yield from add_scaled(rate, part, weights)
 
 
 def _correct_bias(
@@ -97,24 +84,27 @@ def _correct_bias(
     beta1: float,
     beta2: float,
     epsilon: float,
-    scale: Array,
+    rate: Array,
     floor: Array,
 ) -> None:
-    """What makes rate m^ / (sqrt v^ + epsilon) = m / (scale sqrt v + floor) in this step.
+    """What makes learning_rate m^ / (sqrt v^ + epsilon) = -rate m / (sqrt v + floor) in this step.
 
-    m^ = m / (1 - beta1^n) and v^ = v / (1 - beta2^n) are the corrected moments in step n.
+    m^ = m / (1 - beta1^n) and v^ = v / (1 - beta2^n) are the corrected moments in step n; so
+    Kingma & Ba have it at the end of their section 2.
     """
     step = int(t) + 1  # t counts those before this one
-    rate = learning_rate / (1 - beta1**step)
-    floor[0] = epsilon / rate
-    scale[0] = 1 / (rate * math.sqrt(1 - beta2**step))
+    deviation = math.sqrt(1 - beta2**step)
+    rate[...] = -learning_rate * deviation / (1 - beta1**step)
+    floor[...] = epsilon * deviation
 
 
 def _count(t: Array, t_next: Array) -> Iterator[Call]:
     yield partial(np.add, t_next, constant(1, t_next), t_next)
 
 
-def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
+def _update_rule(
+    optimizer: type[Optimizer], kernel, flops: int, scratch: tuple[str, ...] = ()
+) -> Rule:
     names = ("W", *optimizer.state)
     count = ("t",) if optimizer.counts_steps else ()
 
@@ -125,9 +115,9 @@ def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
         name=optimizer.rule,
         reads=("W", "dW", *optimizer.state, *count),
         writes=tuple(f"{name}'" for name in names),
-        scratch=("block",),
+        scratch=scratch,
         infer=infer,
-        infer_scratch=lambda W, *_, **__: (block_of(W),),
+        infer_scratch=lambda W, *_, **__: (block_of(W),) * len(scratch),
         kernel=kernel,
         flops=flops_per_element(flops),
         updates=tuple((f"{name}'", name) for name in names),
@@ -137,8 +127,8 @@ def _update_rule(optimizer: type[Optimizer], kernel, flops: int) -> Rule:
 register(
     _update_rule(SGD, _sgd, 2),
     _update_rule(Momentum, _momentum, 4),
-    _update_rule(Adam, _adam, 12),
-    _update_rule(AdamW, _adam, 13),
+    _update_rule(Adam, _adam, 12, ("block",)),
+    _update_rule(AdamW, _adam, 13, ("block",)),
     Rule(
         name="count",
         reads=("t",),

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 import numpy.ma
+import scipy.linalg.blas  # noqa: F401 - updates use it: a fork should not load it by itself
 
 from memprop.data import load_data
 from memprop.engine.step import Step, simulate

@@ -54,9 +54,9 @@ def test_training_keeps_what_the_section_says(d, h, q, n):
     assert at_peak["input"] == 8 * (n * d + n)  # x, and the labels y
     assert at_peak["activation"] == 8 * (2 * n * h + n * q + 3)  # z, h, o; L, s, J
     assert at_peak["activation_gradient"] == 8 * (1 + n * q + 2 * n * h)  # dJ; do; dh, dz
-    # The last to run adds lambda W1 to dJ/dW1, block by block.
-    assert trace.peak_operator == "penalty.dW1"
-    assert at_peak["workspace"] == 8 * min(h * d, 16384)
+    # The last variable to be born is dJ/dW1; lambda W1 is then added to it where it lies.
+    assert trace.peak_operator == "linear_1.dW1"
+    assert at_peak["workspace"] == 0
     assert at_peak["optimizer_state"] == 0
 
 
