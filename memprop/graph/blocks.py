@@ -26,4 +26,5 @@ def blocks(scratch: np.ndarray, *arrays: np.ndarray) -> Iterator[list[np.ndarray
     flat = [array.reshape(-1) for array in arrays]
     for start in range(0, flat[0].size, scratch.size):
         parts = [array[start : start + scratch.size] for array in flat]
-        yield [scratch[: parts[0].size], *parts]
+        whole = parts[0].size == scratch.size
+        yield [scratch if whole else scratch[: parts[0].size], *parts]

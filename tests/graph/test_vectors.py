@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprop.errors import GraphError
-from memprop.graph.vectors import PIECE, add_scaled, scale
+from memprop.graph.vectors import PIECE, REACH, add_scaled, scale
 
 DTYPES = ("float32", "float64")
-SHAPES = [(), (1,), (3, 5), (PIECE - 1,), (PIECE,), (2, PIECE), (7, PIECE // 3)]
+SHAPES = [(), (1,), (3, 5), (PIECE - 1,), (PIECE,), (2, PIECE), (7, PIECE // 3), (REACH + 5,)]
 
 
 def make(calls):
