@@ -125,7 +125,7 @@ class Lines:
     """The peak of a step as the highest of straight lines over the samples of a slice.
 
     Attributes:
-        each: those that can be highest.
+        each: those that can be highest, steepest first; the flatter, the higher is the constant.
         slices: into how many slices the step takes its batch.
     """
 
@@ -177,7 +177,30 @@ def _peaks(lines: Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     uneven = sizes[sizes % lines.slices != 0]
     _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it cannot be told
     rows = sizes.astype(np.int64) // lines.slices
-    peaks = np.zeros(sizes.shape, dtype=np.int64)
-    for constant, slope, _ in lines.each:
-        np.maximum(peaks, constant + slope * rows, out=peaks)
-    return peaks
+    highest, starts = _envelope(lines)
+    leading = np.searchsorted(starts, rows, side="right") - 1
+    constants, slopes, _ = np.array(highest, dtype=np.int64).T
+    return constants[leading] + slopes[leading] * rows
+
+
+def _envelope(lines: Lines) -> tuple[list[Line], list[int]]:
+    """Of ``lines`` those that are highest somewhere, flattest first, and the samples from which.
+
+    A line is left out where a steeper one has caught up with it before it took the lead itself.
+    """
+    highest: list[Line] = []
+    starts: list[int] = []
+    for line in reversed(lines.each):
+        start = 1
+        while highest and (start := _catches_up(line, highest[-1])) <= starts[-1]:
+            highest.pop()
+            starts.pop()
+            start = 1
+        highest.append(line)
+        starts.append(start)
+    return highest, starts
+
+
+def _catches_up(steep: Line, flat: Line) -> int:
+    """The least number of samples for which the steeper of two lines is as high as the other."""
+    return -((steep.constant - flat.constant) // (steep.slope - flat.slope))

@@ -40,6 +40,14 @@ def test_the_largest_batch_fits_and_the_next_does_not(mlp, how, budget):
     assert mp.simulate(mlp, largest + 1, **how).peak > budget
 
 
+def test_the_peak_may_move_from_operator_to_operator_as_batches_grow():
+    mlp = mp.MLP([50, 300, 20, 200, 10], l2=0.1)
+    batches = np.arange(1, 150)
+    steps = [mp.simulate(mlp, batch) for batch in batches]
+    assert len({step.peak_operator for step in steps}) == 4
+    assert mp.peak_bytes(mlp, batches).tolist() == [step.peak for step in steps]
+
+
 def test_shapes_of_batches_are_kept():
     mlp = model()
     assert mp.peak_bytes(mlp, np.ones((2, 3), dtype=np.uint8)).shape == (2, 3)
