@@ -2,7 +2,7 @@
 
 Run it in the root of the repository, with the extras ``all`` and ``benchmarks`` installed (PyTorch,
 JAX, memray, scalene; what is absent is reported as that). ``python -m experiments.benchmarks
---quick`` takes a minute and says little; the whole suite takes a quarter of an hour and wants the
+--quick`` takes a minute and says little; the whole suite takes half an hour and wants the
 machine for itself. It writes tables with versions and verdicts to ``reports/speed``.
 
 =============  ====================================================================================

@@ -24,8 +24,9 @@ runs `lean` from the arena without recording, and updates in backward, so that i
 gradients. PyTorch updates with its fused optimizers; JAX is given its parameters and state to write
 over, and leaves no gradients. The limit is NumPy's products of the same shapes,
 back to back, into arrays made beforehand. Each is shown at the better of its numbers of threads
-(in brackets), as the median of the rounds with quartiles. Ratios are medians over the rounds; of
-memprop, the share of the limit is the larger the better, the time to that of a peer the smaller.
+(in brackets), as the median of the rounds with quartiles; every turn begins with a step that is not
+counted. Ratios are medians over the rounds; of memprop, the share of the limit is the larger the
+better, the time to that of a peer the smaller.
 """
 
 

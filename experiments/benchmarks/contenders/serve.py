@@ -40,7 +40,12 @@ def warmed(step: Step) -> Step:
 
 
 def median_seconds(step: Step, seconds: float) -> float:
-    """The median time of ``step``, repeated for about ``seconds``, at least once."""
+    """The median time of ``step``, repeated for about ``seconds``, at least once.
+
+    It runs once before: after a sleep caches are cold, threads have to be woken, and pages that
+    the system took meanwhile come back one fault at a time.
+    """
+    step()
     return take_turns({"step": step}, seconds)["step"]
 
 
