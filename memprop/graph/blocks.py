@@ -23,8 +23,19 @@ def block_of(parameter: ArraySpec) -> ArraySpec:
 
 def blocks(scratch: np.ndarray, *arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
     """The matching flat parts of ``scratch`` and of contiguous ``arrays``, block by block."""
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, scratch.size):
-        parts = [array[start : start + scratch.size] for array in flat]
-        whole = parts[0].size == scratch.size
-        yield [scratch if whole else scratch[: parts[0].size], *parts]
+    for found in parts(scratch.size, *arrays):
+        whole = found[0].size == scratch.size
+        yield [scratch if whole else scratch[: found[0].size], *found]
+
+
+def parts(most: int, *arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """The matching flat parts of contiguous ``arrays`` of one size, of at most ``most`` elements.
+
+    No view is made that is not needed: calls that are bound keep theirs.
+    """
+    flat = [array if array.ndim == 1 else array.reshape(-1) for array in arrays]
+    if flat[0].size <= most:
+        yield flat
+        return
+    for start in range(0, flat[0].size, most):
+        yield [array[start : start + most] for array in flat]

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from memprop.errors import GraphError
+from memprop.graph.blocks import parts
 from memprop.graph.rules import Call
 
 Scalar = float | np.ndarray
@@ -32,27 +33,18 @@ REACH: Final = 1 << 20
 def scale(a: Scalar, x: np.ndarray) -> Iterator[Call]:
     """Calls that make x = a x, of a contiguous ``x``."""
     scal, _ = _functions(x.dtype)
-    for (part,) in _parts(x):
+    for (part,) in parts(REACH, x):
         yield partial(scal, a, part)
 
 
 def add_scaled(a: Scalar, x: np.ndarray, y: np.ndarray) -> Iterator[Call]:
     """Calls that make y = y + a x, of contiguous arrays of one size and dtype."""
     _, axpy = _functions(y.dtype)
-    for source, target in _parts(x, y):
+    for source, target in parts(REACH, x, y):
         for start in range(0, source.size, PIECE):
             # An offset instead of a view: the views for a million elements take 40 KB.
             place = (start, 1, start, 1) if start else ()
             yield partial(axpy, source, target, min(PIECE, source.size - start), a, *place)
-
-
-def _parts(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
-    flat = [array if array.ndim == 1 else array.reshape(-1) for array in arrays]
-    if flat[0].size <= REACH:
-        yield flat
-        return
-    for start in range(0, flat[0].size, REACH):
-        yield [array[start : start + REACH] for array in flat]
 
 
 @cache
