@@ -1,82 +1,138 @@
-"""Where PyTorch's fake kernels and its real ones on the CPU differ in what they keep."""
+"""Where PyTorch's fake kernels and its real ones on the CPU differ in what they keep.
 
-from collections.abc import Callable, Iterator
+Found by running PyTorch's own table of operators both ways (``tests/torch_adapter/test_op_db.py``).
+"""
+
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
-from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from memprop.errors import InvalidValueError
+from memprop.torch.recurrent import workspace_bytes
+from memprop.torch.schema import operands
 
 _aten: Final = torch.ops.aten
 
 
-class Corrections(TorchDispatchMode):
-    """Gives what fake kernels return the types that the real kernels on the CPU return."""
+def corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
+    """What a fake kernel returned, as the real kernel on the CPU returns it."""
+    correct = _CORRECTIONS.get(func)
+    if correct is None or operands(args, kwargs)[0].device.type != "cpu":
+        return result
+    named = {one.name: one.default_value for one in func._schema.arguments}
+    named |= dict(zip(named, args, strict=False)) | kwargs
+    return correct(named, result)
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        correct = _CORRECTIONS.get(func)
-        return result if correct is None or args[0].device.type != "cpu" else correct(args, result)
+
+_Arguments = dict[str, Any]
 
 
-def _norm(weight: torch.Tensor | None, result: Any) -> Any:
+def _norm(given: _Arguments, result: Any) -> Any:
     """A norm of 16-bit samples by 32-bit parameters, which is what autocast makes of it.
 
     It keeps its mean and its deviation in 32 bits; the fake kernel says 16.
     """
     output, mean, deviation = result
+    weight = given["weight"]
     if weight is None:
         return result
     return output, mean.to(weight.dtype), deviation.to(weight.dtype)
 
 
-def _norm_backward(samples: torch.Tensor, result: Any) -> Any:
-    """The gradient of 16-bit samples has 16 bits; the fake kernel says 32."""
+def _norm_backward(given: _Arguments, result: Any) -> Any:
+    """The gradient of 16-bit samples has 16 bits; the fake kernel says 32.
+
+    Those of the parameters are new and contiguous; a fake one may be a view that was expanded.
+    """
     gradient, *rest = result
-    return (None if gradient is None else gradient.to(samples.dtype), *rest)
+    if gradient is not None:
+        gradient = gradient.to(given["input"].dtype)
+    return (gradient, *(None if one is None else one.new_empty(one.shape) for one in rest))
 
 
-def _attention(result: Any) -> Any:
+def _attention(_: _Arguments, result: Any) -> Any:
     """No weights were asked for: the fake kernel returns empty ones, the real kernel none."""
     output, weights = result
     return output, None if weights is None or weights.numel() == 0 else weights
 
 
-_CORRECTIONS: Final[dict[Any, Callable[[Any, Any], Any]]] = {
-    _aten.native_batch_norm.default: lambda args, result: _norm(args[1], result),
-    _aten.native_group_norm.default: lambda args, result: _norm(args[1], result),
-    _aten.native_layer_norm.default: lambda args, result: _norm(args[2], result),
-    _aten.native_group_norm_backward.default: lambda args, result: _norm_backward(args[1], result),
-    _aten.native_layer_norm_backward.default: lambda args, result: _norm_backward(args[1], result),
-    _aten._native_multi_head_attention.default: lambda _, result: _attention(result),
-}
+def _lstm(given: _Arguments, result: Any) -> Any:
+    """The fake kernel returns an empty workspace; the real one has none without gradients."""
+    if not torch.is_grad_enabled():
+        return (*result[:3], None)
+    steps, batch, inputs = given["input"].shape
+    size = workspace_bytes(
+        steps, batch, inputs, given["hidden_size"], given["input"].element_size()
+    )
+    return (*result[:3], result[3].new_empty(size))
 
 
-def check_kernels(module: nn.Module) -> None:
-    """Raise InvalidValueError if fake tensors would take another way than real ones.
+def _lstm_backward(_: _Arguments, result: Any) -> Any:
+    """The fake kernel returns one gradient for both biases, the real kernel two."""
+    return (*result[:4], torch.empty_like(result[4]), *result[5:])
 
-    An LSTM on the CPU runs in kernels of oneDNN, which PyTorch does not choose for fake tensors;
-    and a fake sparse gradient does not know how many rows it has.
+
+def _loss(given: _Arguments, result: Any) -> Any:
+    """The real kernel reduces in the buffer of the losses of all elements, and keeps it.
+
+    The structured kernels in aten/src/ATen/native/BinaryOps.cpp and Loss.cpp write the losses into
+    their output, which they then resize to a scalar.
     """
-    for name, part in module.named_modules():
-        if getattr(part, "sparse", False):
-            raise InvalidValueError(
-                f"{name or 'the module'} has sparse gradients, whose size a simulation does not "
-                "know: use memprop.torch.trace, or sparse=False"
-            )
-    if not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
-        return
-    for name in _on_cpu(module):
-        raise InvalidValueError(
-            f"{name} is an LSTM on the CPU, which PyTorch runs in kernels of oneDNN that a "
-            "simulation cannot see: use memprop.torch.trace, or simulate and train under "
-            "torch.backends.mkldnn.flags(enabled=False)"
-        )
+    if given["reduction"] == 0:
+        return result
+    shape = torch.broadcast_shapes(given["self"].shape, given["target"].shape)
+    return _in_storage_of(max(shape.numel(), 1), result)
 
 
-def _on_cpu(module: nn.Module) -> Iterator[str]:
-    for name, part in module.named_modules():
-        if isinstance(part, nn.LSTM) and next(part.parameters()).device.type == "cpu":
-            yield name or "the module"
+def _embedding_bag(given: _Arguments, result: Any) -> Any:
+    """``make_offset2bag_out`` in aten/src/ATen/native/EmbeddingBag.cpp.
+
+    The fast way to a sum does not need the number of the bag of each index; the fake kernel takes
+    that way for fewer types. Elsewhere these numbers have one element more until they are resized.
+    """
+    output, bags, *rest = result
+    weight, scale = given["weight"], given["per_sample_weights"]
+    fast = (
+        given["mode"] == 0
+        and weight.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        and weight.stride(1) == 1
+        and output.stride(1) == 1
+        and given["padding_idx"] < 0
+        and (scale is None or scale.stride(0) == 1)
+    )
+    if fast:
+        return (output, bags.new_empty(0), *rest)
+    count = given["indices"].shape[0]
+    return (output, _in_storage_of(count + 1, bags.new_empty(count)), *rest)
+
+
+def _unpooled(given: _Arguments, result: Any) -> Any:
+    """The real kernel keeps the memory format of what it is given."""
+    channels_last = torch.channels_last
+    if given["self"].dim() == 4 and given["self"].is_contiguous(memory_format=channels_last):
+        return torch.empty_like(result, memory_format=channels_last)
+    return result
+
+
+def _in_storage_of(elements: int, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor like ``tensor`` in a storage of so many elements."""
+    return tensor.new_empty(elements).as_strided(tensor.shape, tensor.stride())
+
+
+_CORRECTIONS: Final[dict[Any, Callable[[_Arguments, Any], Any]]] = {
+    _aten.native_batch_norm.default: _norm,
+    _aten.native_group_norm.default: _norm,
+    _aten.native_layer_norm.default: _norm,
+    _aten.native_group_norm_backward.default: _norm_backward,
+    _aten.native_layer_norm_backward.default: _norm_backward,
+    _aten._native_multi_head_attention.default: _attention,
+    _aten.mkldnn_rnn_layer.default: _lstm,
+    _aten.mkldnn_rnn_layer_backward.default: _lstm_backward,
+    _aten.mse_loss.default: _loss,
+    _aten.smooth_l1_loss.default: _loss,
+    _aten.soft_margin_loss.default: _loss,
+    _aten.binary_cross_entropy.default: _loss,
+    _aten._embedding_bag.default: _embedding_bag,
+    _aten._embedding_bag_forward_only.default: _embedding_bag,
+    _aten.max_unpool2d.default: _unpooled,
+}

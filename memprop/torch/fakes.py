@@ -1,15 +1,12 @@
-"""Modules, optimizers and inputs without their numbers: fake tensors in the place of real ones.
+"""Fake tensors in the place of real ones: shape, type and device, without memory or numbers.
 
-A fake tensor has a shape, a type and a device, and no memory; operators on it compute no numbers
-(:mod:`torch._subclasses.fake_tensor`).
+Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tensor`).
 """
 
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -21,38 +18,79 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     UnsupportedOperatorException,
 )
-from torch.utils._pytree import tree_map
+from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
+from memprop.torch.storages import share_home
 
 _HERE = Path(__file__).parent
 
 
 class Fakes:
-    """Fake tensors for real ones, the same one for the same one.
+    """Fake tensors for real ones.
+
+    Two tensors that share a storage have fakes that share one, and a fake keeps the storage of its
+    real tensor alive, as a view would.
 
     Args:
-        device: where the fake tensors claim to be; where the real ones are if ``None``, and on the
+        device: where the fake tensors claim to be. ``None`` means where the real ones are, and the
             CPU for those on the "meta" device.
+
+    Attributes:
+        mode: the mode in which operators on the fakes run.
     """
 
     def __init__(self, device: torch.device | str | None = None) -> None:
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.mode = FakeTensorMode()
         self._device = None if device is None else _usable(device)
         # Weak, for a fake that the step lets go of must die as the real tensor would.
         self._made: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
         self._storages: WeakValueDictionary[int, torch.UntypedStorage] = WeakValueDictionary()
-        self._kept: list[torch.Tensor] = []
+
+        self._parameters: dict[int, torch.Tensor] = {}
+        self._originals: list[torch.Tensor] = []
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The fake of a tensor, with its shape, strides, storage, type, and need of a gradient."""
-        if isinstance(tensor, FakeTensor) and tensor.fake_mode is self.mode:
+        """The fake of a tensor: one with its shape, strides, storage and type."""
+        if self.are_ours(tensor):
+            return tensor
+        known = self._parameters.get(id(tensor))
+        if known is not None and _is_shaped_like(known, tensor):
+            return known
+        return self._bare(tensor)
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The fake of a tensor that was there before the step: the same one whenever it is asked.
+
+        It needs a gradient if the tensor does, and has its gradient and hooks.
+        """
+        if self.are_ours(tensor):
             return tensor
         fake = self._made.get(id(tensor))
         if fake is None:
-            self._kept.append(tensor)  # no other tensor may get its id meanwhile
-            fake = self._made[id(tensor)] = self._make(tensor)
+            self._originals.append(tensor)  # no other tensor may get its id meanwhile
+            fake = self._made[id(tensor)] = self._like(tensor)
         return fake
+
+    def remember(self, parameter: torch.Tensor) -> None:
+        """Make the fake of a real parameter once, for all operators that will read it."""
+        self._originals.append(parameter)
+        self._parameters[id(parameter)] = self._bare(parameter)
+
+    def are_ours(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is one of these fakes."""
+        return isinstance(tensor, FakeTensor) and tensor.fake_mode is self.mode
+
+    def must_move(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is elsewhere than its fake claims to be, as one on "meta" is."""
+        foreign = isinstance(tensor, FakeTensor) and not self.are_ours(tensor)
+        return foreign or self.device_of(tensor) != tensor.device
+
+    def device_of(self, tensor: torch.Tensor) -> torch.device:
+        """Where the fake of a tensor claims to be."""
+        if self._device is not None:
+            return self._device
+        return torch.device("cpu") if tensor.device.type == "meta" else tensor.device
 
     def built(self, module: nn.Module | Callable[[], nn.Module]) -> nn.Module:
         """What a function that builds a module returns, without memory; a module as it is."""
@@ -61,30 +99,26 @@ class Fakes:
         with torch.device("meta"):  # a module of fake tensors could not be moved by .to(...)
             return module()
 
-    def tree(self, tree: Any) -> Any:
-        """``tree`` with every tensor in it replaced by its fake."""
-        return tree_map(
-            lambda leaf: self.of(leaf) if isinstance(leaf, torch.Tensor) else leaf, tree
-        )
-
-    def _make(self, tensor: torch.Tensor) -> torch.Tensor:
-        if _is_counter(tensor):
-            return self._constant(tensor)
-        fake: torch.Tensor = FakeTensor(
-            self.mode, self._without_memory(tensor), self._where(tensor)
-        )
+    def _like(self, tensor: torch.Tensor) -> torch.Tensor:
+        fake = self._bare(tensor)
         if isinstance(tensor, nn.Parameter):
-            fake = nn.Parameter(fake, requires_grad=tensor.requires_grad)
-        elif tensor.is_leaf:
+            vars(fake)["_is_param"] = True  # what makes it an instance of nn.Parameter
+        if tensor.is_leaf:
             fake.requires_grad_(tensor.requires_grad)
-        if tensor.is_leaf and tensor.grad is not None:
-            fake.grad = self.of(tensor.grad)
+        if tensor.is_leaf and tensor.requires_grad:
+            _copy_hooks(tensor, fake)
+            if tensor.grad is not None:
+                fake.grad = self.of(tensor.grad)
         return fake
 
-    def _constant(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A fake that knows its number, and stays on the CPU, where counters of steps are."""
-        converter = self.mode.fake_tensor_converter
-        return converter.from_real_tensor(self.mode, tensor.clone(), make_constant=True)
+    def _bare(self, tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.layout != torch.strided:
+            raise InvalidValueError(
+                f"the step reads a tensor of layout {tensor.layout}, and a simulation knows dense "
+                "ones only: use memprop.torch.trace"
+            )
+        with no_dispatch():
+            return FakeTensor(self.mode, self._without_memory(tensor), self.device_of(tensor))
 
     def _without_memory(self, tensor: torch.Tensor) -> torch.Tensor:
         """A tensor on the "meta" device; two that share a storage share one again."""
@@ -92,55 +126,21 @@ class Fakes:
         shared = self._storages.get(storage._cdata)
         if shared is None:
             shared = torch.UntypedStorage(storage.nbytes(), device="meta")
+            share_home(shared, storage)
             self._storages[storage._cdata] = shared
         meta = torch.empty(0, dtype=tensor.dtype, device="meta")
         return meta.set_(shared, tensor.storage_offset(), tensor.size(), tensor.stride())
 
-    def _where(self, tensor: torch.Tensor) -> torch.device:
-        if self._device is not None:
-            return self._device
-        return torch.device("cpu") if tensor.device.type == "meta" else tensor.device
+
+def _is_shaped_like(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and one.stride() == other.stride()
 
 
-@contextmanager
-def faked(fakes: Fakes, *modules: object) -> Iterator[None]:
-    """Fake tensors in the place of all that the modules hold, inside the block.
-
-    These are their parameters, buffers, and tensors that are plain attributes.
-    """
-    tables: list[dict[str, Any]] = [
-        table
-        for module in modules
-        if isinstance(module, nn.Module)
-        for part in module.modules()
-        for table in (part._parameters, part._buffers, vars(part))
-    ]
-    before = [dict(table) for table in tables]
-    try:
-        for table in tables:
-            tensors = {name: t for name, t in table.items() if isinstance(t, torch.Tensor)}
-            table.update({name: fakes.of(tensor) for name, tensor in tensors.items()})
-        yield
-    finally:
-        for table, real in zip(tables, before, strict=True):
-            table.clear()
-            table.update(real)
-
-
-@contextmanager
-def faked_optimizer(fakes: Fakes, optimizer: object) -> Iterator[None]:
-    """Fake parameters and state in the place of the optimizer's own, inside the block."""
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        yield
-        return
-    groups, state = optimizer.param_groups, optimizer.state
-    fake_state = defaultdict(dict, {fakes.of(p): fakes.tree(dict(s)) for p, s in state.items()})
-    try:
-        optimizer.param_groups = [fakes.tree(dict(group)) for group in groups]
-        optimizer.state = fake_state
-        yield
-    finally:
-        optimizer.param_groups, optimizer.state = groups, state
+def _copy_hooks(tensor: torch.Tensor, fake: torch.Tensor) -> None:
+    for hook in (tensor._backward_hooks or {}).values():
+        fake.register_hook(hook)
+    for hook in (tensor._post_accumulate_grad_hooks or {}).values():
+        fake.register_post_accumulate_grad_hook(hook)
 
 
 @contextmanager
@@ -158,12 +158,6 @@ def explained() -> Iterator[None]:
             f"PyTorch cannot tell the shape of what {error.func} returns without running it: use "
             "memprop.torch.trace"
         ) from error
-
-
-def _is_counter(tensor: torch.Tensor) -> bool:
-    """Whether this may be a number that a program asks for, as Adam does for its count of steps."""
-    plain = not tensor.requires_grad and not isinstance(tensor, FakeTensor)
-    return plain and tensor.dim() == 0 and tensor.device.type == "cpu"
 
 
 def _asked(error: Exception) -> str:

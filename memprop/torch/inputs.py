@@ -14,10 +14,13 @@ Loss = Callable[..., torch.Tensor]
 
 
 def arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """``inputs`` as the arguments of a call: a tuple or list by place, a mapping by name."""
+    """``inputs`` as the arguments of a call: a tuple or list by place, a mapping by name.
+
+    Anything else is one argument, a named tuple too.
+    """
     if isinstance(inputs, Mapping):
         return (), dict(inputs)
-    if isinstance(inputs, tuple | list):
+    if isinstance(inputs, tuple | list) and not hasattr(inputs, "_fields"):
         return tuple(inputs), {}
     return (inputs,), {}
 
@@ -155,4 +158,14 @@ def check_real(module: nn.Module) -> None:
             raise InvalidValueError(
                 f"{name} is on the meta device and has no numbers, so nothing can be run: use "
                 "memprop.torch.simulate"
+            )
+
+
+def check_dense(module: nn.Module) -> None:
+    """Raise InvalidValueError if a module has sparse gradients: a fake one knows not its size."""
+    for name, part in module.named_modules():
+        if getattr(part, "sparse", False):
+            raise InvalidValueError(
+                f"{name or 'the module'} has sparse gradients, whose size a simulation does not "
+                "know: use memprop.torch.trace, or sparse=False"
             )

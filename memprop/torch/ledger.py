@@ -1,17 +1,19 @@
 """The ledger of a step: every operator that PyTorch dispatches, what it makes and what it reads."""
 
-import functools
 import time
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from memprop.torch.held import held_by_graph
 from memprop.torch.modules import layer_of
 from memprop.torch.operators import Operators
-from memprop.torch.storages import Moment, Storages
+from memprop.torch.schema import operands, tensors, written
+from memprop.torch.storages import Moment, Storages, home_of
 from memprop.torch.sums import is_sum
 from memprop.traces.recorder import Recorder
 
@@ -32,34 +34,69 @@ class Ledger(TorchDispatchMode):
     the optimizer, on real and on fake tensors alike. What a kernel allocates for itself and lets
     go of stays inside the kernel and is not seen.
 
+    Args:
+        recorder: where it is written down.
+        operators: tells which operator runs.
+        timed: whether events have times.
+        found: called with each leaf that learns and that nobody introduced, to do it.
+
     Attributes:
         phase: the part of the step that runs; whoever runs the step sets it.
         storages: the buffers that are alive.
         sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.sums`.
+        found_late: the events that introduce what was there before the step began.
     """
 
-    def __init__(self, recorder: Recorder, operators: Operators, *, timed: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        operators: Operators,
+        *,
+        timed: bool,
+        found: Callable[[torch.Tensor], None],
+    ) -> None:
         super().__init__()
         self.phase = "setup"
         self.storages = Storages(recorder, self.now)
         self.sums: list[int] = []
+        self.found_late: list[int] = []
         self._recorder = recorder
         self._operators = operators
+        self._found = found
+        self._finds = False
         self._start = time.perf_counter_ns() if timed else None
         self._operator = -1
         self._read: set[int] = set()
         self._variables: dict[tuple[int, str], int] = {}
+        self._made: list[weakref.ref[torch.Tensor]] = []
 
     def now(self) -> Moment:
         """Where the step is."""
         at = -1 if self._start is None else time.perf_counter_ns() - self._start
         return Moment(self._phase_now(), self._operator, at)
 
-    def give(self, tensor: torch.Tensor, name: str, category: str) -> None:
-        """Introduce what is there before the step, or what an operator finds that nobody made."""
-        if tensor.layout == torch.strided and self.storages.get(tensor) is None:
-            variable = self._new(tensor, name, category, "")
-            self.storages.add(tensor, variable, given=True)
+    def give(self, tensor: torch.Tensor, name: str, category: str) -> int | None:
+        """Introduce what is there before the step, or what an operator finds that nobody made.
+
+        Returns:
+            The number of its variable; ``None`` if its storage was known.
+        """
+        if tensor.layout != torch.strided or self.storages.get(tensor) is not None:
+            return None
+        if self._finds:
+            self.found_late.append(len(self._recorder))
+        variable = self._new(tensor, name, category, "")
+        self.storages.add(tensor, variable, given=True)
+        return variable
+
+    @contextmanager
+    def finding(self) -> Iterator[None]:
+        """What is introduced inside the block was there before the step began."""
+        before, self._finds = self._finds, self.phase != "setup"
+        try:
+            yield
+        finally:
+            self._finds = before
 
     def tell(self, tensor: torch.Tensor, name: str, category: str) -> None:
         """Say what a tensor that an operator made turned out to be."""
@@ -78,18 +115,36 @@ class Ledger(TorchDispatchMode):
         storage = self.storages.get(tensor)
         return None if storage is None else storage.variable
 
-    def begin(self, phase: str) -> None:
-        """A part of the step begins."""
+    def begin(self, phase: str, held: Iterable[torch.Tensor] = ()) -> None:
+        """A part of the step begins; of backward, with the tensors from which it may start."""
         self.phase = phase
         self._operator = -1 if phase == "end" else self._operator
+        if phase == "backward":
+            self._tell_what_is_kept(held)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
-            self._note(func, _tensors((args, kwargs)), _written(func, args, kwargs), result)
+            self._note(func, _strided(operands(args, kwargs)), written(func, args, kwargs), result)
         return result
+
+    def _tell_what_is_kept(self, held: Iterable[torch.Tensor]) -> None:
+        """Mark the variables that autograd's graph holds now."""
+        made = (reference() for reference in self._made)
+        roots = [*held, *(tensor for tensor in made if tensor is not None)]
+        self._made.clear()
+        graph = held_by_graph(root for root in roots if root.grad_fn is not None)
+        for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
+            self.give(tensor, "constant", "activation")
+        found = map(self.storages.get, _strided((*graph.saved, *graph.others)))
+        kept = {storage.variable for storage in found if storage is not None}
+        for variable in self.storages.variables():
+            if self._recorder.variables[variable].kept is not True and (
+                graph.complete or variable in kept
+            ):
+                self._recorder.rename(variable, kept=variable in kept)
 
     def _phase_now(self) -> str:
         return "forward" if self._recomputes() else self.phase
@@ -103,9 +158,13 @@ class Ledger(TorchDispatchMode):
         self, func: Any, operands: list[torch.Tensor], written: list[torch.Tensor], result: Any
     ) -> None:
         made = _tensors(result)
-        # torch.tensor(...) makes its tensor unseen and lifts it; a fake one has a real operand.
-        for tensor in made if func.name() == "aten::lift_fresh" else operands:
-            self.give(tensor, "constant", _BORN_AS[self._phase_now()])
+        if self.phase in ("forward", "loss"):
+            self._made.extend(map(weakref.ref, made))
+        if func.name() == "aten::lift_fresh":  # torch.tensor(...) made its tensor unseen
+            for tensor in made:
+                self.give(tensor, "constant", _BORN_AS[self._phase_now()])
+        else:
+            self._find(operand for operand in operands if not _is_among(operand, made))
         born = [tensor for tensor in made if self.storages.get(tensor) is None]
         if not born and not written and not _is_sparse(result):
             return  # a view
@@ -118,6 +177,17 @@ class Ledger(TorchDispatchMode):
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
                 self._overwrite(tensor, f"operand {place}")
+
+    def _find(self, operands: Iterable[torch.Tensor]) -> None:
+        """Introduce operands that nobody made: they were there before the step."""
+        with self.finding():
+            for tensor in operands:
+                if self.storages.get(tensor) is not None:
+                    continue
+                if tensor.is_leaf and tensor.requires_grad:
+                    self._found(tensor)
+                else:
+                    self.give(tensor, "constant", "input")
 
     def _begin(self, func: Any) -> None:
         """Learn which operator runs."""
@@ -178,35 +248,27 @@ class Ledger(TorchDispatchMode):
             category,
             tuple(tensor.shape),
             _dtype(tensor),
-            tensor.untyped_storage().nbytes(),
+            home_of(tensor).nbytes(),
             site=path,
             layer=layer_of(path),
         )
 
 
+def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+    """Those tensors that have a storage; a sparse one has those of its parts."""
+    return [tensor for tensor in found if tensor.layout == torch.strided]
+
+
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    """The tensors in a tree that have a storage; a sparse one has those of its parts."""
-    leaves = tree_leaves(tree)
-    return [t for t in leaves if isinstance(t, torch.Tensor) and t.layout == torch.strided]
+    return _strided(tensors(tree))
+
+
+def _is_among(tensor: torch.Tensor, others: Iterable[torch.Tensor]) -> bool:
+    return any(tensor is other for other in others)
 
 
 def _is_sparse(result: Any) -> bool:
     return isinstance(result, torch.Tensor) and result.layout != torch.strided
-
-
-def _written(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> list[torch.Tensor]:
-    """The operands that an operator writes to."""
-    places, names = _writes(func)
-    given = [args[place] for place in places if place < len(args)]
-    return _tensors((given, [kwargs[name] for name in names if name in kwargs]))
-
-
-@functools.cache
-def _writes(func: Any) -> tuple[list[int], list[str]]:
-    """The places and names of the arguments that an operator writes to, from its schema."""
-    arguments = enumerate(func._schema.arguments)
-    writes = [(n, a.name) for n, a in arguments if a.alias_info and a.alias_info.is_write]
-    return [place for place, _ in writes], [name for _, name in writes]
 
 
 def _dtype(tensor: torch.Tensor) -> str:

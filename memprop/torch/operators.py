@@ -1,7 +1,6 @@
 """Which operator runs: a forward operator in its module, or a node of the backward graph."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -23,20 +22,19 @@ class Operators:
     number.
     """
 
-    def __init__(
-        self,
-        recorder: Recorder,
-        modules: Modules,
-        parameters: Iterable[tuple[str, torch.Tensor]],
-    ) -> None:
+    def __init__(self, recorder: Recorder, modules: Modules) -> None:
         self._recorder = recorder
         self._modules = modules
-        self._parameters = {id(parameter): name for name, parameter in parameters}
+        self._parameters: dict[int, str] = {}
         self._path_of_node: dict[int, str] = {}
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         self._node: _Node | None = None
         self._repeated: Counter[str] = Counter()
         self._current = -1
+
+    def name_parameter(self, parameter: torch.Tensor, name: str) -> None:
+        """Say what a parameter is called, for the node that accumulates its gradient."""
+        self._parameters[id(parameter)] = name
 
     def forward(self, func: Any, phase: str) -> int:
         """The number of an operator outside the backward pass."""

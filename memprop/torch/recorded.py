@@ -1,12 +1,14 @@
 """A task under the ledger: what is there before, what happens, what it all turned out to be."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
+from memprop.torch.late import given_at_setup
 from memprop.torch.ledger import Ledger
 from memprop.torch.modules import Modules
 from memprop.torch.operators import Operators
@@ -20,26 +22,48 @@ def recorded(
     task: Task,
     *,
     real: bool,
-    beside: Callable[[Ledger], AbstractContextManager[object]] = lambda _: nullcontext(),
+    beside: Callable[[Ledger], AbstractContextManager[object]] | None = None,
 ) -> Trace:
     """Run a task and trace it.
 
     Args:
         task: what to do.
         real: whether there are numbers, and so times and outputs.
-        beside: something else that watches the step, given the ledger.
+        beside: something else that watches the step, given the ledger. It counts events as they
+            happen, so what was there before the step stays where the step found it.
     """
-    recorder, modules = Recorder(), Modules(task.module, task.loss)
-    parameters = _parameters(task)
-    operators = Operators(recorder, modules, parameters.items())
-    ledger = Ledger(recorder, operators, timed=real)
+    try:
+        return _recorded(task, real=real, beside=beside)
+    except RuntimeError as error:
+        if task.mode != "inference" or task.gradients_in_forward or not _needs_gradients(error):
+            raise
+    return _recorded(replace(task, gradients_in_forward=True), real=real, beside=beside)
+
+
+def _needs_gradients(error: RuntimeError) -> bool:
+    """Whether the forward pass calls autograd, and so cannot run without gradients."""
+    return "does not require grad" in str(error)
+
+
+def _recorded(
+    task: Task,
+    *,
+    real: bool,
+    beside: Callable[[Ledger], AbstractContextManager[object]] | None,
+) -> Trace:
+    recorder = Recorder()
+    given = _Given(recorder)
+    modules = Modules(task.module, task.loss, given.found_module)
+    operators = Operators(recorder, modules)
+    ledger = Ledger(recorder, operators, timed=real, found=given.found_parameter)
     about = _about(task, real=real)
-    _give_all(ledger, task)
     try:
         with ExitStack() as stack:
-            stack.enter_context(_told_of_gradients(ledger, parameters))
+            stack.enter_context(given.told_to(ledger, operators))
+            given.introduce(task)
             stack.enter_context(modules.watched())
-            stack.enter_context(beside(ledger))
+            if beside is not None:
+                stack.enter_context(beside(ledger))
             stack.enter_context(ledger)
             outputs = run(task, ledger.begin)
             _tell_state(ledger, task)
@@ -49,72 +73,109 @@ def recorded(
         raise
     finally:
         ledger.storages.close()
-    return in_place(recorder.trace(about, outputs if real else None), ledger.sums)
+    trace = in_place(recorder.trace(about, outputs if real else None), ledger.sums)
+    return trace if beside is not None else given_at_setup(trace, ledger.found_late)
 
 
-def _parameters(task: Task) -> dict[str, torch.Tensor]:
-    """Every parameter by name, those of a loss that is a module included."""
-    named: dict[str, torch.Tensor] = dict(task.module.named_parameters())
+class _Given:
+    """Introduces to the ledger what is there before the step, at once or when the step finds it."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._hooks = ExitStack()
+        self._followed: set[int] = set()
+
+    @contextmanager
+    def told_to(self, ledger: Ledger, operators: Operators) -> Iterator[None]:
+        """Introduce all to this ledger, inside the block."""
+        self._ledger, self._operators = ledger, operators
+        with self._hooks:
+            yield
+
+    def introduce(self, task: Task) -> None:
+        """Introduce all that the task hands over."""
+        self._module("", task.module)
+        if isinstance(task.loss, nn.Module):
+            self._module("loss", task.loss)
+        for name, state in _state(task):
+            self._ledger.give(state, name, "optimizer_state")
+        for name, tensor in task.tensors.items():
+            self._ledger.give(tensor, name, "input")
+
+    def found_module(self, path: str, module: nn.Module) -> None:
+        """Introduce a module that the task did not hand over, when it is called."""
+        with self._ledger.finding():
+            self._module(path, module)
+
+    def found_parameter(self, parameter: torch.Tensor) -> None:
+        """Introduce a tensor that learns, when an operator reads it."""
+        self._parameter(parameter, "parameter")
+
+    def _module(self, path: str, module: nn.Module) -> None:
+        for name, parameter in module.named_parameters():
+            self._parameter(parameter, _joined(path, name))
+        for name, buffer in module.named_buffers():
+            self._ledger.give(buffer, f"{_joined(path, name)} (buffer)", "parameter")
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None:
+                name = f"{_joined(path, name)}.grad"
+                self._ledger.give(parameter.grad, name, "parameter_gradient")
+
+    def _parameter(self, parameter: torch.Tensor, name: str) -> None:
+        variable = self._ledger.give(parameter, name, "parameter")
+        if variable is not None:
+            name = self._recorder.variables[variable].name
+        if id(parameter) not in self._followed:
+            self._followed.add(id(parameter))
+            self._operators.name_parameter(parameter, name)
+            if parameter.requires_grad:
+                self._follow_gradient(parameter, name)
+
+    def _follow_gradient(self, parameter: torch.Tensor, name: str) -> None:
+        """Tell the ledger of the parameter's gradient as soon as it is there."""
+
+        def tell(parameter: torch.Tensor) -> None:
+            if parameter.grad is not None:
+                for part in _parts(parameter.grad):
+                    self._ledger.tell(part, f"{name}.grad", "parameter_gradient")
+
+        # First of all hooks: one of the user's may update the parameter and drop its gradient.
+        hook = parameter.register_post_accumulate_grad_hook(tell)
+        hooks: Any = parameter._post_accumulate_grad_hooks
+        hooks.move_to_end(hook.id, last=False)
+        self._hooks.callback(hook.remove)
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _parameters(task: Task) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every parameter with its name, those of a loss that is a module included."""
+    yield from task.module.named_parameters()
     if isinstance(task.loss, nn.Module):
-        named |= {f"loss.{name}": tensor for name, tensor in task.loss.named_parameters()}
-    return named
-
-
-def _give_all(ledger: Ledger, task: Task) -> None:
-    """Introduce everything that is there before the step."""
-    for name, parameter in _parameters(task).items():
-        ledger.give(parameter, name, "parameter")
-    for module, prefix in ((task.module, ""), (task.loss, "loss.")):
-        if isinstance(module, nn.Module):
-            for name, buffer in module.named_buffers():
-                ledger.give(buffer, f"{prefix}{name} (buffer)", "parameter")
-    for name, parameter in _parameters(task).items():
-        if parameter.grad is not None:
-            ledger.give(parameter.grad, f"{name}.grad", "parameter_gradient")
-    for name, state in _state(task):
-        ledger.give(state, name, "optimizer_state")
-    for name, tensor in task.tensors.items():
-        ledger.give(tensor, name, "input")
+        for name, parameter in task.loss.named_parameters():
+            yield f"loss.{name}", parameter
 
 
 def _state(task: Task) -> Iterator[tuple[str, torch.Tensor]]:
     """The tensors of the optimizer's state, each named after its parameter."""
     if task.optimizer is None:
         return
-    names = {id(parameter): name for name, parameter in _parameters(task).items()}
+    names = {id(parameter): name for name, parameter in _parameters(task)}
     for parameter, state in task.optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, torch.Tensor):
                 yield f"{names.get(id(parameter), 'parameter')}.{key}", value
+    for number, group in enumerate(task.optimizer.param_groups):
+        for key, value in group.items():
+            if isinstance(value, torch.Tensor):
+                yield f"group {number}.{key}", value
 
 
 def _tell_state(ledger: Ledger, task: Task) -> None:
     for name, state in _state(task):
         ledger.tell(state, name, "optimizer_state")
-
-
-@contextmanager
-def _told_of_gradients(ledger: Ledger, parameters: dict[str, torch.Tensor]) -> Iterator[None]:
-    """Tell the ledger of each parameter's gradient as soon as it is there."""
-
-    def teller(name: str) -> Any:
-        def tell(parameter: torch.Tensor) -> None:
-            if parameter.grad is not None:
-                for part in _parts(parameter.grad):
-                    ledger.tell(part, f"{name}.grad", "parameter_gradient")
-
-        return tell
-
-    hooks = [
-        parameter.register_post_accumulate_grad_hook(teller(name))
-        for name, parameter in parameters.items()
-        if parameter.requires_grad
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:

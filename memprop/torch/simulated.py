@@ -1,4 +1,4 @@
-"""A task on fake tensors: the user's own module, inputs and optimizer, without their numbers."""
+"""A task without numbers: the user's own module, inputs and optimizer, on fake tensors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,11 +6,19 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils._pytree import tree_map_only
 
-from memprop.torch.corrections import Corrections, check_kernels
-from memprop.torch.fakes import Fakes, explained, faked, faked_optimizer
-from memprop.torch.inputs import check_leaves, check_module, named
+from memprop.torch.fakes import Fakes, explained
+from memprop.torch.inputs import check_dense, check_leaves, check_module, named
+from memprop.torch.known import Known
+from memprop.torch.stand_ins import StandIns
 from memprop.torch.task import Optimizer, Task, task
+from memprop.torch.untouched import Untouched, same_random_numbers
+
+_MOST_BYTES = 2**23
+"""A known tensor in a larger storage is not copied; it is known until something writes to it."""
 
 
 @contextmanager
@@ -26,19 +34,60 @@ def without_memory(
 ) -> Iterator[Task]:
     """The task, to be run inside the block; see :func:`memprop.torch.step.simulate`.
 
+    Leaves that need a gradient stay what they are: programs know them by their identity, in the
+    keys of dictionaries and in hooks. All other tensors that the step can reach are replaced.
     Everything is as it was afterwards.
     """
-    fakes = Fakes(device)
+    fakes, untouched = Fakes(device), Untouched()
+    known = Known(fakes, untouched)
+    stand_ins = StandIns(lambda tensor: _stand_in(tensor, fakes, known, untouched))
+
+    def look_into(part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
+        """Replace what is in a module or optimizer that nothing referred to before."""
+        if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(part, fakes, known):
+            stand_ins.replace([part])
+
     with explained():
         built = fakes.built(module)
         check_module(built)
-        check_kernels(built)
+        check_dense(built)
         check_leaves(dict(named(built, inputs)))
-        inputs, target = fakes.tree(inputs), fakes.tree(target)
-        with (
-            faked(fakes, built, loss),
-            faked_optimizer(fakes, optimizer),
-            fakes.mode,
-            Corrections(),
-        ):
-            yield task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
+        try:
+            stand_ins.replace([built, loss, optimizer])
+            inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
+            modules = register_module_forward_pre_hook(look_into)
+            optimizers = register_optimizer_step_pre_hook(look_into)
+            with same_random_numbers(), modules, optimizers, fakes.mode, known:
+                yield task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
+        finally:
+            stand_ins.put_back()
+            untouched.put_back()
+
+
+def _stand_in(
+    tensor: torch.Tensor, fakes: Fakes, known: Known, untouched: Untouched
+) -> torch.Tensor:
+    """What a step gets for a tensor of the user's."""
+    if fakes.are_ours(tensor) or tensor.layout != torch.strided or known.was_made(tensor):
+        return tensor
+    if fakes.must_move(tensor):
+        return fakes.keep(tensor)
+    if tensor.is_leaf and tensor.requires_grad:
+        _prepare(tensor, fakes, untouched)
+        return tensor
+    if known.is_known(tensor):
+        return known.copy(tensor) if tensor.untyped_storage().nbytes() <= _MOST_BYTES else tensor
+    return fakes.keep(tensor)
+
+
+def _prepare(parameter: torch.Tensor, fakes: Fakes, untouched: Untouched) -> None:
+    untouched.keep(parameter)
+    fakes.remember(parameter)
+    gradient = parameter.grad
+    if gradient is not None and gradient.layout == torch.strided:
+        parameter.grad = fakes.of(gradient)
+
+
+def _is_made_in_the_step(module: nn.Module, fakes: Fakes, known: Known) -> bool:
+    tensors = (*module.parameters(), *module.buffers())
+    return any(fakes.are_ours(tensor) or known.was_made(tensor) for tensor in tensors)

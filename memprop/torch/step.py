@@ -34,7 +34,7 @@ def trace(
     Args:
         module: any module.
         inputs: a tensor; a tuple or list, the arguments of the module by place; or a mapping, its
-            arguments by name.
+            arguments by name. Anything else is one argument, a named tuple too.
         loss: a function of the module's output, and of ``target`` if there is one, that returns a
             scalar. Without it the output is the loss if it is a scalar or has one under "loss",
             and else the sum of what is differentiable in the output.
@@ -42,7 +42,9 @@ def trace(
         optimizer: the optimizer that updates the parameters, or a function that makes it of the
             parameters; none if not given. State that it creates lazily is born in its first step:
             ask for ``warmup=1`` to see a step as all later ones are.
-        mode: "train", or "inference" for the forward pass alone, without gradients.
+        mode: "train", or "inference" for the forward pass alone. It runs under
+            :func:`torch.no_grad`, unless the module itself asks for gradients, as a model of forces
+            does.
         autocast: the type of :class:`torch.autocast`, in which the forward pass and the loss run.
         accumulate: how often forward and backward run before the optimizer does.
         warmup: steps to run before the one that is traced.

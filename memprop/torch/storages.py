@@ -55,7 +55,7 @@ class Storages:
         """The storage of a tensor, if it is known and still as large as it was."""
         key = _key(tensor)
         found = self._alive.get(key)
-        if found is not None and found.bytes != tensor.untyped_storage().nbytes():
+        if found is not None and found.bytes != home_of(tensor).nbytes():
             self._die(key)  # resized in place: another buffer
             return None
         return found
@@ -71,8 +71,9 @@ class Storages:
         key, moment = _key(tensor), self._now()
         if given:
             moment = moment._replace(operator=-1)
-        size = tensor.untyped_storage().nbytes()
-        alive = weakref.ref(tensor.untyped_storage(), lambda _: self._die(key))
+        home = home_of(tensor)
+        size = home.nbytes()
+        alive = weakref.ref(home, lambda _: self._die(key))
         storage = Storage(self._count, variable, size, moment.operator, alive)
         self._alive[key] = storage
         self._count += 1
@@ -94,6 +95,10 @@ class Storages:
         """Whether a variable is alive."""
         return any(storage.variable == variable for storage in self._alive.values())
 
+    def variables(self) -> set[int]:
+        """The variables that are alive."""
+        return {storage.variable for storage in self._alive.values()}
+
     def close(self) -> None:
         """Follow no storage any longer."""
         self._alive.clear()
@@ -112,5 +117,16 @@ class Storages:
             self._recorder.rename(storage.variable, category="workspace")
 
 
+def share_home(storage: torch.UntypedStorage, home: torch.UntypedStorage) -> None:
+    """Let a storage of fake tensors stand for that of real ones, which it keeps alive."""
+    vars(storage)["memprop_home"] = vars(home).get("memprop_home", home)
+
+
+def home_of(tensor: torch.Tensor) -> torch.UntypedStorage:
+    """The storage that a tensor stands for: its own, or that of the real tensor it is a fake of."""
+    storage = tensor.untyped_storage()
+    return vars(storage).get("memprop_home", storage)
+
+
 def _key(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    return home_of(tensor)._cdata

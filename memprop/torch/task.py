@@ -23,6 +23,7 @@ from memprop.torch.inputs import (
     named,
     named_leaves,
 )
+from memprop.torch.schema import tensors
 
 Optimizer = torch.optim.Optimizer | Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
@@ -39,6 +40,8 @@ class Task:
     mode: str
     autocast: torch.dtype | None
     accumulate: int
+    gradients_in_forward: bool = False
+    """Whether an inference differentiates: a model of forces, the gradient of an energy."""
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -87,8 +90,12 @@ def _optimizer(module: nn.Module, optimizer: Optimizer | None) -> torch.optim.Op
     return made
 
 
-def run(task: Task, begin: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Do the step, and tell ``begin`` the name of each part before it runs.
+Begin = Callable[..., None]
+"""Told the name of each part of a step before it runs; of backward, where that may start from."""
+
+
+def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
+    """Do the step, and tell ``begin`` what begins.
 
     Returns:
         What the step puts out: "loss" and "gradients", or "prediction".
@@ -103,7 +110,7 @@ def run(task: Task, begin: Callable[[str], None] = lambda _: None) -> dict[str, 
             output = task.module(*args, **kwargs)
             begin("loss")
             loss = loss_of(task.loss, output, task.target)
-        begin("backward")
+        begin("backward", [loss, *tensors(output)])
         loss.backward()
     if task.optimizer is not None:
         begin("update")
@@ -132,10 +139,10 @@ def new_gradients_dropped(task: Task) -> Iterator[None]:
             parameter.grad = None
 
 
-def _infer(task: Task, begin: Callable[[str], None]) -> Any:
+def _infer(task: Task, begin: Begin) -> Any:
     begin("forward")
     args, kwargs = arguments(task.inputs)
-    with torch.no_grad(), _autocast(task):
+    with torch.set_grad_enabled(task.gradients_in_forward), _autocast(task):
         output = task.module(*args, **kwargs)
     begin("end")
     return output

@@ -55,7 +55,8 @@ class TracedVariable:
     """A variable that was seen: name, category, layer, shape as it was, dtype and size in bytes.
 
     ``site`` says where in the user's own program it was made: a module path of PyTorch, a file and
-    line of NumPy or JAX code; "" where a model of memprop made it.
+    line of NumPy or JAX code; "" where a model of memprop made it. ``kept`` says whether the
+    framework held it for backward when that began; ``None`` where that follows from the reads.
     """
 
     name: str
@@ -65,6 +66,7 @@ class TracedVariable:
     dtype: str
     bytes: int
     site: str = ""
+    kept: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from memprop.terms import PERSISTENT, PHASES
 from memprop.traces.events import ALLOCATE, FREE, READ
 
@@ -81,7 +83,7 @@ def lives(trace: "Trace") -> list[Life]:
 
 
 class Intermediate(NamedTuple):
-    """A forward variable that a backward operator reads.
+    """A forward variable that is kept for the backward pass, or computed again for it.
 
     Attributes:
         variable: its name.
@@ -95,10 +97,12 @@ class Intermediate(NamedTuple):
             run again for backward's sake.
         reuses: how many these are.
         born: the event of its allocation.
-        last_read: the last event that reads it.
+        last_read: the last event that reads it; ``None`` if none does.
         freed: the event that frees it; ``None`` if it outlives the step.
         recomputed: whether backward reads a value that was computed a second time.
         site: where in the user's program it was made; "" for a model of memprop.
+        kept: whether it was alive, for backward's sake, when backward began.
+        use: "reused" if backward reads it, "never read" if it was kept for nothing.
     """
 
     variable: str
@@ -111,22 +115,30 @@ class Intermediate(NamedTuple):
     reused_by: tuple[str, ...]
     reuses: int
     born: int
-    last_read: int
+    last_read: int | None
     freed: int | None
     recomputed: bool
     site: str
+    kept: bool
+    use: str
 
 
 def find(trace: "Trace") -> list[Intermediate]:
-    """The forward variables that a backward operator reads, in the order of birth.
+    """The forward variables that are kept for backward, or that backward reads, by birth.
 
-    An input counts if the forward pass itself reads it: the samples do, the labels, which only
-    the loss reads, do not. Parameters are there anyway and do not count.
+    Where a framework told what it held when backward began, that is what was kept. Elsewhere it is
+    what backward reads of what was alive then, where an input counts if the forward pass itself
+    reads it: the samples do, the labels, which only the loss reads, do not. Parameters are there
+    anyway and do not count.
     """
     by_variable: defaultdict[int, list[Life]] = defaultdict(list)
     for life in lives(trace):
         by_variable[life.variable].append(life)
-    return [found for many in by_variable.values() for found in _reused(trace, many)]
+    backward = np.flatnonzero(trace.events.phase == _BACKWARD)
+    if not len(backward):
+        return []
+    start = int(backward[0])
+    return [row for many in by_variable.values() for row in _row(trace, many, start)]
 
 
 def intermediates(trace: "Trace") -> "pd.DataFrame":
@@ -142,13 +154,39 @@ def intermediates(trace: "Trace") -> "pd.DataFrame":
     return frame.astype(types)
 
 
-def _reused(trace: "Trace", many: list[Life]) -> Iterator[Intermediate]:
-    """The lives of one variable as an intermediate, if that is what it is."""
+def cached(trace: "Trace") -> "pd.DataFrame":
+    """What is kept for backward, summed up by where it was made, the largest first.
+
+    The columns are ``site`` (the operator that made it, where a model of memprop did), ``use``
+    ("reused" or "never read"), ``bytes`` and ``count``.
+    """
+    import pandas as pd
+
+    kept = [row for row in find(trace) if row.kept]
+    rows = [(row.site or row.saved_by, row.use, row.bytes) for row in kept]
+    frame = pd.DataFrame(rows, columns=pd.Index(["site", "use", "bytes"]))
+    summed = frame.groupby(["site", "use"], as_index=False).agg(
+        bytes=("bytes", "sum"), count=("bytes", "size")
+    )
+    return summed.sort_values(["bytes", "site"], ascending=[False, True], ignore_index=True)
+
+
+def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]:
+    """The lives of one variable as an intermediate, if that is what it is.
+
+    Args:
+        trace: of the step.
+        many: the lives.
+        start: the event with which backward begins.
+    """
     first, variable = many[0], trace.variables[many[0].variable]
     operators = [operator for life in many for operator in life.reused_by]
-    if not operators or variable.category in PERSISTENT:
-        return
-    if not _is_forward(variable.category, first):
+    recomputed = any(life.reused_by and life.born >= start for life in many)
+    kept = variable.kept
+    if kept is None:
+        kept = any(life.reused_by and _is_alive_at(life, start) for life in many)
+        kept &= _is_forward(variable.category, first)
+    if variable.category in PERSISTENT or not (kept or (recomputed and _is_forward_born(first))):
         return
     yield Intermediate(
         variable=variable.name,
@@ -162,14 +200,24 @@ def _reused(trace: "Trace", many: list[Life]) -> Iterator[Intermediate]:
         reuses=len(operators),
         born=first.born,
         # Its last life may be there for another result of its operator, and never read.
-        last_read=max(life.reads[-1][0] for life in many if life.reads),
+        last_read=max((life.reads[-1][0] for life in many if life.reads), default=None),
         freed=many[-1].freed,
-        recomputed=any(life.reused_by for life in many[1:]),
+        recomputed=recomputed,
         site=variable.site,
+        kept=kept,
+        use="reused" if operators else "never read",
     )
+
+
+def _is_alive_at(life: Life, event: int) -> bool:
+    return life.born < event and (life.freed is None or life.freed > event)
 
 
 def _is_forward(category: str, life: Life) -> bool:
     if category == "input":
         return life.read_in_forward
+    return _is_forward_born(life)
+
+
+def _is_forward_born(life: Life) -> bool:
     return life.born_phase in (_FORWARD, _LOSS)

@@ -109,8 +109,8 @@ class Trace:
 
     @cached_property
     def saved(self) -> list[intermediates.Intermediate]:
-        """The intermediates that were really kept from forward to backward, not recomputed."""
-        return [found for found in intermediates.find(self) if not found.recomputed]
+        """The intermediates that were kept from forward to backward."""
+        return [found for found in intermediates.find(self) if found.kept]
 
     @property
     def saved_bytes(self) -> int:
@@ -120,6 +120,10 @@ class Trace:
     def intermediates(self) -> "pd.DataFrame":
         """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""
         return intermediates.intermediates(self)
+
+    def cached(self) -> "pd.DataFrame":
+        """What is kept for backward, by site: see :func:`memprop.traces.intermediates.cached`."""
+        return intermediates.cached(self)
 
     def timeline(self) -> "pd.DataFrame":
         """A row for each event: see :func:`memprop.traces.timeline.timeline`."""

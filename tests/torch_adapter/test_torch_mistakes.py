@@ -125,12 +125,10 @@ def test_sparse_gradients_can_be_traced_but_not_simulated():
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # PyTorch's, on setting a flag of oneDNN
-def test_an_lstm_is_simulated_where_it_takes_the_same_way():
+@pytest.mark.parametrize("enabled", [True, False], ids=["oneDNN", "composed"])
+def test_an_lstm_is_simulated_on_either_of_its_ways(enabled):
     module, inputs = zoo.build("lstm")
-    if torch.backends.mkldnn.is_available():
-        with pytest.raises(InvalidValueError, match="lstm is an LSTM on the CPU"):
-            mpt.simulate(module, inputs)
-    with torch.backends.mkldnn.flags(enabled=False):
+    with torch.backends.mkldnn.flags(enabled=enabled):
         assert mpt.simulate(module, inputs) == mpt.trace(module, inputs)
 
 

@@ -88,6 +88,7 @@ def test_a_row_names_the_module_the_operator_and_the_backward_nodes():
         "input": ("", rows["input"][1], "input", ("0/AddmmBackward0",)),
         "1/relu": ("1", 1, "1/relu", ("2/AddmmBackward0", "1/ReluBackward0")),
         "2/addmm": ("2", 2, "2/addmm", ("loss/MseLossBackward0",)),
+        "target": ("", rows["target"][1], "input", ("loss/MseLossBackward0",)),
     }
 
 

@@ -1,0 +1,66 @@
+"""What an operator is given: its operands, and which of them it writes to."""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+
+def tensors(tree: Any) -> list[torch.Tensor]:
+    """The tensors in a tree of dicts, lists, tuples and what else PyTorch takes for one."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors that an operator is given: arguments, or in lists that are arguments.
+
+    Of these few thousand calls a step has, each is made several times: a walk of any tree would
+    take longer than the rest of the ledger.
+    """
+    found: list[torch.Tensor] = []
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found.extend(one for one in value if isinstance(one, torch.Tensor))
+    return found
+
+
+def with_operands(
+    change: Callable[[torch.Tensor], torch.Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of an operator with each of its operands changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return change(value)
+        if isinstance(value, list | tuple):
+            return [change(one) if isinstance(one, torch.Tensor) else one for one in value]
+        return value
+
+    return [changed(value) for value in args], {k: changed(v) for k, v in kwargs.items()}
+
+
+def written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The operands that an operator writes to."""
+    places, names = _writes(func)
+    if not places:
+        return []
+    given = [args[place] for place in places if place < len(args)]
+    return operands(given, {name: kwargs[name] for name in names if name in kwargs})
+
+
+@functools.cache
+def makes_tensors(func: Any) -> bool:
+    """Whether an operator returns tensors, and not only numbers or truth values."""
+    return any("Tensor" in str(one.type) for one in func._schema.returns)
+
+
+@functools.cache
+def _writes(func: Any) -> tuple[list[int], list[str]]:
+    """The places and names of the arguments that an operator writes to, from its schema."""
+    arguments = list(enumerate(func._schema.arguments))
+    writes = [(n, a.name) for n, a in arguments if a.alias_info and a.alias_info.is_write]
+    return [place for place, _ in writes], [name for _, name in writes]
