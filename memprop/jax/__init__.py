@@ -1,7 +1,7 @@
 """Functions of JAX, differentiated: the same Trace, from the jaxpr, with nothing allocated.
 
 >>> import memprop.jax as mpj  # doctest: +SKIP
->>> mpj.trace(loss, parameters, x, y).peak_by_category()  # doctest: +SKIP
+>>> mpj.simulate(loss, parameters, x, y).peak_by_category()  # doctest: +SKIP
 >>> mpj.saved_residuals(loss, parameters, x, y)  # doctest: +SKIP
 >>> mpj.compiled_memory(loss, parameters, x, y)  # doctest: +SKIP
 
@@ -18,4 +18,5 @@ except ImportError:
 
 from memprop.jax.compiled import compiled_memory as compiled_memory
 from memprop.jax.residuals import saved_residuals as saved_residuals
+from memprop.jax.step import simulate as simulate
 from memprop.jax.step import trace as trace

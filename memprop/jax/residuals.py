@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jax.extend.core import Literal
-
 from memprop.jax.arguments import Argument
 from memprop.jax.differentiate import Forward, forward_of
 from memprop.jax.flatten import flatten
+from memprop.jax.forms import is_literal
 from memprop.jax.program import Operand, Scope, Step, Value
 from memprop.jax.sites import reported
 from memprop.jax.values import value_of
@@ -69,15 +68,15 @@ def saved_residuals(
 
 def residuals(forward: Forward) -> list[Residual]:
     """The residuals of a forward pass: literals, constants, arguments, then in program order."""
-    jaxpr = forward.jaxpr.jaxpr
+    jaxpr = forward.program.jaxpr
     inputs = [
         value_of(variable.aval, argument.name)
         for variable, argument in zip(jaxpr.invars, forward.arguments, strict=True)
     ]
-    block = flatten(forward.jaxpr, inputs, Scope())
+    block = flatten(forward.program, inputs, Scope())
     makers = {value: step for step in block.steps for value in step.makes}
     atoms, values = jaxpr.outvars[forward.outputs :], block.outputs[forward.outputs :]
-    literals = [_literal(atom) for atom in atoms if isinstance(atom, Literal)]
+    literals = [_literal(atom) for atom in atoms if is_literal(atom)]
     saved = _saved_variables(jaxpr, atoms, values)
     return literals + [
         _residual(saved[variable], makers, *told)
