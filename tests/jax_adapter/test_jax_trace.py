@@ -167,14 +167,16 @@ def test_an_mlp_saves_what_the_engine_saves_and_one_minus_tanh(jax, mpj):
 
 @pytest.mark.parametrize("length", [2, 5])
 def test_a_scan_saves_its_carry_again(length, jax, mpj):
-    """Layer by layer, an output is the next input and kept once: x, y and 1 - y of each layer. A
-    scan stacks the input, y and 1 - y of each iteration."""
+    """Every layer keeps its input, and what the rule of tanh keeps: 1 - y^2, or y and 1 - y. A scan
+    stacks all of it. Layer by layer an output is the next input, and kept once."""
     state = 4 * 4 * 8
+    kept = len(jax.tree.leaves(jax.vjp(jax.numpy.tanh, jax.numpy.ones(3))[1]))
+    assert kept in (1, 2)
     looped = traced(mpj, lambda jax: scanned(jax, length), jax)
     by_hand = traced(mpj, lambda jax: unrolled(jax, length), jax).intermediates()
-    assert looped.saved_bytes == 3 * length * state
+    assert looped.saved_bytes == (1 + kept) * length * state
     activations = by_hand[~by_hand["variable"].str.startswith("squeeze")]
-    assert activations["bytes"].sum() == (2 * length + 1) * state
+    assert activations["bytes"].sum() == (2 * length + kept - 1) * state
 
 
 def test_a_scan_holds_its_results_and_one_body(jax, mpj):
