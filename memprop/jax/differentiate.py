@@ -97,9 +97,9 @@ def closed(jaxpr: Any) -> Program:
 
 def _not_differentiable(error: Exception) -> InvalidValueError:
     """What JAX says of a function that it can trace and cannot differentiate."""
-    place, told = _innermost(error), (str(error).splitlines() or [""])[0]
+    place, told = _innermost(error), (str(error).splitlines() or [type(error).__name__])[0]
     return InvalidValueError(
-        f"fun can be traced, but not differentiated: {place} ({type(error).__name__}: {told})"
+        f"fun can be traced, but not differentiated{place and f', at {place}'}: {told}"
     )
 
 
@@ -184,7 +184,7 @@ def traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
     try:
         return trace(*args)
     except _UNTRACEABLE as error:
-        place = _innermost(error)
+        place = _innermost(error) or "it"
         raise InvalidValueError(
             f"fun cannot be traced, as under jax.jit: {place} needs the value of an array, or uses "
             "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and jax.lax.scan "
@@ -193,11 +193,11 @@ def traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
 
 
 def _innermost(error: BaseException) -> str:
-    """The last line of the user's on the way to the error."""
+    """The last line of the user's on the way to the error; "" if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not in_library(frame.filename)]
     if not theirs:
-        return "it"
+        return ""
     return written(theirs[-1].filename, theirs[-1].lineno or 0, theirs[-1].name)
 
 

@@ -74,7 +74,7 @@ def _open(equation: Any, operands: list[Operand], scope: Scope) -> Block:
     if views.is_mark(equation):
         return Block([], operands)
     if not forms.is_plain(equation):
-        raise forms.unknown(equation, "it holds a jaxpr, and memprop does not know when it is run")
+        raise forms.unknown(equation, "it runs a program, and memprop does not know how")
     return _plain(equation, operands, scope)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, Final, NamedTuple
 
+import jax
 from jax.extend.core import Literal
 from jax.interpreters.partial_eval import dce_jaxpr
 
@@ -22,6 +23,9 @@ _FIRST: Final = ("jaxpr", "call_jaxpr", "fun_jaxpr", "fwd_jaxpr", "callee", "cal
 
 _KERNELS: Final = frozenset({"pallas_call"})
 """Primitives whose jaxpr is the inside of one kernel: it has no arrays in the device's memory."""
+
+_SEALED: Final = frozenset({"call_exported", "call_tf"})
+"""Primitives that run a whole program of which no jaxpr is left."""
 
 
 class Program(NamedTuple):
@@ -96,6 +100,8 @@ def called(equation: Any) -> Program | None:
     """
     if equation.primitive.name in LOOPS:
         return None
+    if hasattr(equation.params.get("_prim"), "expand"):
+        return _expanded(equation)
     held = {key: value for key, value in equation.params.items() if is_jaxpr(value)}
     for key in (*(key for key in _FIRST if key in held), *(k for k in held if k not in _FIRST)):
         found = program(held[key])
@@ -104,10 +110,30 @@ def called(equation: Any) -> Program | None:
     return None
 
 
+def _expanded(equation: Any) -> Program:
+    """What a primitive of a user's own kind (``jax.experimental.hijax``) says that it stands for.
+
+    Raises:
+        InvalidValueError: it does not say, or is not of arrays.
+    """
+    lower = getattr(equation.primitive, "to_lojax", None)
+    avals = [atom.aval for atom in equation.invars]
+    if lower is None or not all(hasattr(aval, "dtype") for aval in avals):
+        raise unknown(equation, "it is no function of arrays")
+    shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
+    try:
+        made = jax.make_jaxpr(lambda *args: lower(*args, **equation.params))(*shapes)
+    except Exception as error:
+        raise unknown(equation, f"JAX does not expand it ({type(error).__name__})") from error
+    return program(made)
+
+
 def is_plain(equation: Any) -> bool:
     """Whether an equation is one kernel: nothing inside, or what is inside works on scalars."""
     if equation.primitive.name in _KERNELS:
         return True
+    if equation.primitive.name in _SEALED:
+        return False
     return all(map(_is_of_scalars, inside(equation)))
 
 
@@ -182,6 +208,18 @@ def _varying(aval: Any) -> frozenset[str] | None:
         kinds = getattr(aval, "mat", None)
         found = None if kinds is None else kinds.varying | kinds.unreduced
     return None if found is None else frozenset(found)
+
+
+def is_on_host(aval: Any) -> bool:
+    """Whether an array is offloaded: it lies in the memory of the host, not of the device."""
+    return getattr(getattr(aval, "memory_space", None), "name", "") == "Host"
+
+
+def stays_put(equation: Any) -> bool:
+    """Whether a ``device_put`` names no device and asks for no copy."""
+    params = equation.params
+    copying = any("COPY" in getattr(each, "name", "") for each in params.get("copy_semantics", ()))
+    return not copying and all(device is None for device in params.get("devices", (0,)))
 
 
 def marked(equation: Any) -> str:

@@ -109,7 +109,7 @@ def _passes(forward: Forward, backward: Program, wanted: Sequence[bool]) -> _Pas
     kept, _ = pruned(forward.program, outputs, keep_inputs=True)
     leaves, scope = tuple(value_of(a.aval, a.name) for a in forward.arguments), Scope()
     there = flatten(kept, leaves, scope)
-    cotangent = value_of(backward.in_avals[-1], "cotangent")
+    cotangent = replace(value_of(backward.in_avals[-1], "cotangent"), literal=True)
     saved = [*there.outputs[forward.outputs :], *([cotangent] if used[-1] else [])]
     back = flatten(needed, saved, scope)
     gradients = iter(back.outputs)

@@ -16,6 +16,7 @@ class Value:
         bytes: its size.
         scratch: whether it lives in the body of a loop only.
         base: the value in whose storage it lies, if it is a view.
+        literal: whether it is a number written into the program, in whose storage nothing lies.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Value:
     bytes: int
     scratch: bool = False
     base: "Value | None" = None
+    literal: bool = False
 
     @property
     def storage(self) -> "Value":

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from memprop.jax.arguments import Argument
+from memprop.jax.arguments import Argument, canonical
 from memprop.jax.differentiate import Forward, forward_of
 from memprop.jax.flatten import flatten
 from memprop.jax.forms import is_literal
@@ -22,7 +22,7 @@ class Residual(NamedTuple):
         name: the argument, the ``checkpoint_name``, or the primitive.
         shape: as it is.
         dtype: by name.
-        bytes: its size.
+        bytes: its size on the device: 0 if a policy moves it to the host.
         primitive: what made it, looked up inside of jitted functions; "" if nothing did.
         site: the line of the user's program, "file.py:line (function)".
         origin: "argument", "constant" (captured by closure), "literal", or "intermediate".
@@ -62,7 +62,7 @@ def saved_residuals(
     """
     import pandas as pd
 
-    found = residuals(forward_of(fun, args, argnums, has_aux=has_aux))
+    found = residuals(forward_of(fun, canonical(args), argnums, has_aux=has_aux))
     return pd.DataFrame(found, columns=pd.Index(Residual._fields)).astype({"bytes": "int64"})
 
 
