@@ -190,6 +190,13 @@ def traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
             "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and jax.lax.scan "
             f"instead, and keep no side effects ({type(error).__name__})"
         ) from None
+    except ValueError as error:
+        if "static arg" not in str(error):
+            raise
+        raise InvalidValueError(
+            "every argument is traced, and jax.jit was told that one is static: bind that one with "
+            "functools.partial or a lambda first"
+        ) from None
 
 
 def _innermost(error: BaseException) -> str:

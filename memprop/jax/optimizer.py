@@ -118,6 +118,6 @@ def _asked(do: Callable[[], Any], method: str) -> Any:
     except Exception as error:
         told = (str(error).splitlines() or [""])[0]
         raise InvalidValueError(
-            f"optimizer.{method} does not take the parameters that argnums chooses "
+            f"optimizer.{method} fails for the parameters that argnums chooses "
             f"({type(error).__name__}: {told})"
         ) from None

@@ -85,7 +85,7 @@ def _told(
     """The numbers of the leaves at these places; ``None`` if nothing was told."""
     if places is None:
         return None
-    several = (places,) if isinstance(places, (str, int)) else tuple(places)
+    several = places if isinstance(places, Sequence) and not isinstance(places, str) else (places,)
     return {number for place in several for number in _leaves_at(option, place, names, args)}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from memprop.errors import InvalidValueError
 from memprop.jax import forms
 from memprop.jax.arguments import arguments, canonical
 from memprop.jax.compiled import figures
@@ -65,7 +66,8 @@ def simulate_step(
     Raises:
         InvalidTypeError: an argument is no array, or a place neither name nor position.
         InvalidValueError: there is no such place, nothing is a parameter, ``step`` cannot be
-            traced, holds something that memprop does not know how to count, or is not compiled.
+            traced, computes gradients for nothing, holds something that memprop does not know how
+            to count, or is not compiled.
     """
     args = canonical(args)
     found = arguments(step, args, ())
@@ -126,6 +128,12 @@ def _whole(step: Callable[..., Any], args: Sequence[Any], told: Roles) -> _Whole
     made, result = traced(jax.make_jaxpr(step, return_shape=True), args)
     found = closed(made)
     program, _ = forms.pruned(found, [True] * len(found.out_avals), keep_inputs=True)
+    if forms.has_backward(found.jaxpr) and not forms.has_backward(program.jaxpr):
+        raise InvalidValueError(
+            "step computes gradients, but returns nothing that is made of them: return the new "
+            "parameters and the new state (an object that is changed in place, as a module of "
+            "flax.nnx, is taken apart with nnx.split, and its new state returned)"
+        )
     leaves = tuple(map(value_of, program.in_avals, told.names))
     scope = Scope()
     block = flatten(program, leaves, scope)
