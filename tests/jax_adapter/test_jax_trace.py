@@ -1,21 +1,11 @@
 """The trace of a step: its bytes by formulas, by brute force, and beside the compiler's figures."""
 
-import math
-
 import pytest
-from jax_cases import CASES, captured, mlp, recurrent, scanned, shaped, unrolled
+from jax_cases import CASES, FLAT, captured, mlp, recurrent, scanned, shaped, unrolled
+from jax_oracles import brute_force_live, flat_jaxpr, live_during, size
 
 import memprop as mp
 from memprop.terms import CATEGORIES
-
-VIEWS = {"reshape", "squeeze", "name", "optimization_barrier"}
-CALLS = {"jit", "pjit", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
-MARK = "reduce_precision"
-"""What jax.checkpoint puts on the values that it saves: the same value, at the same precision."""
-
-
-def size(aval):
-    return math.prod(aval.shape) * aval.dtype.itemsize
 
 
 def traced(mpj, case, jax, **options):
@@ -23,103 +13,10 @@ def traced(mpj, case, jax, **options):
     return mpj.simulate(fun, *args, compile=False, **options)
 
 
-def evaluate(jaxpr, consts, *args):
-    """Run a jaxpr equation by equation, and go into calls: traced, it comes out without them."""
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom):
-        return atom.val if hasattr(atom, "val") else values[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        if equation.primitive.name == MARK:
-            results = operands
-        elif equation.primitive.name in CALLS:
-            inner = equation.params.get("jaxpr") or equation.params["call_jaxpr"]
-            closed = hasattr(inner, "consts")
-            parts = (inner.jaxpr, inner.consts) if closed else (inner, ())
-            results = evaluate(*parts, *operands)
-        else:
-            results = equation.primitive.bind(*operands, **equation.params)
-            results = results if equation.primitive.multiple_results else [results]
-        values.update(zip(equation.outvars, results, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-def flat_step(jax, fun, args):
-    """The jaxpr of value_and_grad without calls, pruned as jax.jit does it."""
-    from jax.interpreters.partial_eval import dce_jaxpr
-
-    closed = jax.make_jaxpr(jax.value_and_grad(fun))(*args)
-    leaves = jax.tree.leaves(args)
-    flat = jax.make_jaxpr(lambda *given: evaluate(closed.jaxpr, closed.consts, *given))(*leaves)
-    return dce_jaxpr(flat.jaxpr, [True] * len(flat.jaxpr.outvars), instantiate=True)[0]
-
-
-def brute_force_live(jaxpr):
-    """Live bytes during each equation, from the definition: a buffer lives from the equation that
-    makes its first value to the last equation that reads any value in it, or to the end."""
-    arguments = [*jaxpr.invars, *jaxpr.constvars]
-    buffer = {variable: {variable} for variable in arguments}
-    for equation in jaxpr.eqns:
-        same = len(equation.outvars) == 1 and size(equation.outvars[0].aval) == sum(
-            size(atom.aval) for atom in equation.invars
-        )
-        views = equation.primitive.name in VIEWS
-        views |= equation.primitive.name == "broadcast_in_dim" and same
-        for variable in equation.outvars:
-            if views and not hasattr(equation.invars[0], "val"):
-                buffer[variable] = buffer[equation.invars[0]]
-                buffer[variable].add(variable)
-            else:
-                buffer[variable] = {variable}
-    held = {id(buffer[v]) for v in [*arguments, *jaxpr.outvars] if v in buffer}
-    times = {}
-    for number, equation in enumerate(jaxpr.eqns):
-        for atom in [*equation.invars, *equation.outvars]:
-            if not hasattr(atom, "val"):
-                times.setdefault(id(buffer[atom]), [number, number])[1] = number
-    first = {id(buffer[v]): -1 for v in arguments}
-    sizes = {id(group): max(size(v.aval) for v in group) for group in buffer.values()}
-
-    def lives(group, number):
-        born, dies = times.get(group, [-1, -1])
-        born = first.get(group, born)
-        return born <= number and (number <= dies or group in held)
-
-    return [
-        sum(size for group, size in sizes.items() if lives(group, number))
-        for number in range(len(jaxpr.eqns))
-    ]
-
-
-def live_during(trace):
-    """The largest live bytes during each operator."""
-    frame = trace.timeline()
-    frame = frame[frame["phase"] != "setup"]
-    return frame.groupby("operator", sort=False)["live_bytes"].max().tolist()
-
-
-FLAT = [
-    "mlp",
-    "cnn",
-    "attention",
-    "unrolled",
-    "own_rule",
-    "jitted",
-    "mapped",
-    "captured",
-    "checkpoint_nothing",
-    "checkpoint_everything",
-    "checkpoint_dots",
-    "checkpoint_names",
-]
-
-
 @pytest.mark.parametrize("case", FLAT)
 def test_live_bytes_are_those_of_brute_force(case, jax, mpj):
     fun, args = CASES[case](jax)
-    jaxpr = flat_step(jax, fun, args)
+    jaxpr = flat_jaxpr(jax, jax.value_and_grad(fun), args)
     assert live_during(mpj.simulate(fun, *args, compile=False)) == brute_force_live(jaxpr)
 
 
@@ -241,7 +138,9 @@ def test_values_computed_again_are_activations_in_backward(jax, mpj):
 
 def test_zeros_of_the_backward_pass_belong_to_gradients(jax, mpj):
     """Where relu is off its gradient is chosen from zeros, made in backward for this purpose."""
-    trace = mpj.simulate(lambda x: jax.nn.relu(jax.numpy.sin(x)).sum(), shaped(jax, 7), compile=False)
+    trace = mpj.simulate(
+        lambda x: jax.nn.relu(jax.numpy.sin(x)).sum(), shaped(jax, 7), compile=False
+    )
     frame = trace.timeline()
     zeros = frame[(frame["kind"] == "allocate") & (frame["phase"] == "backward")]
     zeros = zeros[zeros["operator"].str.startswith("broadcast_in_dim")]["variable"]
@@ -275,7 +174,9 @@ def test_aux_lives_to_the_end(jax, mpj):
 
 def test_gradients_have_storages_of_their_own(jax, mpj):
     """The two gradients are one value in the jaxpr, and for x an argument."""
-    pair = mpj.simulate(lambda p: (p[0] + p[1]).sum(), [shaped(jax, 5), shaped(jax, 5)], compile=False)
+    pair = mpj.simulate(
+        lambda p: (p[0] + p[1]).sum(), [shaped(jax, 5), shaped(jax, 5)], compile=False
+    )
     assert pair.live.by_category[-1].sum() == 4 * 5 * 4 + 4
     unused = mpj.simulate(lambda w, x: x.sum(), shaped(jax, 5), shaped(jax, 5), compile=False)
     assert unused.live.by_category[-1].sum() == 3 * 5 * 4 + 4
@@ -288,7 +189,9 @@ def test_captured_arrays_are_inputs(jax, mpj):
 
 
 def test_arguments_count_whether_they_are_read_or_not(jax, mpj):
-    trace = mpj.simulate(lambda w, x: (w * w).sum(), shaped(jax, 5), shaped(jax, 100), compile=False)
+    trace = mpj.simulate(
+        lambda w, x: (w * w).sum(), shaped(jax, 5), shaped(jax, 100), compile=False
+    )
     assert trace.live.by_category[0].sum() + 400 == trace.live.by_category[1].sum()
 
 
@@ -320,7 +223,9 @@ def test_bytes_follow_the_dtype(jax, mpj):
 @pytest.mark.parametrize("wide", [False, True])
 def test_64_bits_are_those_of_the_flag(wide, jax, mpj):
     with jax.enable_x64(wide):
-        trace = mpj.simulate(lambda w: (w * w).sum(), shaped(jax, 5, dtype="float64"), compile=False)
+        trace = mpj.simulate(
+            lambda w: (w * w).sum(), shaped(jax, 5, dtype="float64"), compile=False
+        )
     assert trace.persistent_bytes == 5 * (8 if wide else 4)
 
 
