@@ -143,3 +143,20 @@ def test_a_step_that_does_not_compile_can_still_be_traced(jax, mpj, monkeypatch)
     with pytest.raises(InvalidValueError, match=r"4.0T is too much. .*compile=False"):
         mpj.simulate(fun, *args)
     assert mpj.simulate(fun, *args, compile=False).peak > 0
+
+
+def test_the_old_name_warns_and_does_the_same(jax, mpj):
+    """trace runs nothing: simulate says so."""
+    fun, args = mlp(jax)
+    with pytest.warns(FutureWarning, match=r"memprop\.jax\.simulate: use that name") as caught:
+        old = mpj.trace(fun, *args, compile=False)
+    assert old == mpj.simulate(fun, *args, compile=False)
+    assert [each.filename for each in caught] == [__file__]
+
+
+def test_the_old_name_takes_the_new_options(jax, mpj, optax):
+    fun, args = mlp(jax)
+    options = {"optimizer": optax.sgd(0.1), "compile": False}
+    with pytest.warns(FutureWarning):
+        old = mpj.trace(fun, *args, **options)
+    assert old == mpj.simulate(fun, *args, **options)

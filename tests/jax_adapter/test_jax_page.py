@@ -17,7 +17,13 @@ SCRIPT = ROOT / "docs" / "examples" / "checkpoint_in_jax.py"
 def test_the_public_names_are_exactly_these_and_documented(mpj):
     public = {name for name in vars(mpj) if not name.startswith("_")}
     functions = {name for name in public if inspect.isfunction(getattr(mpj, name))}
-    assert functions == {"simulate", "trace", "saved_residuals", "compiled_memory"}
+    assert functions == {
+        "simulate",
+        "simulate_step",
+        "saved_residuals",
+        "compiled_memory",
+        "trace",
+    }
     assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)
 
 

@@ -296,7 +296,11 @@ def test_a_module_changed_in_place_is_refused(jax, mpj, adam):
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({}, InvalidValueError, r"say which are parameters, as parameters=0 .*there are p, s, x, y"),
+        (
+            {},
+            InvalidValueError,
+            r"say which are parameters, as parameters=0 .*there are p, s, x, y",
+        ),
         ({"parameters": "q"}, InvalidValueError, r"parameters='q' is no argument .*p, s, x, y"),
         ({"parameters": "p["}, InvalidValueError, "is no argument"),
         ({"parameters": 4}, InvalidValueError, "parameters=4, but step is given 4 arguments"),
