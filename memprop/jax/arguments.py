@@ -123,6 +123,8 @@ def _names(fun: Callable[..., Any], args: Sequence[Any]) -> list[str]:
 
 
 def _aval(name: str, path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+    if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
     try:
         return jax.eval_shape(lambda x: x, leaf)
     except TypeError:

@@ -190,9 +190,9 @@ def _old(
         if phase == "update" or step.mark == "step"
         for value in step.makes
     }
-    given = set(whole.leaves)
     outputs = whole.block.outputs
-    found = replaced(args, whole.result, told, lambda n: outputs[n] in renewing | given)
+    new_or_as_given = renewing | set(whole.leaves)
+    found = replaced(args, whole.result, told, lambda n: outputs[n] in new_or_as_given)
     pairs = {outputs[new]: whole.leaves[before] for new, before in found.items()}
     return {new: before for new, before in pairs.items() if new is not None and new in renewing}
 
