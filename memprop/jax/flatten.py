@@ -80,7 +80,7 @@ def _open(equation: Any, operands: list[Operand], scope: Scope) -> Block:
 
 def _plain(equation: Any, operands: list[Operand], scope: Scope) -> Block:
     primitive = equation.primitive.name
-    name = equation.params["name"] if primitive == "name" else primitive
+    name = equation.params.get("name", primitive) if primitive == "name" else primitive
     made: list[Operand] = [
         value_of(
             variable.aval,
@@ -89,6 +89,8 @@ def _plain(equation: Any, operands: list[Operand], scope: Scope) -> Block:
             scratch=scope.loop,
             base=views.base(equation, operands, number),
         )
+        if forms.is_made(equation, variable)
+        else None
         for number, variable in enumerate(equation.outvars)
     ]
     step = Step(

@@ -210,6 +210,11 @@ def _varying(aval: Any) -> frozenset[str] | None:
     return None if found is None else frozenset(found)
 
 
+def is_made(equation: Any, variable: Any) -> bool:
+    """Whether a result takes memory: not what is written over in a mutable array and not read."""
+    return equation.primitive.name != "swap" or type(variable).__name__ != "DropVar"
+
+
 def is_on_host(aval: Any) -> bool:
     """Whether an array is offloaded: it lies in the memory of the host, not of the device."""
     return getattr(getattr(aval, "memory_space", None), "name", "") == "Host"

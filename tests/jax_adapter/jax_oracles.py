@@ -2,7 +2,7 @@
 
 import math
 
-VIEWS = {"reshape", "squeeze", "name", "optimization_barrier"}
+VIEWS = {"reshape", "squeeze", "name", "optimization_barrier", "freeze"}
 CALLS = {"jit", "pjit", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call"}
 MARK = "reduce_precision"
 """What jax.checkpoint puts on the values that it saves: the same value, at the same precision."""
@@ -45,6 +45,11 @@ def flat_jaxpr(jax, step, args):
     return dce_jaxpr(flat.jaxpr, [True] * len(flat.jaxpr.outvars), instantiate=True)[0]
 
 
+def is_overwritten(equation, variable):
+    """A write into a mutable array returns what was there; if nobody reads that, it is no copy."""
+    return equation.primitive.name == "swap" and type(variable).__name__ == "DropVar"
+
+
 def brute_force_live(jaxpr, donated=()):
     """Live bytes during each equation, from the definition: a buffer lives from the equation that
     makes its first value to the last equation that reads any value in it, or to the end. Arguments
@@ -58,6 +63,8 @@ def brute_force_live(jaxpr, donated=()):
         views = equation.primitive.name in VIEWS
         views |= equation.primitive.name == "broadcast_in_dim" and same
         for variable in equation.outvars:
+            if is_overwritten(equation, variable):
+                continue
             if views and not hasattr(equation.invars[0], "val"):
                 buffer[variable] = buffer[equation.invars[0]]
                 buffer[variable].add(variable)
@@ -70,7 +77,7 @@ def brute_force_live(jaxpr, donated=()):
     times = {}
     for number, equation in enumerate(jaxpr.eqns):
         for atom in [*equation.invars, *equation.outvars]:
-            if not hasattr(atom, "val"):
+            if not hasattr(atom, "val") and atom in buffer:
                 times.setdefault(id(buffer[atom]), [number, number])[1] = number
     first = {id(buffer[v]): -1 for v in arguments}
     sizes = {id(group): max(size(v.aval) for v in group) for group in buffer.values()}

@@ -271,6 +271,11 @@ def one_layer(jax):
 
     power.defvjp(lambda x, n: (x**n, x), lambda n, x, ct: (ct * n * x ** (n - 1),))
 
+    def mutated(x):
+        cell = jax.new_ref(jnp.sin(x))
+        cell[...] = cell[...] * x
+        return jax.freeze(cell)
+
     twice = jax.jit(lambda x, n: jax.jit(own)(x) * n, static_argnums=1)
 
     return {
@@ -287,6 +292,7 @@ def one_layer(jax):
         "einsum": lambda x: jnp.einsum("ij,kj->ik", x, x),
         "bfloat16": lambda x: jnp.sin(x.astype("bfloat16")).astype("float32"),
         "nothing": lambda x: x[:0],
+        "mutable": mutated,
         "inner_gradient": jax.grad(lambda x: jnp.sin(x * x).sum()),
         "linearized": lambda x: jax.linearize(jnp.sin, x)[1](x),
         "vmap_of_grad": jax.vmap(jax.grad(lambda x: jnp.sin(x).sum())),
@@ -307,6 +313,7 @@ KINDS = [
     "einsum",
     "bfloat16",
     "nothing",
+    "mutable",
     "inner_gradient",
     "linearized",
     "vmap_of_grad",
