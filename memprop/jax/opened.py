@@ -2,9 +2,9 @@
 
 A ``shard_map`` runs its body on shards, one on each device of the mesh: its values have the shape
 of a shard and count as many times as there are different shards, as an array outside counts whole
-however it is sharded. What every device has alike counts once, if types say so (``check_vma=True``);
-else each value of the body counts on every device. A ``custom_linear_solve`` runs the solver that
-it was given.
+however it is sharded. What all devices have alike counts once, if types say so
+(``check_vma=True``); else each value of the body counts on every device. A
+``custom_linear_solve`` runs the solver that it was given.
 """
 
 from collections.abc import Sequence
