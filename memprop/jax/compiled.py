@@ -59,10 +59,10 @@ def compiled_memory(
     """
     args = canonical(args)
     check_step(fun, args, argnums, has_aux=has_aux)
+    check_optimizer(optimizer, donate=donate)
     chosen = positions(argnums, len(args))
     if optimizer is None:
         return figures(jax.jit(jax.value_and_grad(fun, chosen, has_aux)), args)
-    check_optimizer(optimizer)
     step = jax.jit(
         _updated(fun, args, argnums, has_aux=has_aux, optimizer=optimizer),
         donate_argnums=(0, 1) if donate else (),

@@ -32,12 +32,19 @@ class Update:
     state: tuple[Argument, ...]
 
 
-def check_optimizer(optimizer: Any) -> None:
-    """Raise unless it has what an optimizer of optax has.
+def check_optimizer(optimizer: Any, *, donate: bool) -> None:
+    """Raise unless there is none, or it has what an optimizer of optax has.
 
     Raises:
         InvalidTypeError: it lacks ``init`` or ``update``.
+        InvalidValueError: there is none, and something is to be donated to it.
     """
+    if optimizer is None:
+        if donate:
+            raise InvalidValueError(
+                "donate=True gives parameters and state up for new ones: name the optimizer too"
+            )
+        return
     if not all(callable(getattr(optimizer, name, None)) for name in ("init", "update")):
         raise InvalidTypeError(
             f"optimizer must have init and update, as those of optax, got {optimizer!r}"

@@ -76,8 +76,7 @@ def simulate(
     """
     args = canonical(args)
     check_step(fun, args, argnums, has_aux=has_aux)
-    if optimizer is not None:
-        check_optimizer(optimizer)
+    check_optimizer(optimizer, donate=donate)
     layout = _layout(fun, args, argnums, has_aux=has_aux, optimizer=optimizer, donate=donate)
     about = about_step(fun)
     if compile:

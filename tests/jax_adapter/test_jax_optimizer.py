@@ -158,6 +158,13 @@ def test_what_is_no_optimizer_is_refused(optimizer, jax, mpj):
         mpj.simulate(fun, *args, optimizer=optimizer)
 
 
+@pytest.mark.parametrize("name", ["simulate", "compiled_memory"])
+def test_nothing_is_donated_without_an_optimizer(name, jax, mpj):
+    fun, args = mlp(jax)
+    with pytest.raises(InvalidValueError, match=r"donate=True .* name the optimizer too"):
+        getattr(mpj, name)(fun, *args, donate=True)
+
+
 def test_an_optimizer_that_needs_more_is_told(jax, mpj, optax):
     fun, args = mlp(jax)
     with pytest.raises(InvalidValueError, match=r"optimizer.update fails .*value_fn"):
