@@ -45,7 +45,7 @@ one = mpj.saved_residuals(loss_with(layer), [square], samples, samples, argnums=
 print(one[["name", "shape", "bytes", "primitive", "site"]].to_string(index=False))
 
 print("\na step of eight layers")
-traces = {name: mpj.trace(loss_with(each), *args) for name, each in LAYERS.items()}
+traces = {name: mpj.simulate(loss_with(each), *args) for name, each in LAYERS.items()}
 for name, trace in traces.items():
     kept, peak = mp.format_bytes(trace.saved_bytes), mp.format_bytes(trace.peak)
     print(f"{name:15} keeps {kept:>10}, peak {peak:>10} at {trace.peak_operator}")

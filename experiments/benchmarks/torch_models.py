@@ -222,7 +222,7 @@ def _in_jax(model: mp.MLP, x: np.ndarray, y: np.ndarray) -> mp.Trace:
         scores = jax.nn.log_softmax(x @ parameters["W3"].T + parameters["b3"])
         return -jnp.mean(jnp.take_along_axis(scores, y[:, None], axis=1))
 
-    return mpj.trace(loss, dict(model.parameters), x, y, compile=False)
+    return mpj.simulate(loss, dict(model.parameters), x, y, compile=False)
 
 
 def side_by_side(traces: dict[str, mp.Trace]) -> pd.DataFrame:

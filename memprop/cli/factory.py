@@ -7,7 +7,9 @@ returned                                                       profiled by
 =============================================================  ==============================
 ``(module, inputs)`` or a dict with them, and with ``loss``,   :func:`memprop.torch.trace`, or
 ``target``, ``optimizer`` ... for a ``torch.nn.Module``        with --simulated ``simulate``
-``(fun, *args)`` with arrays of JAX                            :func:`memprop.jax.trace`
+``(fun, *args)`` with arrays of JAX, or a dict with ``fun``,   :func:`memprop.jax.simulate`
+``args`` and its options: ``optimizer``, ``has_aux`` ...
+a dict with ``step``, ``args`` and options                     :func:`memprop.jax.simulate_step`
 ``(mlp, x, y)`` for a :class:`memprop.models.mlp.MLP`          :func:`memprop.engine.step.trace`
 a function of a :class:`memprop.profiler.Profiler`             that profiler, in NumPy
 =============================================================  ==============================
@@ -70,16 +72,18 @@ def trace_of(made: Any, *, simulated: bool = False) -> Trace:
     first = made.get("module") if isinstance(made, Mapping) else parts[0] if parts else None
     if _is_of("torch", "nn.Module", first):
         return _of_module(made, simulated=simulated)
-    if simulated:
-        raise InvalidTypeError("--simulated is for modules of PyTorch; the factory returns none")
-    if isinstance(first, _mlp()) and len(parts) in (2, 3):
+    if isinstance(made, Mapping) and ("fun" in made or "step" in made):
+        return _of_jax(made)
+    if not simulated and isinstance(first, _mlp()) and len(parts) in (2, 3):
         from memprop.engine.step import trace
 
         return trace(*parts)
     if callable(first) and len(parts) > 1 and _has_arrays_of_jax(parts[1:]):
-        from memprop.jax import trace as trace_of_jax
-
-        return trace_of_jax(*parts)
+        return _of_jax({"fun": first, "args": parts[1:]})
+    if simulated:
+        raise InvalidTypeError(
+            "--simulated is for modules of PyTorch and functions of JAX; the factory returns none"
+        )
     if callable(first) and len(parts) == 1:
         return _of_numpy(first)
     raise InvalidTypeError(
@@ -103,6 +107,17 @@ def _of_module(made: Any, *, simulated: bool) -> Trace:
             "(module, inputs), or a dict with 'module', 'inputs', 'loss', 'target', 'optimizer'"
         )
     return step(*made)
+
+
+def _of_jax(made: Mapping[str, Any]) -> Trace:
+    """Nothing is run, with --simulated or without."""
+    import memprop.jax
+
+    options = dict(made)
+    args = options.pop("args", ())
+    if "step" in options:
+        return memprop.jax.simulate_step(options.pop("step"), *args, **options)
+    return memprop.jax.simulate(options.pop("fun"), *args, **options)
 
 
 def _of_numpy(step: Callable[[Any], object]) -> Trace:

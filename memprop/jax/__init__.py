@@ -1,7 +1,9 @@
 """Functions of JAX, differentiated: the same Trace, from the jaxpr, with nothing allocated.
 
 >>> import memprop.jax as mpj  # doctest: +SKIP
->>> mpj.trace(loss, parameters, x, y).peak_by_category()  # doctest: +SKIP
+>>> mpj.simulate(loss, parameters, x, y).peak_by_category()  # doctest: +SKIP
+>>> mpj.simulate(loss, parameters, x, y, optimizer=optax.adam(1e-3)).peak  # doctest: +SKIP
+>>> mpj.simulate_step(step, parameters, opt_state, x, y).peak  # doctest: +SKIP
 >>> mpj.saved_residuals(loss, parameters, x, y)  # doctest: +SKIP
 >>> mpj.compiled_memory(loss, parameters, x, y)  # doctest: +SKIP
 
@@ -18,4 +20,6 @@ except ImportError:
 
 from memprop.jax.compiled import compiled_memory as compiled_memory
 from memprop.jax.residuals import saved_residuals as saved_residuals
+from memprop.jax.step import simulate as simulate
 from memprop.jax.step import trace as trace
+from memprop.jax.train_step import simulate_step as simulate_step

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from memprop.errors import InvalidTypeError, InvalidValueError
 
@@ -68,11 +69,11 @@ def arguments(
 
 
 def check_differentiable(found: Sequence[Argument]) -> None:
-    """Raise unless there is something to differentiate by, and all of it is real and floating.
+    """Raise unless there is something to differentiate by, and all of it is real or complex.
 
     Raises:
         InvalidValueError: the arguments to differentiate by hold no array.
-        InvalidTypeError: one is not of a real floating dtype.
+        InvalidTypeError: one is of integers, booleans or keys.
     """
     chosen = [argument for argument in found if argument.differentiated]
     if not chosen:
@@ -80,11 +81,27 @@ def check_differentiable(found: Sequence[Argument]) -> None:
             "there is nothing to differentiate: the arguments that argnums chooses hold no array"
         )
     for argument in chosen:
-        if not jnp.issubdtype(argument.aval.dtype, jnp.floating):
+        if not jnp.issubdtype(argument.aval.dtype, jnp.inexact):
             raise InvalidTypeError(
-                f"{argument.name} is {argument.aval.dtype}, but only real floating arrays can be "
-                "differentiated by: leave it out of argnums, or out of that argument"
+                f"{argument.name} is {argument.aval.dtype}, but only real and complex arrays can "
+                "be differentiated by: leave it out of argnums, or out of that argument"
             )
+
+
+def canonical(args: Sequence[Any]) -> tuple[Any, ...]:
+    """``args`` with the dtypes that JAX gives to shapes: 64 bits only where they are enabled."""
+    return jax.tree.map(_canonical, tuple(args))
+
+
+def _canonical(leaf: Any) -> Any:
+    if not isinstance(leaf, jax.ShapeDtypeStruct) or not isinstance(leaf.dtype, np.dtype):
+        return leaf
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return (
+        leaf
+        if dtype == leaf.dtype
+        else jax.ShapeDtypeStruct(leaf.shape, dtype, sharding=leaf.sharding)
+    )
 
 
 def _names(fun: Callable[..., Any], args: Sequence[Any]) -> list[str]:
@@ -106,6 +123,8 @@ def _names(fun: Callable[..., Any], args: Sequence[Any]) -> list[str]:
 
 
 def _aval(name: str, path: Any, leaf: Any) -> jax.ShapeDtypeStruct:
+    if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
     try:
         return jax.eval_shape(lambda x: x, leaf)
     except TypeError:

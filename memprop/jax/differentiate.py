@@ -12,18 +12,22 @@ from typing import Any, Final
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.extend.core import ClosedJaxpr
 
-from memprop.errors import InvalidTypeError, InvalidValueError
+from memprop.errors import InvalidTypeError, InvalidValueError, MempropError
 from memprop.jax.arguments import Argument, arguments, check_differentiable, positions
+from memprop.jax.forms import Program, program
 from memprop.jax.sites import in_library, written
 
-_UNTRACEABLE: Final = (
-    jax.errors.ConcretizationTypeError,
-    jax.errors.TracerArrayConversionError,
-    jax.errors.TracerIntegerConversionError,
-    jax.errors.UnexpectedTracerError,
-    jax.errors.NonConcreteBooleanIndexError,
+_UNTRACEABLE: Final = tuple(
+    getattr(jax.errors, name)
+    for name in (
+        "ConcretizationTypeError",
+        "TracerArrayConversionError",
+        "TracerIntegerConversionError",
+        "UnexpectedTracerError",
+        "NonConcreteBooleanIndexError",
+    )
+    if hasattr(jax.errors, name)
 )
 
 
@@ -32,13 +36,13 @@ class Forward:
     """The forward pass of a function that is to be differentiated.
 
     Attributes:
-        jaxpr: from the leaves of the arguments to the outputs and, after them, the residuals.
+        program: from the leaves of the arguments to the outputs and, after them, the residuals.
         arguments: what those leaves are.
         outputs: how many outputs there are: the loss, and the leaves of aux.
         pullback: the pytree, with shapes for leaves, that ``jax.vjp`` returned.
     """
 
-    jaxpr: ClosedJaxpr
+    program: Program
     arguments: tuple[Argument, ...]
     outputs: int
     pullback: Any
@@ -55,7 +59,8 @@ def forward_of(
 
     Raises:
         InvalidTypeError: an argument is no array, or aux is missing.
-        InvalidValueError: ``argnums`` is impossible, or ``fun`` cannot be traced.
+        InvalidValueError: ``argnums`` is impossible, or ``fun`` cannot be traced, or cannot be
+            differentiated.
     """
     chosen = positions(argnums, len(args))
     named = arguments(fun, args, chosen)
@@ -64,14 +69,38 @@ def forward_of(
     def forward(*leaves: Any) -> Any:
         return _vjp(fun, jax.tree.unflatten(tree, leaves), chosen, has_aux=has_aux)
 
-    jaxpr, (outputs, pullback) = _traced(jax.make_jaxpr(forward, return_shape=True), leaves)
-    if any(isinstance(constant, Tracer) for constant in jaxpr.consts):
+    try:
+        found, (outputs, pullback) = traced(jax.make_jaxpr(forward, return_shape=True), leaves)
+    except MempropError:
+        raise
+    except Exception as error:
+        jax.eval_shape(fun, *args)  # a mistake in fun itself is told as it is
+        raise _not_differentiable(error) from None
+    count = len(jax.tree.leaves(outputs))
+    return Forward(program=closed(found), arguments=named, outputs=count, pullback=pullback)
+
+
+def closed(jaxpr: Any) -> Program:
+    """What was traced, if it stands for itself.
+
+    Raises:
+        InvalidValueError: it uses an array that is being traced elsewhere.
+    """
+    found = program(jaxpr)
+    if any(isinstance(constant, Tracer) for constant in found.consts):
         raise InvalidValueError(
             "fun uses an array that an earlier call of it left behind, or that another "
             "transformation is tracing: hand it over as an argument, and keep no side effects"
         )
-    count = len(jax.tree.leaves(outputs))
-    return Forward(jaxpr=jaxpr, arguments=named, outputs=count, pullback=pullback)
+    return found
+
+
+def _not_differentiable(error: Exception) -> InvalidValueError:
+    """What JAX says of a function that it can trace and cannot differentiate."""
+    place, told = _innermost(error), (str(error).splitlines() or [type(error).__name__])[0]
+    return InvalidValueError(
+        f"fun can be traced, but not differentiated{place and f', at {place}'}: {told}"
+    )
 
 
 def _vjp(fun: Callable[..., Any], args: Sequence[Any], chosen: Sequence[int], *, has_aux: bool):
@@ -88,16 +117,23 @@ def _vjp(fun: Callable[..., Any], args: Sequence[Any], chosen: Sequence[int], *,
     return (value, aux), pullback
 
 
-def backward_of(forward: Forward) -> ClosedJaxpr:
-    """The backward pass: from the residuals and the cotangent of the loss to the gradients."""
+def backward_of(forward: Forward) -> Program:
+    """The backward pass: from the residuals and the cotangent of the loss to the gradients.
+
+    Raises:
+        InvalidValueError: there is no such pass.
+    """
     saved, tree = jax.tree.flatten(forward.pullback)
-    loss = forward.jaxpr.out_avals[0]
+    loss = forward.program.out_avals[0]
     cotangent = jax.ShapeDtypeStruct(loss.shape, loss.dtype)
 
     def backward(saved: Any, cotangent: Any) -> Any:
         return jax.tree.unflatten(tree, saved)(cotangent)
 
-    return jax.make_jaxpr(backward)(saved, cotangent)
+    try:
+        return program(jax.make_jaxpr(backward)(saved, cotangent))
+    except Exception as error:
+        raise _not_differentiable(error) from None
 
 
 def check_step(
@@ -120,7 +156,7 @@ def check_step(
 
 
 def _check_loss(fun: Callable[..., Any], args: Sequence[Any], *, has_aux: bool) -> None:
-    found = _traced(lambda *given: jax.eval_shape(fun, *given), args)
+    found = traced(lambda *given: jax.eval_shape(fun, *given), args)
     if has_aux:
         if not isinstance(found, tuple) or len(found) != 2:
             raise InvalidTypeError(
@@ -139,24 +175,36 @@ def _check_loss(fun: Callable[..., Any], args: Sequence[Any], *, has_aux: bool) 
         )
 
 
-def _traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
+def traced(trace: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """What ``trace(*args)`` returns.
+
+    Raises:
+        InvalidValueError: the function that is traced needs the value of an array.
+    """
     try:
         return trace(*args)
     except _UNTRACEABLE as error:
-        place = _innermost(error)
+        place = _innermost(error) or "it"
         raise InvalidValueError(
             f"fun cannot be traced, as under jax.jit: {place} needs the value of an array, or uses "
             "one that an earlier call left behind. Use jax.numpy, jax.lax.cond and jax.lax.scan "
             f"instead, and keep no side effects ({type(error).__name__})"
         ) from None
+    except ValueError as error:
+        if "static arg" not in str(error):
+            raise
+        raise InvalidValueError(
+            "every argument is traced, and jax.jit was told that one is static: bind that one with "
+            "functools.partial or a lambda first"
+        ) from None
 
 
 def _innermost(error: BaseException) -> str:
-    """The last line of the user's on the way to the error."""
+    """The last line of the user's on the way to the error; "" if there is none."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not in_library(frame.filename)]
     if not theirs:
-        return "it"
+        return ""
     return written(theirs[-1].filename, theirs[-1].lineno or 0, theirs[-1].name)
 
 

@@ -5,56 +5,48 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
-from jax.extend.core import ClosedJaxpr, Literal
-
-from memprop.jax import loops, views
+from memprop.jax import forms, loops, opened, views
+from memprop.jax.forms import Program
 from memprop.jax.program import Block, Operand, Scope, Step, Value, present
 from memprop.jax.sites import is_library, place
 from memprop.jax.values import value_of
 
-CALLS: Final[Mapping[str, str]] = MappingProxyType(
+_SPECIAL: Final[Mapping[str, Callable[..., Block]]] = MappingProxyType(
     {
-        "jit": "jaxpr",
-        "pjit": "jaxpr",
-        "closed_call": "call_jaxpr",
-        "core_call": "call_jaxpr",
-        "custom_jvp_call": "call_jaxpr",
-        "custom_vjp_call": "call_jaxpr",
-        "custom_vjp_call_jaxpr": "fun_jaxpr",
-        "remat2": "jaxpr",
-        "checkpoint": "jaxpr",
+        "scan": loops.scan,
+        "while": loops.while_loop,
+        "cond": loops.cond,
+        "shard_map": opened.shard_map,
+        "custom_linear_solve": opened.linear_solve,
     }
 )
-"""Primitives that do nothing but call a jaxpr, and the parameter that holds it; some have other
-names in older versions of JAX."""
-
-_CONTROL: Final[Mapping[str, Callable[..., Block]]] = MappingProxyType(
-    {"scan": loops.scan, "while": loops.while_loop, "cond": loops.cond}
-)
 
 
-def flatten(closed: ClosedJaxpr, operands: Sequence[Operand], scope: Scope) -> Block:
+def flatten(program: Program, operands: Sequence[Operand], scope: Scope) -> Block:
     """The steps of a jaxpr.
 
     Args:
-        closed: the jaxpr and the arrays that it captured.
+        program: the jaxpr and the arrays that it captured.
         operands: what it is called with.
         scope: where it is called.
+
+    Raises:
+        InvalidValueError: something in it is in no form that memprop knows.
     """
-    jaxpr = closed.jaxpr
+    jaxpr = program.jaxpr
     environment: dict[Any, Operand] = dict(zip(jaxpr.invars, operands, strict=True))
-    for variable, constant in zip(jaxpr.constvars, closed.consts, strict=True):
+    for variable, constant in zip(jaxpr.constvars, program.consts, strict=True):
         environment[variable] = _captured(constant, variable.aval, scope)
     steps: list[Step] = []
     for equation in jaxpr.eqns:
-        block = _open(equation, _look_up(environment, equation.invars), scope)
+        block = _open(equation, _look_up(environment, equation.invars), _within(equation, scope))
         steps += block.steps
         environment.update(zip(equation.outvars, block.outputs, strict=True))
     return Block(steps, _look_up(environment, jaxpr.outvars))
 
 
 def _look_up(environment: Mapping[Any, Operand], atoms: Sequence[Any]) -> list[Operand]:
-    return [None if isinstance(atom, Literal) else environment[atom] for atom in atoms]
+    return [None if forms.is_literal(atom) else environment[atom] for atom in atoms]
 
 
 def _captured(constant: Any, aval: Any, scope: Scope) -> Value:
@@ -62,33 +54,43 @@ def _captured(constant: Any, aval: Any, scope: Scope) -> Value:
     return scope.constants.setdefault(id(constant), value_of(aval, "constant"))
 
 
+def _within(equation: Any, scope: Scope) -> Scope:
+    """The scope with what the equation says of its pass; what is said around it comes first."""
+    return replace(
+        scope,
+        mark=scope.mark or forms.marked(equation),
+        recomputed=scope.recomputed or forms.is_recomputed(equation),
+    )
+
+
 def _open(equation: Any, operands: list[Operand], scope: Scope) -> Block:
-    name = equation.primitive.name
-    if name in CALLS:
-        called = _closed(equation.params[CALLS[name]])
+    special = _SPECIAL.get(equation.primitive.name)
+    if special is not None:
+        return special(equation, operands, scope, flatten)
+    called = forms.called(equation)
+    if called is not None:
         line = (scope.site or place(equation, "")) if is_library(called.jaxpr) else ""
         return flatten(called, operands, replace(scope, site=line))
-    if name in _CONTROL:
-        return _CONTROL[name](equation, operands, scope, flatten)
     if views.is_mark(equation):
         return Block([], operands)
+    if not forms.is_plain(equation):
+        raise forms.unknown(equation, "it runs a program, and memprop does not know how")
     return _plain(equation, operands, scope)
-
-
-def _closed(jaxpr: Any) -> ClosedJaxpr:
-    return jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
 
 
 def _plain(equation: Any, operands: list[Operand], scope: Scope) -> Block:
     primitive = equation.primitive.name
-    name = equation.params["name"] if primitive == "name" else primitive
+    name = equation.params.get("name", primitive) if primitive == "name" else primitive
     made: list[Operand] = [
         value_of(
             variable.aval,
             f"{name}.{number}" if len(equation.outvars) > 1 else name,
+            scope=scope,
             scratch=scope.loop,
             base=views.base(equation, operands, number),
         )
+        if forms.is_made(equation, variable)
+        else None
         for number, variable in enumerate(equation.outvars)
     ]
     step = Step(
@@ -96,5 +98,7 @@ def _plain(equation: Any, operands: list[Operand], scope: Scope) -> Block:
         site=place(equation, scope.site),
         reads=present(operands),
         makes=present(made),
+        mark=scope.mark,
+        recomputed=scope.recomputed,
     )
     return Block([step], made)

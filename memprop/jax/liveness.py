@@ -6,15 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from memprop.jax.program import Block, Operand, Step, Value, present
 
 
-def deaths(steps: Sequence[Step], outlive: Iterable[Operand]) -> Mapping[int, list[Value]]:
+def deaths(
+    steps: Sequence[Step], outlive: Iterable[Operand], donated: Iterable[Value] = ()
+) -> Mapping[int, list[Value]]:
     """For the number of each step the values that die after it.
 
     Args:
         steps: in order; values that none of them makes do not die.
         outlive: values that do not die either.
+        donated: values that none of them makes and that die after the last step that reads them;
+            one that is not read stays.
     """
     last: dict[Value, int] = {}
-    made: dict[Value, None] = {}
+    made: dict[Value, None] = dict.fromkeys(donated)
     for number, step in enumerate(steps):
         made.update(dict.fromkeys(step.makes))
         for value in (*step.reads, *step.keeps, *step.makes):
@@ -22,7 +26,7 @@ def deaths(steps: Sequence[Step], outlive: Iterable[Operand]) -> Mapping[int, li
     staying = set(present(outlive))
     found: defaultdict[int, list[Value]] = defaultdict(list)
     for value in made:
-        if value not in staying:
+        if value not in staying and value in last:
             found[last[value]].append(value)
     return found
 

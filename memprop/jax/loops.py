@@ -10,48 +10,51 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from jax.extend.core import ClosedJaxpr
-
+from memprop.jax import forms
 from memprop.jax.liveness import peak
 from memprop.jax.owned import owned
 from memprop.jax.program import Block, Operand, Scope, Step, present
 from memprop.jax.sites import place
 from memprop.jax.values import value_of
 
-Flatten = Callable[[ClosedJaxpr, Sequence[Operand], Scope], Block]
+Flatten = Callable[[forms.Program, Sequence[Operand], Scope], Block]
 """What lays out a jaxpr; the one that opens loops is handed down to them."""
 
 
 def scan(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flatten) -> Block:
     """The results, one slice of each scanned operand, the body once."""
-    constants = equation.params["num_consts"]
-    stacked = constants + equation.params["num_carry"]
-    body: ClosedJaxpr = equation.params["jaxpr"]
+    sizes = forms.scan_sizes(equation)
+    body = forms.program(forms.parameter(equation, "jaxpr"))
+    inner = _inside(equation, scope)
     results = _results(equation, scope)
     slices: list[Operand] = [
-        value_of(aval, "slice", scratch=True) for aval in body.in_avals[stacked:]
+        value_of(aval, "slice", scope=inner, scratch=inner.loop)
+        for aval in body.in_avals[sizes.consts + sizes.carry :]
     ]
     enter = _step(
-        equation, scope, reads=operands[constants:], makes=[*results, *slices], keeps=operands
+        equation, scope, reads=operands[sizes.consts :], makes=[*results, *slices], keeps=operands
     )
-    carry = results[: equation.params["num_carry"]]
-    inside = flatten(body, [*operands[:constants], *carry, *slices], _inside(equation, scope))
-    leave = _step(equation, scope, reads=inside.outputs, keeps=[*operands, *results])
-    return Block([enter, *inside.steps, leave], results)
+    given = [*operands[: sizes.consts], *results[: sizes.carry], *slices]
+    block = flatten(body, given, inner)
+    leave = _step(equation, scope, reads=block.outputs, keeps=[*operands, *results])
+    return Block([enter, *block.steps, leave], results)
 
 
 def while_loop(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flatten) -> Block:
     """The results, the condition once, the body once."""
-    first = equation.params["cond_nconsts"]
-    second = first + equation.params["body_nconsts"]
+    condition, body = (
+        forms.program(forms.parameter(equation, f"{part}_jaxpr")) for part in ("cond", "body")
+    )
+    first = forms.parameter(equation, "cond_nconsts")
+    second = first + forms.parameter(equation, "body_nconsts")
     results = _results(equation, scope)
     inner = _inside(equation, scope)
     enter = _step(equation, scope, reads=operands[second:], makes=results, keeps=operands)
-    asked = flatten(equation.params["cond_jaxpr"], [*operands[:first], *results], inner)
-    body = flatten(equation.params["body_jaxpr"], [*operands[first:second], *results], inner)
+    asked = flatten(condition, [*operands[:first], *results], inner)
+    done = flatten(body, [*operands[first:second], *results], inner)
     decide = _step(equation, scope, reads=asked.outputs)
-    leave = _step(equation, scope, reads=body.outputs, keeps=[*operands, *results])
-    return Block([enter, *asked.steps, decide, *body.steps, leave], results)
+    leave = _step(equation, scope, reads=done.outputs, keeps=[*operands, *results])
+    return Block([enter, *asked.steps, decide, *done.steps, leave], results)
 
 
 def cond(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flatten) -> Block:
@@ -59,7 +62,7 @@ def cond(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flat
     inner = replace(scope, prefix=f"{scope.prefix}cond/")
     branches = [
         owned(flatten(branch, operands[1:], inner), branch.out_avals, inner)
-        for branch in equation.params["branches"]
+        for branch in map(forms.program, forms.parameter(equation, "branches"))
     ]
     largest = max(branches, key=lambda block: (peak(block), len(block.steps)))
     choose = _step(equation, scope, reads=operands[:1], keeps=operands)
@@ -67,13 +70,19 @@ def cond(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flat
 
 
 def _inside(equation: Any, scope: Scope) -> Scope:
-    return replace(scope, prefix=f"{scope.prefix}{equation.primitive.name}/", loop=True)
+    """The scope of a body; in one that holds both passes values are what they are in a step."""
+    prefix = f"{scope.prefix}{equation.primitive.name}/"
+    return replace(scope, prefix=prefix, loop=scope.loop or not _is_of_steps(equation, scope))
+
+
+def _is_of_steps(equation: Any, scope: Scope) -> bool:
+    return not scope.mark and any(map(forms.has_backward, forms.inside(equation)))
 
 
 def _results(equation: Any, scope: Scope) -> list[Operand]:
     name = equation.primitive.name
     return [
-        value_of(variable.aval, f"{name}.{number}", scratch=scope.loop)
+        value_of(variable.aval, f"{name}.{number}", scope=scope, scratch=scope.loop)
         for number, variable in enumerate(equation.outvars)
     ]
 
@@ -92,4 +101,6 @@ def _step(
         reads=present(reads),
         makes=present(makes),
         keeps=present(keeps),
+        mark="step" if _is_of_steps(equation, scope) else scope.mark,
+        recomputed=scope.recomputed,
     )

@@ -26,8 +26,16 @@ def owned(block: Block, avals: Sequence[Any], scope: Scope | None = None) -> Blo
             free.remove(output.storage)
             outputs.append(output)
             continue
-        copy = value_of(aval, "copy", scratch=scope.loop)
-        name = f"{scope.prefix}copy"
-        steps.append(Step(operator=name, site=scope.site, reads=present([output]), makes=(copy,)))
+        copy = value_of(aval, "copy", scope=scope, scratch=scope.loop)
+        steps.append(
+            Step(
+                operator=f"{scope.prefix}copy",
+                site=scope.site,
+                reads=present([output]),
+                makes=(copy,),
+                mark=scope.mark,
+                recomputed=scope.recomputed,
+            )
+        )
         outputs.append(copy)
     return Block(steps, outputs)

@@ -1,6 +1,6 @@
 """A jaxpr laid out flat: one step after the other, in program order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ class Value:
         bytes: its size.
         scratch: whether it lives in the body of a loop only.
         base: the value in whose storage it lies, if it is a view.
+        literal: whether it is a number written into the program, in whose storage nothing lies.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Value:
     bytes: int
     scratch: bool = False
     base: "Value | None" = None
+    literal: bool = False
 
     @property
     def storage(self) -> "Value":
@@ -41,6 +43,9 @@ class Step:
         reads: the values that it reads; literals are left out.
         makes: the values that it makes.
         keeps: values that may not die before it, though it does not read them.
+        mark: of which pass it says to be: "forward", "backward", "step" for a loop with both
+            inside, "" if it does not say.
+        recomputed: whether it says to compute again what a checkpoint did not keep.
     """
 
     operator: str
@@ -48,6 +53,8 @@ class Step:
     reads: tuple[Value, ...] = ()
     makes: tuple[Value, ...] = ()
     keeps: tuple[Value, ...] = ()
+    mark: str = ""
+    recomputed: bool = False
 
 
 Operand = Value | None
@@ -69,12 +76,20 @@ class Scope:
         prefix: the loops and branches around it, as the beginning of a name: "scan/".
         loop: whether one of them is a loop.
         site: the line that called a function of JAX's own; "" outside of such.
+        mark: the pass that the calls around it say to be of; "" if they do not say.
+        recomputed: whether one of them says to compute again.
+        axes: the axes of a mesh over which a ``shard_map`` around it splits, with their sizes.
+        tracked: whether types say over which of these axes their shards differ.
         constants: the arrays captured by closure, by ``id``; shared by all scopes of a program.
     """
 
     prefix: str = ""
     loop: bool = False
     site: str = ""
+    mark: str = ""
+    recomputed: bool = False
+    axes: Mapping[str, int] = field(default_factory=dict)
+    tracked: bool = True
     constants: dict[int, Value] = field(default_factory=dict)
 
 

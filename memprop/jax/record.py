@@ -1,52 +1,53 @@
-"""Flat steps as the events of a Trace."""
+"""A step, laid out flat, as the events of a Trace."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from memprop.jax.layout import Layout, Timed
 from memprop.jax.liveness import deaths
-from memprop.jax.passes import Passes
-from memprop.jax.program import Step, Value
+from memprop.jax.program import Value
 from memprop.traces.recorder import Recorder
 
+_CATEGORIES: Final[Mapping[str, str]] = MappingProxyType(
+    {"forward": "activation", "backward": "activation_gradient", "update": "workspace"}
+)
+"""What the values are that a phase makes, if nothing else is said of them."""
 
-def record(passes: Passes) -> Recorder:
-    """The events of both passes; arguments, loss, aux and gradients outlive the step."""
-    recording = _Recording(passes)
-    for value in passes.parameters:
-        recording.given(value, "parameter")
-    for value in passes.inputs:
-        recording.given(value, "input")
-    steps = [("forward", step) for step in passes.forward.steps]
-    steps += [("backward", step) for step in passes.backward.steps]
-    outlive = [*passes.forward.outputs, *passes.backward.outputs]
-    dying = deaths([step for _, step in steps], outlive)
-    for number, (phase, step) in enumerate(steps):
-        recording.step(step, phase, dying[number])
+
+def record(layout: Layout) -> Recorder:
+    """The events of a step; what is given stays unless it is donated, what comes out stays."""
+    recording = _Recording(layout)
+    for value, category in layout.given.items():
+        recording.given(value, category)
+    steps = [timed.step for timed in layout.steps]
+    dying = deaths(steps, layout.outlive, layout.donated)
+    for number, timed in enumerate(layout.steps):
+        recording.step(timed, dying.get(number, []))
     return recording.recorder
 
 
 class _Recording:
     """The numbers that values have in the trace, and their categories and names there."""
 
-    def __init__(self, passes: Passes) -> None:
+    def __init__(self, layout: Layout) -> None:
         self.recorder = Recorder()
+        self._layout = layout
         self._numbers: dict[Value, int] = {}
-        self._recomputed = passes.recomputed
-        gradients = zip(passes.backward.outputs, passes.parameters, strict=True)
-        self._gradients = {
-            gradient: f"gradient of {parameter.name}" for gradient, parameter in gradients
-        }
-        self._names = {passes.forward.outputs[0]: "loss", **self._gradients}
 
     def given(self, value: Value, category: str) -> None:
         """``value`` is there before the step."""
         self._introduce(value, value.name, category, "")
         self.recorder.allocate(*self._place(value), "setup")
 
-    def step(self, step: Step, phase: str, dying: list[Value]) -> None:
-        """``step`` runs, and some values die after it."""
+    def step(self, timed: Timed, dying: list[Value]) -> None:
+        """A step runs, and some values die after it."""
+        phase, step = timed
         operator = self.recorder.operator(step.operator, phase, site=step.site)
         for value in step.reads:
             self.recorder.read(*self._place(value), phase, operator)
         for value in step.makes:
-            name = self._names.get(value, value.name)
+            name = self._layout.names.get(value, value.name)
             self._introduce(value, name, self._category(value, phase), step.site)
             self.recorder.allocate(*self._place(value), phase, operator)
         for value in dying:
@@ -62,10 +63,8 @@ class _Recording:
         return self._numbers[value], self._numbers[value.storage], value.storage.bytes
 
     def _category(self, value: Value, phase: str) -> str:
-        if value in self._gradients:
-            return "parameter_gradient"
+        if value in self._layout.categories:
+            return self._layout.categories[value]
         if value.scratch:
             return "workspace"
-        if phase == "forward" or value in self._recomputed:
-            return "activation"
-        return "activation_gradient"
+        return "activation" if value in self._layout.recomputed else _CATEGORIES[phase]

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jax.extend.core import Literal
-
-from memprop.jax.arguments import Argument
+from memprop.jax.arguments import Argument, canonical
 from memprop.jax.differentiate import Forward, forward_of
 from memprop.jax.flatten import flatten
+from memprop.jax.forms import is_literal
 from memprop.jax.program import Operand, Scope, Step, Value
 from memprop.jax.sites import reported
 from memprop.jax.values import value_of
@@ -23,7 +22,7 @@ class Residual(NamedTuple):
         name: the argument, the ``checkpoint_name``, or the primitive.
         shape: as it is.
         dtype: by name.
-        bytes: its size.
+        bytes: its size on the device: 0 if a policy moves it to the host.
         primitive: what made it, looked up inside of jitted functions; "" if nothing did.
         site: the line of the user's program, "file.py:line (function)".
         origin: "argument", "constant" (captured by closure), "literal", or "intermediate".
@@ -63,21 +62,21 @@ def saved_residuals(
     """
     import pandas as pd
 
-    found = residuals(forward_of(fun, args, argnums, has_aux=has_aux))
+    found = residuals(forward_of(fun, canonical(args), argnums, has_aux=has_aux))
     return pd.DataFrame(found, columns=pd.Index(Residual._fields)).astype({"bytes": "int64"})
 
 
 def residuals(forward: Forward) -> list[Residual]:
     """The residuals of a forward pass: literals, constants, arguments, then in program order."""
-    jaxpr = forward.jaxpr.jaxpr
+    jaxpr = forward.program.jaxpr
     inputs = [
         value_of(variable.aval, argument.name)
         for variable, argument in zip(jaxpr.invars, forward.arguments, strict=True)
     ]
-    block = flatten(forward.jaxpr, inputs, Scope())
+    block = flatten(forward.program, inputs, Scope())
     makers = {value: step for step in block.steps for value in step.makes}
     atoms, values = jaxpr.outvars[forward.outputs :], block.outputs[forward.outputs :]
-    literals = [_literal(atom) for atom in atoms if isinstance(atom, Literal)]
+    literals = [_literal(atom) for atom in atoms if is_literal(atom)]
     saved = _saved_variables(jaxpr, atoms, values)
     return literals + [
         _residual(saved[variable], makers, *told)

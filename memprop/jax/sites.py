@@ -1,5 +1,7 @@
 """Where in the user's own program an equation comes from."""
 
+import contextlib
+import functools
 import os
 import re
 from pathlib import Path
@@ -9,7 +11,11 @@ import jax
 from jax.extend import source_info_util
 
 _FRAME: Final = re.compile(r"(?P<file>.*?):(?P<line>\d+)(:\d+)? \((?P<function>.*)\)$")
-_LIBRARIES: Final = tuple(f"{Path(file).parent}{os.sep}" for file in (jax.__file__, __file__))
+_LIBRARIES: Final = (
+    *(f"{Path(file).parent}{os.sep}" for file in (jax.__file__, __file__)),
+    contextlib.__file__,  # decorators of JAX's go through these
+    functools.__file__,
+)
 
 
 def reported(source_info: Any) -> str:

@@ -1,12 +1,13 @@
 """The Trace of a training step in JAX, from the jaxpr of ``value_and_grad``.
 
-The model. A step is the forward jaxpr of ``jax.vjp`` and, after it, the backward one; what neither
-the loss nor a gradient needs is left out, as ``jax.jit`` does it. Every equation, in program order,
-reads its operands, allocates its results, and frees what is not read again. Arguments and captured
-arrays are held by the caller to the end, as are loss, aux and gradients. Calls (``jit``,
-``checkpoint``, ``custom_jvp``, ``custom_vjp``) are opened; the body of a loop stands once, its
-buffers are ``workspace`` beside the stacked results; of branches the one with the largest peak is
-taken. Reshapes and the like are views (:mod:`memprop.jax.views`). Literals take nothing.
+The model. A step is the forward jaxpr of ``jax.vjp`` and, after it, the backward one, and after
+that the optimizer's update if there is one; what none of the results needs is left out, as
+``jax.jit`` does it. Every equation, in program order, reads its operands, allocates its results,
+and frees what is not read again. Arguments and captured arrays are held by the caller to the end
+unless they are donated, as are loss, aux and gradients, or new parameters and new state. Calls
+(``jit``, ``checkpoint``, ``custom_jvp``, ``custom_vjp``) are opened; the body of a loop stands
+once, its buffers are ``workspace`` beside the stacked results; of branches the one with the largest
+peak is taken. Reshapes and the like are views (:mod:`memprop.jax.views`). Literals take nothing.
 
 What it is not. These are the live bytes of running the program equation by equation, without fusion
 and without writing results over dying operands. XLA does both, chooses an order of its own, and may
@@ -15,23 +16,29 @@ more. It stands beside in ``trace.about``, and is no prediction of memprop's. Ar
 however they are sharded.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
+from memprop.jax.arguments import canonical
 from memprop.jax.compiled import compiled_memory
 from memprop.jax.differentiate import backward_of, check_step, forward_of
-from memprop.jax.passes import passes
+from memprop.jax.layout import Layout
+from memprop.jax.optimizer import check_optimizer, parameters_of, update_of
+from memprop.jax.passes import gradient_step, update_step
 from memprop.jax.record import record
 from memprop.traces.trace import Trace
 
 
-def trace(
+def simulate(
     fun: Callable[..., Any],
     *args: Any,
     argnums: int | Sequence[int] | None = 0,
     has_aux: bool = False,
+    optimizer: Any = None,
+    donate: bool = False,
     compile: bool = True,  # noqa: A002 - the word that users look for
 ) -> Trace:
     """The Trace of ``jax.value_and_grad(fun, argnums, has_aux)(*args)``; nothing is run.
@@ -41,29 +48,92 @@ def trace(
     loss's cotangent is ``activation_gradient``, what does not (values computed again under
     ``jax.checkpoint``) ``activation``; its results are ``parameter_gradient``.
 
+    With an optimizer the step goes on: ``optimizer.update``, then ``optax.apply_updates``. State is
+    there before the step as ``optimizer_state``; new parameters and new state come out of it
+    instead of gradients; what is computed in between is ``workspace``.
+
+    >>> mpj.simulate(loss, params, x, y).peak  # doctest: +SKIP
+    >>> mpj.simulate(loss, params, x, y, optimizer=optax.adam(1e-3)).peak  # doctest: +SKIP
+
     Args:
-        fun: returns the loss, a scalar.
+        fun: returns the loss, a real scalar.
         args: pytrees of arrays or of ``jax.ShapeDtypeStruct``, of which nothing is allocated.
-        argnums: the arguments to differentiate by; ``None`` for all.
+        argnums: the arguments to differentiate by, real or complex; ``None`` for all.
         has_aux: whether ``fun`` returns ``(loss, aux)``.
+        optimizer: of optax, or with ``init`` and ``update`` like it; one that takes ``value`` and
+            ``grad`` is given them.
+        donate: whether the old parameters and the old state are given up (``donate_argnums``): each
+            is freed when nothing reads it again. For a step with an optimizer.
         compile: also compile the step and put the compiler's figures into ``trace.about``, as
             ``compiled_temp_bytes`` and so on (see :func:`memprop.jax.compiled_memory`).
 
     Raises:
-        InvalidTypeError: an argument is no array, or cannot be differentiated by.
+        InvalidTypeError: an argument is no array, or cannot be differentiated by, or the optimizer
+            is none.
         InvalidValueError: ``argnums`` is impossible, there is nothing to differentiate by, the loss
-            is no scalar, ``fun`` cannot be traced, or XLA does not compile the step.
+            is no real scalar, ``fun`` cannot be traced or differentiated, holds something that
+            memprop does not know how to count, or is not compiled by XLA.
     """
+    args = canonical(args)
     check_step(fun, args, argnums, has_aux=has_aux)
+    check_optimizer(optimizer, donate=donate)
+    layout = _layout(fun, args, argnums, has_aux=has_aux, optimizer=optimizer, donate=donate)
+    about = about_step(fun)
+    if compile:
+        found = compiled_memory(
+            fun, *args, argnums=argnums, has_aux=has_aux, optimizer=optimizer, donate=donate
+        )
+        about |= {f"compiled_{name}": size for name, size in found.items()}
+    return record(layout).trace(about)
+
+
+def _layout(
+    fun: Callable[..., Any],
+    args: Sequence[Any],
+    argnums: int | Sequence[int] | None,
+    *,
+    has_aux: bool,
+    optimizer: Any,
+    donate: bool,
+) -> Layout:
     forward = forward_of(fun, args, argnums, has_aux=has_aux)
-    recorder = record(passes(forward, backward_of(forward)))
-    about: dict[str, Any] = {
+    backward = backward_of(forward)
+    if optimizer is None:
+        return gradient_step(forward, backward)
+    aval = forward.program.out_avals[0]
+    loss = jax.ShapeDtypeStruct(aval.shape, aval.dtype)
+    update = update_of(optimizer, parameters_of(args, argnums), loss)
+    return update_step(forward, backward, update, donate=donate)
+
+
+def about_step(fun: Callable[..., Any]) -> dict[str, Any]:
+    """What a trace says of where it comes from."""
+    return {
         "framework": "jax",
         "version": jax.__version__,
         "platform": jax.default_backend(),
         "function": getattr(fun, "__name__", type(fun).__name__),
     }
-    if compile:
-        figures = compiled_memory(fun, *args, argnums=argnums, has_aux=has_aux)
-        about |= {f"compiled_{name}": size for name, size in figures.items()}
-    return recorder.trace(about)
+
+
+def trace(fun: Callable[..., Any], *args: Any, **options: Any) -> Trace:
+    """The old name of :func:`memprop.jax.simulate`, which runs nothing either.
+
+    .. deprecated:: 0.1
+        It warns with a ``FutureWarning`` and will go.
+
+    Args:
+        fun: as there.
+        args: as there.
+        options: as there.
+
+    Raises:
+        MempropError: as there.
+    """
+    warnings.warn(
+        "memprop.jax.trace runs nothing and is now called memprop.jax.simulate: use that name, "
+        "with the same arguments",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return simulate(fun, *args, **options)

@@ -1,8 +1,9 @@
 """Results that lie in the storage of an operand.
 
-A reshape, a name, a barrier move no byte: XLA makes bitcasts of them or nothing at all. They are
-values of their own in a jaxpr, and residuals by themselves, but their bytes count once. A
-transposition or a broadcast to more elements is a copy.
+A reshape, a name, a barrier move no byte: XLA makes bitcasts of them or nothing at all. Nor does a
+sharding, as arrays count whole wherever their parts are. They are values of their own in a jaxpr,
+and residuals by themselves, but their bytes count once. A transposition or a broadcast to more
+elements is a copy.
 """
 
 from collections.abc import Sequence
@@ -10,19 +11,37 @@ from typing import Any, Final
 
 import jax.numpy as jnp
 
+from memprop.jax.forms import stays_put
 from memprop.jax.program import Operand, Value
 
-_ALWAYS: Final = frozenset({"name", "reshape", "squeeze", "optimization_barrier"})
+_ALWAYS: Final = frozenset(
+    {
+        "name",
+        "reshape",
+        "squeeze",
+        "optimization_barrier",
+        "sharding_constraint",
+        "layout_constraint",
+        "reshard",
+        "pvary",
+        "freeze",
+    }
+)
 
 
 def base(equation: Any, operands: Sequence[Operand], number: int) -> Value | None:
     """The operand in whose storage result ``number`` of ``equation`` lies; ``None`` if in none."""
+    if not _is_view(equation):
+        return None
+    operand = operands[number]
+    return None if operand is None or operand.literal else operand
+
+
+def _is_view(equation: Any) -> bool:
     name = equation.primitive.name
-    if name in _ALWAYS:
-        return operands[number]
-    if name == "broadcast_in_dim" and _same_size(equation):
-        return operands[0]
-    return None
+    if name == "broadcast_in_dim":
+        return _same_size(equation)
+    return name in _ALWAYS or (name == "device_put" and stays_put(equation))
 
 
 def is_mark(equation: Any) -> bool:

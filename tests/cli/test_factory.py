@@ -4,6 +4,7 @@ import json
 import sys
 
 import pytest
+from optional import load_optional
 
 import memprop as mp
 from memprop.cli import run
@@ -60,6 +61,21 @@ JAX = """
 def of_jax(n=4):
     shape = jax.ShapeDtypeStruct
     return (lambda w, x: jnp.tanh(x @ w).sum()), shape((8, 8), "float32"), shape((n, 8), "float32")
+
+def with_optimizer():
+    fun, *args = of_jax()
+    return {"fun": fun, "args": args, "optimizer": optax.adam(1e-3)}
+
+def whole_step():
+    fun, w, x = of_jax()
+    adam = optax.adam(1e-3)
+
+    @jax.jit
+    def step(params, opt_state, x):
+        updates, opt_state = adam.update(jax.grad(fun)(params, x), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    return {"step": step, "args": (w, jax.eval_shape(adam.init, w), x)}
 """
 
 
@@ -137,6 +153,17 @@ def test_a_function_of_jax_is_traced(memprop, script, jax):
     document = profiled(memprop, f"{path}:of_jax", "--arg", "n=2")
     assert document["framework"] == "jax"
     assert document["peak_by_category"]["parameter"] == 8 * 8 * 4
+
+
+@pytest.mark.parametrize("options", [(), ("--simulated",)])
+@pytest.mark.parametrize("name", ["with_optimizer", "whole_step"])
+def test_a_step_of_jax_brings_its_optimizer(name, options, memprop, script, jax):
+    """Adam: two numbers a parameter, and a count."""
+    load_optional("optax")
+    path = script("import jax\nimport jax.numpy as jnp\nimport optax", JAX)
+    document = profiled(memprop, f"{path}:{name}", *options)
+    parameters = 8 * 8 * 4
+    assert document["persistent_bytes"] == 3 * parameters + 4
 
 
 def test_the_step_is_written_into_a_folder(memprop, script, tmp_path):

@@ -221,3 +221,19 @@ CASES = {
         checkpointed_scan,
     )
 } | {f"checkpoint_{name}": of_policy(name) for name in ("nothing", "everything", "dots", "names")}
+
+FLAT = [
+    "mlp",
+    "cnn",
+    "attention",
+    "unrolled",
+    "own_rule",
+    "jitted",
+    "mapped",
+    "captured",
+    "checkpoint_nothing",
+    "checkpoint_everything",
+    "checkpoint_dots",
+    "checkpoint_names",
+]
+"""Those without loops, branches and random keys."""

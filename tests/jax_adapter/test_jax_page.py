@@ -1,6 +1,8 @@
 """The page on JAX shows what its script really prints."""
 
+import contextlib
 import inspect
+import io
 import re
 import subprocess
 import sys
@@ -17,19 +19,44 @@ SCRIPT = ROOT / "docs" / "examples" / "checkpoint_in_jax.py"
 def test_the_public_names_are_exactly_these_and_documented(mpj):
     public = {name for name in vars(mpj) if not name.startswith("_")}
     functions = {name for name in public if inspect.isfunction(getattr(mpj, name))}
-    assert functions == {"trace", "saved_residuals", "compiled_memory"}
+    assert functions == {
+        "simulate",
+        "simulate_step",
+        "saved_residuals",
+        "compiled_memory",
+        "trace",
+    }
     assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)
 
 
-def test_the_lines_on_jax_in_the_readme_run(jax):
+def test_the_lines_on_jax_in_the_readme_run(jax, optax):
     (lines,) = (block for block in blocks("README.md", "python") if "memprop.jax" in block)
     loss, (params, x, y) = mlp(jax)
-    exec(compile(lines, "README.md", "exec"), {"loss": loss, "params": params, "x": x, "y": y})  # noqa: S102 - our own README
+    adam = optax.adam(1e-3)
+
+    def step(params, opt_state, x, y):
+        updates, opt_state = adam.update(jax.grad(loss)(params, x, y), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    names = {"loss": loss, "params": params, "x": x, "y": y, "optax": optax, "step": step}
+    names["opt_state"] = jax.eval_shape(adam.init, params)
+    exec(compile(lines, "README.md", "exec"), names)  # noqa: S102 - our own README
     plt.close("all")
 
 
 def test_the_page_shows_the_script():
     assert blocks("docs/jax.md", "python")[1] in SCRIPT.read_text(encoding="utf-8")
+
+
+def test_the_steps_with_an_optimizer_print_what_the_page_shows(jax, optax):
+    programs = [block for block in blocks("docs/jax.md", "python") if "optax" in block]
+    shown = blocks("docs/jax.md", "text")[2:]
+    names = {}
+    for program, expected in zip(programs, shown, strict=True):
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(program, "docs/jax.md", "exec"), names)  # noqa: S102 - our own page
+        assert printed.getvalue() == expected
 
 
 def test_the_page_shows_what_the_script_prints(jax, tmp_path):
@@ -38,7 +65,7 @@ def test_the_page_shows_what_the_script_prints(jax, tmp_path):
         [sys.executable, "-W", "error", SCRIPT, figure], capture_output=True, text=True, check=True
     )
     ours, compiler = done.stdout.split("\nwhat the compiler reports\n")
-    shown, shown_compiler = blocks("docs/jax.md", "text")
+    shown, shown_compiler = blocks("docs/jax.md", "text")[:2]
     assert ours == shown
     # The compiler's figures are its own; what is said of them is only of which variants.
     names = [re.split(r"\s{2,}| temp", line)[0] for line in compiler.splitlines()]

@@ -64,7 +64,7 @@ def test_what_a_trace_keeps_are_the_residuals(case, jax, mpj):
     fun, args = CASES[case](jax)
     found = mpj.saved_residuals(fun, *args, argnums=0)
     of_parameter = (found["origin"] == "argument") & ~found["name"].isin(["x", "xs", "y"])
-    expected, kept = found[~of_parameter], mpj.trace(fun, *args, compile=False).intermediates()
+    expected, kept = found[~of_parameter], mpj.simulate(fun, *args, compile=False).intermediates()
     ours = Counter(zip(kept["variable"].str.split("#").str[0], kept["shape"], strict=True))
     theirs = Counter(zip(expected["name"], expected["shape"], strict=True))
     assert ours <= theirs
@@ -91,7 +91,7 @@ def test_a_function_of_jax_is_at_the_line_of_its_caller(jax, mpj):
 
     x = shaped(jax, 7, 9)
     for fun in (first, second):
-        trace = mpj.trace(fun, x, compile=False)
+        trace = mpj.simulate(fun, x, compile=False)
         relu = [operator for operator in trace.operators if operator.name == "max"]
         assert relu[0].site.endswith(f"(test_a_function_of_jax_is_at_the_line_of_its_caller"
                                      f".<locals>.{fun.__name__})")  # fmt: skip
@@ -126,7 +126,7 @@ def test_residuals_of_a_scan_are_stacked(length, jax, mpj):
 def test_a_policy_keeps_what_it_says(jax, mpj):
     """Three blocks on (4, 8) float32: each keeps its input; and the product, or the name."""
     kept = {
-        name: mpj.trace(*_with(CASES[f"checkpoint_{name}"], jax), compile=False).saved_bytes
+        name: mpj.simulate(*_with(CASES[f"checkpoint_{name}"], jax), compile=False).saved_bytes
         for name in ("nothing", "dots", "names", "everything")
     }
     size = 4 * 4 * 8
@@ -140,7 +140,7 @@ def test_zeros_that_backward_makes_for_itself_are_in_the_report_only(jax, mpj):
     found = mpj.saved_residuals(fun, *args, argnums=0)
     zeros = found[found["primitive"] == "broadcast_in_dim"]
     assert len(zeros) == 2
-    assert mpj.trace(fun, *args, compile=False).saved_bytes < found["bytes"].sum()
+    assert mpj.simulate(fun, *args, compile=False).saved_bytes < found["bytes"].sum()
 
 
 def _with(case, jax):
