@@ -21,7 +21,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
-from memprop.torch.storages import share_home
+from memprop.torch.storages import be_again, be_replaced, stand_for
 
 _HERE = Path(__file__).parent
 
@@ -29,8 +29,9 @@ _HERE = Path(__file__).parent
 class Fakes:
     """Fake tensors for real ones.
 
-    Two tensors that share a storage have fakes that share one, and a fake keeps the storage of its
-    real tensor alive, as a view would.
+    Two tensors that share a storage have fakes that share one. A fake that an operator is given
+    keeps the storage of its real tensor alive, as a view would. One that takes the place of a real
+    tensor has a storage of its own, which dies when the program lets go of it.
 
     Args:
         device: where the fake tensors claim to be. ``None`` means where the real ones are, and the
@@ -49,6 +50,7 @@ class Fakes:
 
         self._parameters: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []
+        self._replaced: list[torch.UntypedStorage] = []
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake of a tensor: one with its shape, strides, storage and type."""
@@ -57,7 +59,7 @@ class Fakes:
         known = self._parameters.get(id(tensor))
         if known is not None and _is_shaped_like(known, tensor):
             return known
-        return self._bare(tensor)
+        return self._bare(tensor, replaces=False)
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake of a tensor that was there before the step: the same one whenever it is asked.
@@ -75,7 +77,7 @@ class Fakes:
     def remember(self, parameter: torch.Tensor) -> None:
         """Make the fake of a real parameter once, for all operators that will read it."""
         self._originals.append(parameter)
-        self._parameters[id(parameter)] = self._bare(parameter)
+        self._parameters[id(parameter)] = self._bare(parameter, replaces=False)
 
     def are_ours(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is one of these fakes."""
@@ -100,7 +102,7 @@ class Fakes:
             return module()
 
     def _like(self, tensor: torch.Tensor) -> torch.Tensor:
-        fake = self._bare(tensor)
+        fake = self._bare(tensor, replaces=True)
         if isinstance(tensor, nn.Parameter):
             vars(fake)["_is_param"] = True  # what makes it an instance of nn.Parameter
         if tensor.is_leaf:
@@ -111,25 +113,35 @@ class Fakes:
                 fake.grad = self.of(tensor.grad)
         return fake
 
-    def _bare(self, tensor: torch.Tensor) -> torch.Tensor:
+    def close(self) -> None:
+        """Forget what was replaced."""
+        for storage in self._replaced:
+            be_again(storage)
+
+    def _bare(self, tensor: torch.Tensor, *, replaces: bool) -> torch.Tensor:
         if tensor.layout != torch.strided:
             raise InvalidValueError(
                 f"the step reads a tensor of layout {tensor.layout}, and a simulation knows dense "
                 "ones only: use memprop.torch.trace"
             )
         with no_dispatch():
-            return FakeTensor(self.mode, self._without_memory(tensor), self.device_of(tensor))
+            storage = self._storage(tensor.untyped_storage(), replaces=replaces)
+            meta = torch.empty(0, dtype=tensor.dtype, device="meta")
+            meta.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
+            return FakeTensor(self.mode, meta, self.device_of(tensor))
 
-    def _without_memory(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor on the "meta" device; two that share a storage share one again."""
-        storage = tensor.untyped_storage()
+    def _storage(self, storage: torch.UntypedStorage, *, replaces: bool) -> torch.UntypedStorage:
+        """The storage without memory for a real one."""
         shared = self._storages.get(storage._cdata)
         if shared is None:
             shared = torch.UntypedStorage(storage.nbytes(), device="meta")
-            share_home(shared, storage)
             self._storages[storage._cdata] = shared
-        meta = torch.empty(0, dtype=tensor.dtype, device="meta")
-        return meta.set_(shared, tensor.storage_offset(), tensor.size(), tensor.stride())
+            if replaces:
+                be_replaced(storage, shared)
+                self._replaced.append(storage)
+            else:
+                stand_for(shared, storage)
+        return shared
 
 
 def _is_shaped_like(one: torch.Tensor, other: torch.Tensor) -> bool:

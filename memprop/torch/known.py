@@ -19,7 +19,7 @@ from memprop.errors import InvalidValueError
 from memprop.torch.corrections import corrected
 from memprop.torch.fakes import Fakes
 from memprop.torch.schema import makes_tensors, operands, tensors, with_operands, written
-from memprop.torch.storages import home_of
+from memprop.torch.storages import be_again, be_replaced, home_of
 from memprop.torch.untouched import Untouched
 
 _aten: Final = torch.ops.aten
@@ -66,6 +66,7 @@ class Known(TorchDispatchMode):
             WeakValueDictionary()
         )
         self._originals: list[torch.Tensor] = []
+        self._replaced: list[torch.UntypedStorage] = []
 
     def learn(self, made: Any, given: Iterable[torch.Tensor] = ()) -> Any:
         """Note that the real tensors in a tree are known, but for views of what was given."""
@@ -90,6 +91,11 @@ class Known(TorchDispatchMode):
             return self.learn(_run(func, args, kwargs), given)
         return self._fake(func, args, kwargs)
 
+    def close(self) -> None:
+        """Forget what was copied."""
+        for storage in self._replaced:
+            be_again(storage)
+
     def was_made(self, tensor: torch.Tensor) -> bool:
         """Whether the step made a real tensor, or wrote to it."""
         return tensor.layout == torch.strided and tensor.untyped_storage() in self._known
@@ -108,6 +114,8 @@ class Known(TorchDispatchMode):
         with no_dispatch():
             if copied is None:
                 copied = self._copied_storages[storage._cdata] = storage.clone()
+                be_replaced(storage, copied)
+                self._replaced.append(storage)
             empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
             where = (tensor.storage_offset(), tensor.size(), tensor.stride())
             return empty.set_(copied, *where)

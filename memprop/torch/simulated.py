@@ -62,6 +62,8 @@ def without_memory(
         finally:
             stand_ins.put_back()
             untouched.put_back()
+            fakes.close()
+            known.close()
 
 
 def _stand_in(
@@ -72,9 +74,10 @@ def _stand_in(
         return tensor
     if fakes.must_move(tensor):
         return fakes.keep(tensor)
-    if tensor.is_leaf and tensor.requires_grad:
-        _prepare(tensor, fakes, untouched)
-        return tensor
+    if tensor.requires_grad:
+        if tensor.is_leaf:
+            _prepare(tensor, fakes, untouched)
+        return tensor  # what was computed before is refused where an operator reads it
     if known.is_known(tensor):
         return known.copy(tensor) if tensor.untyped_storage().nbytes() <= _MOST_BYTES else tensor
     return fakes.keep(tensor)

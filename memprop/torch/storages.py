@@ -117,15 +117,35 @@ class Storages:
             self._recorder.rename(storage.variable, category="workspace")
 
 
-def share_home(storage: torch.UntypedStorage, home: torch.UntypedStorage) -> None:
+def stand_for(storage: torch.UntypedStorage, home: torch.UntypedStorage) -> None:
     """Let a storage of fake tensors stand for that of real ones, which it keeps alive."""
-    vars(storage)["memprop_home"] = vars(home).get("memprop_home", home)
+    vars(storage)[_HOME] = home_of_storage(home)
+
+
+def be_replaced(storage: torch.UntypedStorage, other: torch.UntypedStorage) -> None:
+    """Let another storage take the place of one from before the step, as long as it lives."""
+    vars(storage)[_HOME] = weakref.ref(other)
+
+
+def be_again(storage: torch.UntypedStorage) -> None:
+    """End what :func:`be_replaced` began."""
+    vars(storage).pop(_HOME, None)
 
 
 def home_of(tensor: torch.Tensor) -> torch.UntypedStorage:
-    """The storage that a tensor stands for: its own, or that of the real tensor it is a fake of."""
-    storage = tensor.untyped_storage()
-    return vars(storage).get("memprop_home", storage)
+    """The storage that a tensor is counted in: its own, or the one that this stands for."""
+    return home_of_storage(tensor.untyped_storage())
+
+
+def home_of_storage(storage: torch.UntypedStorage) -> torch.UntypedStorage:
+    """The storage that is counted for another one."""
+    home = vars(storage).get(_HOME, storage)
+    if isinstance(home, weakref.ref):
+        home = home()
+    return storage if home is None else home
+
+
+_HOME = "memprop_home"
 
 
 def _key(tensor: torch.Tensor) -> int:
