@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, LOSSES, data, model, with_random_biases
+from cases import ACTIVATIONS, LOSSES, OPTIMIZERS, data, model, with_random_biases
 from checkpoint_schedules.multistage import optimal_steps_binomial
 
 import memprop as mp
@@ -172,7 +172,7 @@ def test_training_in_slices_also_takes_what_is_left_of_the_data():
         np.testing.assert_allclose(sliced, array, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2"])
 def test_updates_in_backward_leave_the_same_parameters(optimizer, schedule):
     for activation, l2 in itertools.product(("relu", "gelu"), (0.0, 0.1)):
