@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-from jax_cases import mlp
 from pages import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -19,13 +17,6 @@ def test_the_public_names_are_exactly_these_and_documented(mpj):
     functions = {name for name in public if inspect.isfunction(getattr(mpj, name))}
     assert functions == {"trace", "saved_residuals", "compiled_memory"}
     assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)
-
-
-def test_the_lines_on_jax_in_the_readme_run(jax):
-    (lines,) = (block for block in blocks("README.md", "python") if "memprop.jax" in block)
-    loss, (params, x, y) = mlp(jax)
-    exec(compile(lines, "README.md", "exec"), {"loss": loss, "params": params, "x": x, "y": y})  # noqa: S102 - our own README
-    plt.close("all")
 
 
 def test_the_page_shows_the_script():
