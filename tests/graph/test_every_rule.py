@@ -26,6 +26,9 @@ DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 3e-5, "float64": 1e-11}
 """Of the largest number of a result: sums of thousands of numbers are rounded."""
 
+EXACT = ("relu", "relu_backward", "identity", "one", "count")
+"""The operators that round nothing: they choose bits."""
+
 DRAWS = ("dropout", "dropout_backward", "dropout_keeping_mask")
 """The operators whose formula must know in which dtype they draw."""
 
@@ -63,7 +66,7 @@ def test_results_are_those_of_the_formula_written_in_full(name, size, dtype):
         bound = bind(case).run()
         for found, formula in zip(bound.results, expected(case, dtype), strict=True):
             assert found.shape == np.shape(formula)
-            atol = TOLERANCE[dtype] * max(np.abs(formula).max(), 1e-3)
+            atol = 0 if name in EXACT else TOLERANCE[dtype] * max(np.abs(formula).max(), 1e-3)
             np.testing.assert_allclose(found, formula, rtol=0, atol=atol)
         for place in bound.kept:
             np.testing.assert_array_equal(bound.operands[place], case.operands[place])
@@ -131,6 +134,53 @@ def test_a_kernel_allocates_no_array(name, size):
             assert tracemalloc.get_traced_memory()[1] - before <= OBJECTS
         finally:
             tracemalloc.stop()
+
+
+# FLOPs
+
+
+def flops_of(call):
+    """What one call computes: an operation an element, two where it multiplies and adds."""
+    function, arguments = call.func, [a for a in call.args if isinstance(a, np.ndarray)]
+    owner = getattr(function, "__self__", None)
+    if isinstance(function, np.ufunc):
+        return arguments[-1].size
+    if isinstance(owner, np.ufunc) and function.__name__ == "reduce":
+        return arguments[0].size
+    if isinstance(owner, np.ndarray):
+        return owner.size if function.__name__ == "clip" else 0  # take, put and fill only move
+    if function is np.dot:
+        a, b = arguments[:2]
+        return 2 * a.size * (b.shape[1] if b.ndim == 2 else 1)
+    if "axpy" in repr(function):
+        return 2 * call.args[2]
+    return arguments[0].size if "scal" in repr(function) else 0
+
+
+OTHERWISE = {
+    "relu_backward": 2,  # a comparison and a choice, done by three passes over bits
+    "column_sum": 1,  # a sum, done as a product with ones
+    "penalty": 2,
+    "cross_entropy_backward_from_output": 5,  # the product with dL / n is not counted
+    **dict.fromkeys(DRAWS, 3),  # a comparison, and two products
+    "dropout_backward_from_mask": 3,  # the same, its comparison in forward
+}
+"""FLOPs an element where the calls do something else, or hide what they do."""
+
+
+@pytest.mark.parametrize("name", rule_names())
+def test_flops_are_what_the_calls_compute(name):
+    size = Size(40, 300, 20)
+    for case in cases(name, size, "float64"):
+        declared = rule(name).flops(*case.specs, **case.attributes).at(size.n)
+        largest = max((array.size for array in case.operands), default=0)
+        if name in OTHERWISE:
+            weights = sum(array.size for array in case.operands)
+            assert declared == OTHERWISE[name] * (weights if name == "penalty" else largest)
+            continue
+        counted = sum(flops_of(call) for call in bind(case).calls())
+        # A few numbers for each sample are left out.
+        assert abs(counted - declared) <= max(0.1 * largest, 3), (counted, declared)
 
 
 # Gradients, each entry of a rule by itself
