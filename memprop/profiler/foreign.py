@@ -123,7 +123,7 @@ def _noted_by_autograd() -> int:
     """How many operations PyTorch's autograd has noted in this thread; 0 where it does not tell."""
     autograd = getattr(getattr(sys.modules.get("torch"), "_C", None), "_autograd", None)
     count = getattr(autograd, "_get_sequence_nr", None)
-    return int(count()) if callable(count) else 0
+    return count() if count is not None else 0
 
 
 def told(framework: Framework, phase: str) -> str:
