@@ -13,6 +13,7 @@ from memprop.errors import InvalidValueError, ScheduleError
 from memprop.graph.autodiff import differentiate
 from memprop.schedules.check import check
 from memprop.schedules.names import strategy_named
+from memprop.schedules.order import in_order
 from memprop.schedules.revolve import extra_steps
 from memprop.schedules.stages import layers, stages
 
@@ -131,6 +132,19 @@ def test_sqrt_keeps_two_roots_and_runs_at_most_once_more(n):
         assert all(layer_runs(schedule, layer) <= 2 for layer in range(1, n + 1))
 
 
+@pytest.mark.parametrize("n", range(1, 27))
+def test_the_segments_of_sqrt_are_as_long_as_the_root_rounded_up(n):
+    graph = model(n - 1, activation="gelu").graph()
+    k = math.ceil(math.sqrt(n))
+    segments = strategy_named(f"every:{k}").schedule(graph)
+    assert strategy_named("sqrt").schedule(graph).actions == segments.actions
+    # The last segment is there when backward begins, and so is the input of every other.
+    again = [layer_runs(segments, layer) - 1 for layer in range(1, n + 1)]
+    last = (n - 1) // k * k
+    assert sum(again[last:]) == 0
+    assert all(again[:last])
+
+
 def test_a_kept_output_is_not_computed_again():
     # relu's derivative is taken from its output, so with every layer's input kept nothing is left.
     assert mp.simulate(model(5), 8, schedule="every:1").about["recomputed_flops"] == 0
@@ -187,6 +201,13 @@ def test_updates_in_backward_leave_the_same_parameters(optimizer, schedule):
         assert steps[0].gradients == {}
         for name, array in theirs.parameters.items():
             np.testing.assert_array_equal(ours.parameters[name], array)
+
+
+def test_a_repetition_that_nothing_reads_is_left_out():
+    graph = differentiate(model(2).graph())
+    plain = in_order(graph, graph.operators)
+    for repeated in graph.operators[:4]:  # forward: what it makes again is read by nobody
+        assert in_order(graph, (*graph.operators, repeated)) == plain
 
 
 def test_updates_in_backward_hold_one_gradient_at_a_time():
