@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -130,6 +131,15 @@ def test_sqrt_keeps_two_roots_and_runs_at_most_once_more(n):
         assert most <= (root + per_layer * root + 3) * one
         schedule = strategy_named("sqrt").schedule(mlp.graph())
         assert all(layer_runs(schedule, layer) <= 2 for layer in range(1, n + 1))
+
+
+def test_selective_computes_again_what_is_cheap_and_no_product():
+    mlp = mp.MLP([64] * 5, activation="gelu", norm="layer", dropout=0.2)
+    schedule = strategy_named("selective").schedule(mlp.graph())
+    runs = Counter(action.operator for action in schedule.computes())
+    operators = schedule.graph.operators_by_name
+    again = Counter(operators[name].rule for name, times in runs.items() if times > 1)
+    assert again == {"layer_norm": 3, "gelu": 3, "dropout": 3}
 
 
 @pytest.mark.parametrize("n", range(1, 27))
