@@ -6,7 +6,7 @@
 >>> figure, (left, right) = plt.subplots(1, 2)
 >>> mp.plot.timeline(step, left) is left
 True
->>> mp.plot.breakdown({"lean": step}, right) is right
+>>> mp.plot.breakdown(step, right) is right
 True
 >>> plt.close(figure)
 

@@ -3,10 +3,10 @@
 import numpy as np
 
 import memprop as mp
+from memprop.models.mlp import ACTIVATIONS as ACTIVATIONS
+from memprop.models.mlp import DTYPES as DTYPES
+from memprop.models.mlp import LOSSES as LOSSES
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
-LOSSES = ("cross_entropy", "mse")
-DTYPES = ("float32", "float64")
 BLOCKS = {
     "norm": {"norm": "layer"},
     "residual": {"residual": True},
@@ -31,6 +31,7 @@ OPTIMIZERS = {
     "adam": mp.Adam(0.01),
     "adamw": mp.AdamW(0.01, weight_decay=0.1),
 }
+"""Every optimizer, with constants of which a mix-up shows."""
 
 
 def model(depth=2, width=7, inputs=5, outputs=4, **options):

@@ -4,6 +4,7 @@ Nothing here imports memprop.
 """
 
 import gc
+import math
 import tracemalloc
 from itertools import pairwise
 
@@ -116,6 +117,133 @@ def torch_output(torch, x, parameters, masks, *, widths, activation, norm, resid
         h = a + h if residual and h.shape == a.shape else a
     last = len(widths) - 1
     return functional.linear(h, parameters[f"W{last}"], parameters.get(f"b{last}"))
+
+
+# What every operator and every optimizer computes, formula by formula, on whole arrays.
+
+
+def _softmax(o):
+    powers = np.exp(o - o.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _cross_entropy(o, y):
+    return -np.log(_softmax(o)[np.arange(len(y)), y]).mean()
+
+
+def _from_labels(dL, p, y):
+    return dL * (p - (y[:, None] == np.arange(p.shape[1]))) / len(y)
+
+
+def _normal_distribution(z):
+    return np.vectorize(math.erfc, otypes=[float])(-z / math.sqrt(2)) / 2
+
+
+def _normal_density(z):
+    return np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def _normalised(z):
+    deviation = np.sqrt(z.var(axis=1, keepdims=True) + 1e-5)
+    return (z - z.mean(axis=1, keepdims=True)) / deviation, deviation
+
+
+def _layer_norm_backward(dn, z, gamma):
+    (x, deviation), g = _normalised(z), dn * gamma
+    rest = g.mean(axis=1, keepdims=True) + x * (g * x).mean(axis=1, keepdims=True)
+    return (g - rest) / deviation
+
+
+def _kept(rows, t, dtype, p, seed, stream, part):
+    """The mask of slice ``part`` of a batch, as it is drawn for the batch."""
+    whole = dropout_mask(seed, stream, int(t), (part * len(rows), *rows.shape[1:]), p, dtype)
+    return whole[(part - 1) * len(rows) :]
+
+
+def _dropped(rows, t, *, p, **key):
+    return rows * _kept(rows, t, p=p, **key) / (1 - p)
+
+
+def sgd_step(W, dW, *, learning_rate):
+    """W' = W - rate dW."""
+    return (W - learning_rate * dW,)
+
+
+def momentum_step(W, dW, v, *, learning_rate, momentum):
+    """Polyak's heavy ball, as Sutskever et al. 2013 have it but for where the rate stands."""
+    velocity = momentum * v + dW
+    return W - learning_rate * velocity, velocity
+
+
+def adam_step(W, dW, m, v, t, *, learning_rate, beta1, beta2, epsilon):
+    """Algorithm 1 of Kingma & Ba 2015; ``t`` counts the steps before this one."""
+    mean = beta1 * m + (1 - beta1) * dW
+    square = beta2 * v + (1 - beta2) * dW**2
+    mean_hat, square_hat = mean / (1 - beta1 ** (t + 1)), square / (1 - beta2 ** (t + 1))
+    return W - learning_rate * mean_hat / (np.sqrt(square_hat) + epsilon), mean, square
+
+
+def adamw_step(W, dW, m, v, t, *, learning_rate, weight_decay, **constants):
+    """Algorithm 2 of Loshchilov & Hutter 2019, its schedule 1 and its decay in the rate."""
+    shrunk = W - learning_rate * weight_decay * W
+    return adam_step(shrunk, dW, m, v, t, learning_rate=learning_rate, **constants)
+
+
+OPTIMIZERS = {"sgd": sgd_step, "momentum": momentum_step, "adam": adam_step, "adamw": adamw_step}
+"""From W, dW, the state and, where it counts, the number of steps before: W' and the new state."""
+
+FORMULAS = {
+    "relu": lambda z: np.where(z > 0, z, 0),
+    "relu_backward": lambda dh, z: np.where(z > 0, dh, 0),
+    "tanh": np.tanh,
+    "tanh_backward": lambda dh, h: dh * (1 - h**2),
+    "tanh_backward_from_input": lambda dh, z: dh / np.cosh(z) ** 2,
+    "sigmoid": _sigmoid,
+    "sigmoid_backward": lambda dh, h: dh * h * (1 - h),
+    "sigmoid_backward_from_input": lambda dh, z: dh * _sigmoid(z) * _sigmoid(-z),
+    "silu": lambda z: z * _sigmoid(z),
+    "silu_backward": lambda dh, z: dh * _sigmoid(z) * (1 + z * _sigmoid(-z)),
+    "gelu": lambda z: z * _normal_distribution(z),
+    "gelu_backward": lambda dh, z: dh * (_normal_distribution(z) + z * _normal_density(z)),
+    "identity": lambda z: z,
+    "add": lambda a, b: a + b,
+    "linear": lambda x, W: np.einsum("ni,oi->no", x, W),
+    "affine": lambda x, W, b: np.einsum("ni,oi->no", x, W) + b,
+    "linear_weight_gradient": lambda dz, x: np.einsum("no,ni->oi", dz, x),
+    "linear_input_gradient": lambda dz, W: np.einsum("no,oi->ni", dz, W),
+    "column_sum": lambda dz: dz.sum(axis=0),
+    "layer_norm": lambda z, gamma, beta: gamma * _normalised(z)[0] + beta,
+    "layer_norm_gain_gradient": lambda dn, z: (dn * _normalised(z)[0]).sum(axis=0),
+    "layer_norm_backward": _layer_norm_backward,
+    "dropout": _dropped,
+    "dropout_backward": _dropped,
+    "dropout_keeping_mask": lambda x, t, **key: (_dropped(x, t, **key), _kept(x, t, **key)),
+    "dropout_backward_from_mask": lambda dy, mask, *, p, **_: dy * mask / (1 - p),
+    "cross_entropy": _cross_entropy,
+    "cross_entropy_with_softmax": lambda o, y: (_cross_entropy(o, y), _softmax(o)),
+    "cross_entropy_backward": _from_labels,
+    "cross_entropy_backward_from_output": lambda dL, o, y: _from_labels(dL, _softmax(o), y),
+    "mse": lambda o, y: ((o - y) ** 2).mean(),
+    "mse_with_error": lambda o, y: (((o - y) ** 2).mean(), o - y),
+    "mse_backward": lambda dL, r: dL * 2 * r / r.size,
+    "mse_backward_from_output": lambda dL, o, y: dL * 2 * (o - y) / o.size,
+    "penalty": lambda *weights, strength: strength / 2 * sum((W**2).sum() for W in weights),
+    "penalty_backward": lambda dW, ds, W, *, strength: dW + ds * strength * W,
+    "objective": lambda L, s: L + s,
+    "one": lambda *, dtype: np.ones((), dtype),
+    "mean_loss": lambda *losses, slices: sum(losses) / slices,
+    "mean_loss_backward": lambda dmean, *, slices: dmean / slices,
+    "count": lambda t: t + 1,
+    **OPTIMIZERS,
+}
+"""What each operator computes from its operands in float64: a result, or a tuple of several.
+
+The operators of dropout are handed the dtype in which they draw as well.
+"""
 
 
 def traced_growth(run, forget=lambda: None):

@@ -7,12 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
-_FENCE = re.compile(r'^```(\w+)(?: title="(.+?)")?\n(.*?)^```$', re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(
+    r'(?:^<!-- block: ([^\n]+) -->\n)?^```(\w+)(?: title="(.+?)")?\n(.*?)^```$',
+    re.DOTALL | re.MULTILINE,
+)
 
 
 @dataclass(frozen=True)
@@ -23,42 +26,59 @@ class Example:
         language: "python", "sh", "toml".
         title: the name of the file that the block is; "" for code that is run.
         code: what stands in it.
+        line: where it begins in the page.
+        mark: what the comment ``<!-- block: ... -->`` above it says of how it is run; "" if it
+            runs by itself.
         printed: the block of language "text" that comes next; ``None`` if there is none.
     """
 
     language: str
     title: str
     code: str
+    line: int
+    mark: str = ""
     printed: str | None = None
+
+
+def pages() -> list[str]:
+    """The README and every page of docs/, by their paths."""
+    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [path.relative_to(ROOT).as_posix() for path in found if path.exists()]
 
 
 def blocks(page: str, language: str) -> list[str]:
     """The blocks of a language in a page, as ``blocks("docs/jax.md", "python")``."""
-    return [code for found, title, code in _fences(page) if found == language and not title]
+    found = (block for block in _fences(page) if block.language == language and not block.title)
+    return [block.code for block in found]
 
 
 def examples(page: str) -> list[Example]:
     """The blocks of code in a page, in order, each with the output that is shown for it."""
     found: list[Example] = []
-    for language, title, code in _fences(page):
-        if language == "text" and found and found[-1].printed is None:
-            found[-1] = Example(found[-1].language, found[-1].title, found[-1].code, code)
+    for block in _fences(page):
+        if block.language == "text" and found and found[-1].printed is None:
+            found[-1] = replace(found[-1], printed=block.code)
         else:
-            found.append(Example(language, title, code))
+            found.append(block)
     return found
 
 
-def _fences(page: str) -> list[tuple[str, str, str]]:
-    """Language, title and content of every block in a page."""
-    return _FENCE.findall((ROOT / page).read_text(encoding="utf-8"))
+def _fences(page: str) -> list[Example]:
+    """Every block in a page, each for itself."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        Example(language, title, code, text.count("\n", 0, found.start(2)) + 1, mark or "")
+        for found in _FENCE.finditer(text)
+        for mark, language, title, code in [found.groups(default="")]
+    ]
 
 
-def run(example: Example, folder: Path, names: dict) -> str:
-    """What an example prints in ``folder``, among the names of those before it; writes a file."""
-    if example.title:
-        (folder / example.title).write_text(example.code, encoding="utf-8")
-        return ""
-    return _python(example.code, names) if example.language == "python" else _shell(example, folder)
+def run_python(example: Example, names: dict) -> str:
+    """What a block of Python prints, run here among ``names``."""
+    stdout = io.StringIO()
+    with contextlib.redirect_stdout(stdout):
+        exec(compile(example.code, "page", "exec"), names)  # noqa: S102 - our own pages
+    return stdout.getvalue()
 
 
 def same(shown: str, printed: str) -> bool:
@@ -72,14 +92,8 @@ def _without_ends(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip("\n").split("\n")) + "\n"
 
 
-def _python(code: str, names: dict) -> str:
-    stdout = io.StringIO()
-    with contextlib.redirect_stdout(stdout):
-        exec(compile(code, "page", "exec"), names)  # noqa: S102 - our own pages
-    return stdout.getvalue()
-
-
-def _shell(example: Example, folder: Path) -> str:
+def run_shell(example: Example, folder: Path) -> str:
+    """What a block of commands prints, run in ``folder``."""
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", example.code],

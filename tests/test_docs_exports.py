@@ -1,9 +1,8 @@
-"""What docs/exports.md shows runs."""
+"""The lines in the table of docs/exports.md run, and are all that there are."""
 
 import re
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 
 import memprop as mp
@@ -12,14 +11,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "exports.md"
 
 
 @pytest.mark.skipif(not PAGE.exists(), reason="the documentation comes with a checkout only")
-def test_the_lines_of_the_page_run(tmp_path, monkeypatch):
-    text = PAGE.read_text(encoding="utf-8")
-    (figures,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    lines = re.findall(r"\| `(trace\.to_\w+\(.*?\))` \|", text)
+def test_the_lines_of_the_table_run(tmp_path, monkeypatch):
+    lines = re.findall(r"\| `(trace\.to_\w+\(.*?\))` \|", PAGE.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
-    exec(compile(figures, PAGE.name, "exec"), {})  # noqa: S102 - our own page
-    plt.close("all")
-    assert (tmp_path / "step.pdf").read_bytes().startswith(b"%PDF")
     assert {line.split("(")[0] for line in lines} == {
         f"trace.{name}" for name in vars(mp.Trace) if name.startswith("to_")
     }

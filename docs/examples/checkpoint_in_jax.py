@@ -1,13 +1,13 @@
 """What a stack of layers keeps for backward in JAX, and what jax.checkpoint makes of it.
 
-Run it as ``python docs/examples/checkpoint_in_jax.py [FIGURE]``; with a path it draws the figure.
+Run it as ``python docs/examples/checkpoint_in_jax.py [FIGURE]``;
+with a path it draws the figure.
 """
 
 import sys
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 from jax.ad_checkpoint import checkpoint_name
 
 import memprop as mp
@@ -56,6 +56,8 @@ for name, trace in traces.items():
     print(f"{name:15} temp {mp.format_bytes(temp):>10}, in all {mp.format_bytes(total):>10}")
 
 if len(sys.argv) > 1:
+    import matplotlib.pyplot as plt
+
     top = 1.35 * max(trace.peak for trace in traces.values())
     figure, axes = plt.subplots(len(traces), figsize=(10, 8), layout="constrained")
     for ax, (name, trace) in zip(axes, traces.items(), strict=True):

@@ -2,13 +2,11 @@
 
 import sys
 
-import matplotlib
 import numpy as np
 import pandas as pd
 
 import memprop as mp
 
-matplotlib.use("Agg")
 pd.set_option("display.width", 100, "display.max_columns", 9)
 sizes = {"bytes": mp.format_bytes, "bytes_freed": mp.format_bytes}
 

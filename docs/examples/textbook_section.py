@@ -13,6 +13,7 @@ n, d, h, q = 256, 20, 64, 10  # samples, inputs, hidden units, outputs
 rng = np.random.default_rng(0)
 x, y = rng.normal(size=(n, d)).astype("float32"), rng.integers(0, q, n)
 model = mp.MLP([d, h, q], activation="relu", bias=False, l2=0.1)
+trace = mp.trace(model, x, y, schedule="textbook")
 
 
 def ledger(trace, phases):
@@ -26,8 +27,6 @@ def ledger(trace, phases):
         writes = [f"{v} {b:,}" for v, b in zip(born["variable"], born["bytes"], strict=True)]
         print(f"{operator:17} reads {', '.join(reads):14} writes {', '.join(writes)}")
 
-
-trace = mp.trace(model, x, y, schedule="textbook")
 
 print("forward propagation")
 ledger(trace, ["forward", "loss"])

@@ -33,13 +33,13 @@ def main() -> None:
             taken[name].append(time.perf_counter() - begin)
     lean = statistics.median(taken["lean"])
     flops = steps["lean"].schedule.flops
-    print("schedule       peak MiB  activations MiB  step s  to lean  FLOPs to lean  planned s")
+    print("schedule       peak MiB  of it activations  step s  to lean  FLOPs to lean  planned s")
     for name, step in steps.items():
         trace = mp.simulate(model, BATCH, schedule=step.schedule, optimizer="sgd")
-        activations = trace.timeline()["activation"].max() / 2**20
+        activations = trace.peak_by_category()["activation"] / 2**20
         seconds = statistics.median(taken[name])
         print(
-            f"{name:13s} {trace.peak / 2**20:9.1f} {activations:16.1f} {seconds:7.3f} "
+            f"{name:13s} {trace.peak / 2**20:9.1f} {activations:18.1f} {seconds:7.3f} "
             f"{seconds / lean:8.2f} {step.schedule.flops / flops:14.2f} {planned[name]:10.1f}"
         )
 

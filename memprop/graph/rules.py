@@ -129,6 +129,11 @@ def register(*rules: Rule) -> None:
         _RULES[rule.name] = rule
 
 
+def rule_names() -> tuple[str, ...]:
+    """The names of all rules, those among them that are loaded on demand."""
+    return tuple(sorted({*_RULES, *_ON_DEMAND}))
+
+
 def rule(name: str) -> Rule:
     """The rule of that name.
 
@@ -138,7 +143,7 @@ def rule(name: str) -> Rule:
     if name not in _RULES and name in _ON_DEMAND:
         importlib.import_module(_ON_DEMAND[name])
     if name not in _RULES:
-        raise unknown_name("operator", name, sorted({*_RULES, *_ON_DEMAND}))
+        raise unknown_name("operator", name, rule_names())
     return _RULES[name]
 
 

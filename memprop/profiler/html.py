@@ -22,7 +22,11 @@ def profile(profiler: "Profiler") -> str:
 
     Every name that comes from the user's program is escaped.
     """
-    parts = [f"<p>{escape(repr(profiler))}</p>", _table(profiler.phases(), "Phases")]
+    parts = [f"<p>{escape(repr(profiler))}</p>"]
+    phases = profiler.phases()
+    if unseen := phases.attrs.get("unseen"):
+        parts.append(f"<p>Memory of {escape(unseen)} is not in these tables.</p>")
+    parts.append(_table(phases, "Phases"))
     try:
         trace = profiler.trace
         kept = trace.intermediates().drop(columns=list(_DROPPED))

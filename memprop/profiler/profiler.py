@@ -1,10 +1,13 @@
 """The profiler of any NumPy code: what users type."""
 
+import warnings
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from memprop.errors import PhaseError
 from memprop.profiler import html, tables, watching
+from memprop.profiler.foreign import Foreign, told
 from memprop.profiler.ledger import Ledger
 from memprop.profiler.phases import Boundary, Phase, PhaseLog, check_phase_name, now
 from memprop.profiler.sampled import sampled_trace
@@ -38,10 +41,14 @@ class Profiler:
     Phases named forward, loss, backward and update have the meaning that they have in a training
     step. Events belong to the innermost of these that is open, else to the innermost phase. Events
     before the first phase belong to "setup"; those after it, with no phase open, to "outside".
+
+    Tensors of PyTorch and arrays of JAX lie in memory that neither level sees. Where one of these
+    was at work in a phase, a warning says so, and what to use instead.
     """
 
     def __init__(self) -> None:
         self._log = PhaseLog()
+        self._foreign = Foreign()
         log = self._log
         self._ledger = Ledger(lambda: log.current)
         # What was watched may outlive the profiler, and must not be recorded for nobody.
@@ -58,7 +65,9 @@ class Profiler:
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
-        return f"<Profiler {state}, {len(self._log.visits)} phases, {len(self._ledger)} events>"
+        blind = f", not of {self._foreign.names}" if self._foreign.found else ""
+        counts = f"{len(self._log.visits)} phases, {len(self._ledger)} events{blind}"
+        return f"<Profiler {state}, {counts}>"
 
     def phase(self, name: str) -> Phase:
         """A phase: ``with prof.phase("forward"):`` or ``@prof.phase("forward")``.
@@ -102,12 +111,15 @@ class Profiler:
 
         With watched arrays: each of their allocations, reads and deaths. Without: what tracemalloc
         saw at the beginning and end of each phase, see :mod:`memprop.profiler.sampled`.
-        ``about["source"]`` says which, ``about["open"]`` which phase has not ended yet.
+        ``about["source"]`` says which, ``about["open"]`` which phase has not ended yet,
+        ``about["unseen"]`` which frameworks were at work whose memory is not in it.
 
         Raises:
             InvalidValueError: nothing was watched and no phase was entered.
         """
         about = {"framework": "numpy", "source": "watched" if len(self._ledger) else "tracemalloc"}
+        if self._foreign.found:
+            about["unseen"] = self._foreign.names
         if self._log.path:
             about["open"] = "/".join(self._log.path)
         if len(self._ledger):
@@ -128,8 +140,11 @@ class Profiler:
         A phase that is still open is given up to the last phase that began or ended in it. A
         buffer counts as another thread's if phases are opened in the main thread and the stack
         of its allocation, at most 16 frames deep, starts in another.
+
+        The table's ``attrs["unseen"]`` names frameworks that were at work, as PyTorch: none of
+        their memory is in any column. So it is with :meth:`sites` and :meth:`cached`.
         """
-        return tables.phases(self._log)
+        return self._told(tables.phases(self._log))
 
     def sites(self) -> "pd.DataFrame":
         """What was allocated in each phase and lives at its end: a row per allocation site.
@@ -138,7 +153,7 @@ class Profiler:
         innermost frame outside NumPy), ``other_thread`` (whether another thread than the main one
         allocated it), ``bytes``, ``count`` (of buffers).
         """
-        return tables.sites(self._log)
+        return self._told(tables.sites(self._log))
 
     def cached(self) -> "pd.DataFrame":
         """What the first forward allocated and the first backward after it finds alive.
@@ -149,7 +164,13 @@ class Profiler:
         Raises:
             PhaseError: there was no forward, or no backward after it.
         """
-        return tables.cached(self._log)
+        return self._told(tables.cached(self._log))
+
+    def _told(self, table: "pd.DataFrame") -> "pd.DataFrame":
+        """``table``, with what it does not show."""
+        if self._foreign.found:
+            table.attrs["unseen"] = self._foreign.names
+        return table
 
     def close(self) -> None:
         """Stop: watched arrays are recorded no more, tracemalloc ends if it began for this.
@@ -168,24 +189,28 @@ class Profiler:
         if self._stop is None:
             TRACING.begin()
             self._stop = weakref.finalize(self, TRACING.end)
-        self._mark()
+        self._mark(lambda: self._foreign.begins((*self._log.path, phase.name)))
         self._log.entered(phase)
 
     def _exit(self, phase: Phase, *, failed: bool) -> None:
         if self._closed:
             return  # closed inside the phase, or by an exception
         self._log.check_may_exit(phase)
+        path = self._log.path
         try:
             self._mark()
             self._log.exited()
         finally:
             if failed and not self._log.stack:
                 self.close()
+        for framework in self._foreign.ends(path):
+            warnings.warn(told(framework, "/".join(path)), stacklevel=3)
 
-    def _mark(self) -> None:
-        """Book what lives now, at the end of a stretch."""
+    def _mark(self, look: Callable[[], None] = lambda: None) -> None:
+        """Book what lives now, at the end of a stretch; ``look`` before the next one begins."""
         self._ledger.settle()
         seen = sample()
+        look()
         ledger = self._ledger
         unseen = seen.numpy_bytes - ledger.buffers.traced_bytes
         boundary = Boundary(self._log.path, seen, ledger.buffers.bytes, unseen, now())

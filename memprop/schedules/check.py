@@ -60,6 +60,8 @@ def _check_into(graph: Graph, operator: Operator, action: Compute) -> None:
             raise ScheduleError(f"{operator.name} overwrites {operand}, which outlives the step")
     if len({operand for _, operand in action.into}) < len(action.into):
         raise ScheduleError(f"{operator.name} writes two variables over one")
+    if len({target for target, _ in action.into}) < len(action.into):
+        raise ScheduleError(f"{operator.name} writes one variable over two")
 
 
 def _free(graph: Graph, action: Free, live: set[str]) -> None:

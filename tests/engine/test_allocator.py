@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, DTYPES, LOSSES, data, model
+from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, data, model
 from oracles import traced_growth
 
 import memprop as mp
@@ -33,7 +33,7 @@ def test_training_takes_what_the_ledger_says(depth, activation, schedule):
         assert_ledger_is_traced(step, x, y)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_updates_and_penalty_take_what_the_ledger_says(optimizer):
     for schedule, dtype in itertools.product(("textbook", "lean"), DTYPES):
         mlp = model(2, 96, 40, 10, l2=0.1, dtype=dtype)

@@ -72,7 +72,7 @@ def test_lean_keeps_only_what_backward_reads():
         mlp = model(2, activation=activation)
         return set(mp.simulate(mlp, 4, schedule=schedule).intermediates()["variable"])
 
-    for activation in ACTIVATIONS[:3]:
+    for activation in ("relu", "tanh", "sigmoid"):
         assert cached(activation, "lean") == {"x", "h1", "h2", "p"}
         assert cached(activation, "textbook") == {"x", "z1", "h1", "z2", "h2", "o"}
     for activation in ("gelu", "silu"):  # their derivative needs the input itself

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from cases import ACTIVATIONS, OPTIMIZERS
 
 import memprop as mp
 from memprop.errors import GraphError
@@ -13,7 +14,6 @@ from memprop.graph.optimizers import optimizer_named, with_updates
 from memprop.graph.rules import rule
 from memprop.graph.slices import sliced
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "identity")
 BLOCKS = (
     {},
     {"norm": "layer", "residual": True, "l2": 0.1},
@@ -33,7 +33,7 @@ def test_a_graph_that_rules_made_passes_the_check(model):
         ("textbook", "lean"), (model.graph(), sliced(model.graph(), 2))
     ):
         check(forward)
-        for optimizer in (None, "sgd", "momentum", "adam", "adamw"):
+        for optimizer in (None, *OPTIMIZERS):
             check(with_updates(differentiate(forward, form), optimizer_named(optimizer)))
 
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-from jax_cases import mlp
 from pages import blocks
 
 ROOT = Path(__file__).parents[2]
@@ -27,21 +25,6 @@ def test_the_public_names_are_exactly_these_and_documented(mpj):
         "trace",
     }
     assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)
-
-
-def test_the_lines_on_jax_in_the_readme_run(jax, optax):
-    (lines,) = (block for block in blocks("README.md", "python") if "memprop.jax" in block)
-    loss, (params, x, y) = mlp(jax)
-    adam = optax.adam(1e-3)
-
-    def step(params, opt_state, x, y):
-        updates, opt_state = adam.update(jax.grad(loss)(params, x, y), opt_state, params)
-        return optax.apply_updates(params, updates), opt_state
-
-    names = {"loss": loss, "params": params, "x": x, "y": y, "optax": optax, "step": step}
-    names["opt_state"] = jax.eval_shape(adam.init, params)
-    exec(compile(lines, "README.md", "exec"), names)  # noqa: S102 - our own README
-    plt.close("all")
 
 
 def test_the_page_shows_the_script():

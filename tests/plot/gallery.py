@@ -57,6 +57,7 @@ GALLERY = {
             ax,
         )
     ),
+    "breakdown_of_one": lambda: panel(lambda ax: mp.plot.breakdown(step("sqrt"), ax)),
     "own_figure": own_figure,
 }
 

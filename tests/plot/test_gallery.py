@@ -134,6 +134,19 @@ def test_the_bars_of_a_breakdown_are_as_high_as_the_peaks():
         mp.plot.breakdown({})
 
 
+def test_a_breakdown_of_one_step_needs_no_name():
+    trace = step("sqrt")
+    axes = mp.plot.breakdown(trace)
+    told = {container.get_label(): container[0].get_height() for container in axes.containers}
+    expected = {name.replace("_", " "): n for name, n in trace.peak_by_category().items() if n}
+    assert told == expected
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["sqrt"]
+    recorded = Recorder()
+    recorded.allocate(recorded.variable("v", "input", (4,), "int8", 4), 0, 4, "forward")
+    axes = mp.plot.breakdown(recorded.trace())
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["step"]
+
+
 def test_names_are_never_taken_for_formulas():
     told = Recorder()
     variable = told.variable("$x^{2$", "activation", (4,), "int8", 4)

@@ -30,4 +30,4 @@ def test_the_page_shows_the_example_and_its_output(tmp_path, seed):
 
 
 def test_the_line_that_the_page_names_is_that_of_z():
-    assert EXAMPLE.read_text(encoding="utf-8").splitlines()[28].strip().startswith("z = x @")
+    assert EXAMPLE.read_text(encoding="utf-8").splitlines()[26].strip().startswith("z = x @")

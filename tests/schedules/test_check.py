@@ -72,6 +72,29 @@ def test_writing_over_what_the_kernel_still_reads_is_refused():
         check(replace(LEAN, actions=actions))
 
 
+def with_into(schedule, operator, into):
+    place = place_of(schedule, operator)
+    over = replace(schedule.actions[place], into=into)
+    return replace(
+        schedule, actions=(*schedule.actions[:place], over, *schedule.actions[place + 1 :])
+    )
+
+
+def test_two_results_cannot_lie_over_one_operand_nor_one_over_two():
+    with pytest.raises(ScheduleError, match="relu_1 writes two variables over one"):
+        check(with_into(LEAN, "relu_1", (("h1", "z1"), ("h1", "z1"))))
+    skipping = lean(model(2, residual=True).graph())
+    with pytest.raises(ScheduleError, match="add_2 writes one variable over two"):
+        check(with_into(skipping, "add_2", (("h2", "a2"), ("h2", "h1"))))
+
+
+def test_what_outlives_the_step_is_not_written_over():
+    schedule = lean(model(2, l2=0.1, residual=True).graph())
+    kept = replace(schedule.graph, outputs=(*schedule.graph.outputs, "a2"))
+    with pytest.raises(ScheduleError, match="add_2 overwrites a2, which outlives the step"):
+        check(with_into(replace(schedule, graph=kept), "add_2", (("h2", "a2"),)))
+
+
 def test_an_update_must_lie_over_its_parameter():
     place = place_of(TRAINED, "sgd.W1")
     apart = replace(TRAINED.actions[place], into=())

@@ -2,10 +2,11 @@
 
 import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
-from cases import ACTIVATIONS, LOSSES, data, model, with_random_biases
+from cases import ACTIVATIONS, LOSSES, OPTIMIZERS, data, model, with_random_biases
 from checkpoint_schedules.multistage import optimal_steps_binomial
 
 import memprop as mp
@@ -13,6 +14,7 @@ from memprop.errors import InvalidValueError, ScheduleError
 from memprop.graph.autodiff import differentiate
 from memprop.schedules.check import check
 from memprop.schedules.names import strategy_named
+from memprop.schedules.order import in_order
 from memprop.schedules.revolve import extra_steps
 from memprop.schedules.stages import layers, stages
 
@@ -131,6 +133,28 @@ def test_sqrt_keeps_two_roots_and_runs_at_most_once_more(n):
         assert all(layer_runs(schedule, layer) <= 2 for layer in range(1, n + 1))
 
 
+def test_selective_computes_again_what_is_cheap_and_no_product():
+    mlp = mp.MLP([64] * 5, activation="gelu", norm="layer", dropout=0.2)
+    schedule = strategy_named("selective").schedule(mlp.graph())
+    runs = Counter(action.operator for action in schedule.computes())
+    operators = schedule.graph.operators_by_name
+    again = Counter(operators[name].rule for name, times in runs.items() if times > 1)
+    assert again == {"layer_norm": 3, "gelu": 3, "dropout": 3}
+
+
+@pytest.mark.parametrize("n", range(1, 27))
+def test_the_segments_of_sqrt_are_as_long_as_the_root_rounded_up(n):
+    graph = model(n - 1, activation="gelu").graph()
+    k = math.ceil(math.sqrt(n))
+    segments = strategy_named(f"every:{k}").schedule(graph)
+    assert strategy_named("sqrt").schedule(graph).actions == segments.actions
+    # The last segment is there when backward begins, and so is the input of every other.
+    again = [layer_runs(segments, layer) - 1 for layer in range(1, n + 1)]
+    last = (n - 1) // k * k
+    assert sum(again[last:]) == 0
+    assert all(again[:last])
+
+
 def test_a_kept_output_is_not_computed_again():
     # relu's derivative is taken from its output, so with every layer's input kept nothing is left.
     assert mp.simulate(model(5), 8, schedule="every:1").about["recomputed_flops"] == 0
@@ -172,7 +196,7 @@ def test_training_in_slices_also_takes_what_is_left_of_the_data():
         np.testing.assert_allclose(sliced, array, rtol=1e-9, atol=1e-13)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2"])
 def test_updates_in_backward_leave_the_same_parameters(optimizer, schedule):
     for activation, l2 in itertools.product(("relu", "gelu"), (0.0, 0.1)):
@@ -187,6 +211,13 @@ def test_updates_in_backward_leave_the_same_parameters(optimizer, schedule):
         assert steps[0].gradients == {}
         for name, array in theirs.parameters.items():
             np.testing.assert_array_equal(ours.parameters[name], array)
+
+
+def test_a_repetition_that_nothing_reads_is_left_out():
+    graph = differentiate(model(2).graph())
+    plain = in_order(graph, graph.operators)
+    for repeated in graph.operators[:4]:  # forward: what it makes again is read by nobody
+        assert in_order(graph, (*graph.operators, repeated)) == plain
 
 
 def test_updates_in_backward_hold_one_gradient_at_a_time():

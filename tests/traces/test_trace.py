@@ -3,6 +3,7 @@
 import gzip
 import json
 import pickle
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,9 @@ from cases import data, model
 import memprop as mp
 from memprop.errors import OutputError, TraceFormatError
 from memprop.terms import PHASES
+from memprop.traces.alive import alive
 from memprop.traces.events import ALLOCATE, FREE, READ, Events, TracedOperator, TracedVariable
+from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
 VARIABLES = (
@@ -259,3 +262,105 @@ def test_a_result_that_is_computed_again_only_for_its_neighbour_is_an_intermedia
     events = trace.timeline()
     reads = events[events["kind"] == "read"].groupby("variable")["event"].max()
     assert (table["last_read"] == reads[table.index]).all()
+
+
+def told(*rows):
+    """A trace of variables a, b, ... of 8 bytes each, from ``(kind, phase, operator, variable)``.
+
+    An operator is a letter as well; the buffer is that of the variable, or follows as a fifth.
+    """
+    recorder, variables, operators = Recorder(), {}, {}
+    for kind, phase, operator, variable, *buffer in rows:
+        if variable not in variables:
+            variables[variable] = recorder.variable(variable, "activation", (2,), "float32", 8)
+        if operator and operator not in operators:
+            operators[operator] = recorder.operator(operator, phase)
+        where = buffer[0] if buffer else variables[variable]
+        what = getattr(recorder, kind)
+        what(variables[variable], where, 8, phase, operators.get(operator, -1))
+    return recorder.trace()
+
+
+def test_the_peak_is_the_first_event_of_the_largest():
+    trace = told(
+        ("allocate", "forward", "f", "a"),
+        ("free", "forward", "f", "a"),
+        ("allocate", "backward", "g", "b"),
+    )
+    assert (trace.peak_event, trace.peak_operator) == (0, "f")
+
+
+RECOMPUTED = (
+    ("allocate", "forward", "f", "a"),
+    ("read", "forward", "g", "a"),
+    ("free", "forward", "g", "a"),
+    ("allocate", "backward", "seed", "d"),
+    ("allocate", "forward", "f", "a"),
+    ("read", "backward", "h", "a"),
+    ("free", "backward", "h", "a"),
+)
+
+
+def test_an_intermediate_that_is_computed_again_dies_with_its_last_life():
+    (found,) = told(*RECOMPUTED).intermediates().itertuples()
+    assert (found.born, found.last_read, found.freed, found.recomputed) == (0, 5, 6, True)
+
+
+def test_what_is_computed_again_and_not_read_is_not_called_recomputed():
+    """Backward reads the first life; the second is there for another result of its operator."""
+    trace = told(
+        ("allocate", "forward", "f", "a"),
+        ("allocate", "backward", "seed", "d"),
+        ("read", "backward", "h", "a"),
+        ("free", "backward", "h", "a"),
+        ("allocate", "forward", "f", "a"),
+        ("free", "forward", "f", "a"),
+    )
+    (found,) = trace.intermediates().itertuples()
+    assert (found.reuses, found.recomputed, found.freed) == (1, False, 5)
+    assert trace.saved_bytes == 8
+
+
+def test_a_read_is_as_large_as_what_is_read_and_not_as_its_buffer():
+    recorder = Recorder()
+    whole = recorder.variable("whole", "input", (8,), "float32", 32)
+    view = recorder.variable("view", "input", (2,), "float32", 8)
+    recorder.allocate(whole, 0, 32, "setup")
+    recorder.allocate(view, 0, 32, "forward")
+    recorder.read(view, 0, 32, "forward")
+    assert recorder.trace().timeline()["bytes"].tolist() == [32, 0, 8]
+
+
+def test_a_variable_is_read_and_freed_where_it_lives():
+    alive = ("allocate", "forward", "f", "a", 0)
+    for kind in ("read", "free"):
+        with pytest.raises(TraceFormatError, match=f"event 1 {kind}s a variable that is not alive"):
+            told(alive, (kind, "forward", "f", "a", 1))
+
+
+def test_seconds_are_those_of_the_nanoseconds():
+    recorder = Recorder()
+    variable = recorder.variable("a", "input", (2,), "float32", 8)
+    recorder.allocate(variable, 0, 8, "setup", at=0)
+    recorder.free(variable, 0, 8, "end", at=2_500_000_000)
+    assert recorder.trace().timeline()["seconds"].tolist() == [0.0, 2.5]
+
+
+@pytest.mark.parametrize("column", [n for n in Events.__dataclass_fields__ if n != "nanoseconds"])
+def test_traces_that_differ_in_one_number_are_not_equal(column):
+    ours, theirs = made(), made()
+    assert ours == theirs
+    changed = getattr(ours.events, column).copy()
+    changed[-1] += 1
+    assert ours.events != replace(theirs.events, **{column: changed})
+
+
+def test_times_make_no_difference():
+    events = made().events
+    assert events == replace(events, nanoseconds=events.nanoseconds + 1)
+
+
+def test_a_buffer_is_that_of_the_oldest_variable_in_it():
+    found = {buffer.variable for buffer in alive(made(), 6)}  # h lies over z, which lives still
+    assert found == {X, Y, W, Z}
+    assert {buffer.variable for buffer in alive(made(), 8)} == {X, Y, W, H}

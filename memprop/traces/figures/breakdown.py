@@ -1,7 +1,7 @@
 """What the peak is made of."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,34 +15,49 @@ if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 
-def plot_breakdown(traces: Mapping[str, "Trace"], ax: Axes | None = None) -> Axes:
+_BAR: Final = 0.7
+"""The width of a bar, where the middles of two are 1 apart."""
+_MARGIN: Final = 0.25
+"""The room beside the outermost of several bars."""
+_MARGIN_OF_ONE: Final = 1.0
+"""The room beside a bar by itself, which would fill the figure."""
+
+
+def plot_breakdown(traces: "Trace | Mapping[str, Trace]", ax: Axes | None = None) -> Axes:
     """A bar for the peak of each step, stacked by category.
 
     Args:
-        traces: steps by what they are called.
+        traces: one step, called by its schedule if it has one; or steps by what they are called.
         ax: where to draw; a new figure if there is none.
 
     Raises:
         InvalidValueError: there is no step.
     """
-    if not traces:
+    steps = traces if isinstance(traces, Mapping) else {_name(traces): traces}
+    if not steps:
         raise InvalidValueError("there is no step to break down: give {'lean': trace, ...}")
     axes = axes_for(ax)
-    peaks = [trace.peak_by_category() for trace in traces.values()]
+    peaks = [trace.peak_by_category() for trace in steps.values()]
     low = np.zeros(len(peaks))
     for name, color in CATEGORY_COLORS.items():
         sizes = np.array([peak[name] for peak in peaks])
         if sizes.any():
             label = name.replace("_", " ")
-            axes.bar(range(len(peaks)), sizes, 0.7, bottom=low, color=color, label=label)
+            axes.bar(range(len(peaks)), sizes, _BAR, bottom=low, color=color, label=label)
             low += sizes
     for place, total in enumerate(low.tolist()):
         axes.text(place, total, format_bytes(total), ha="center", va="bottom", color=ink(axes))
-    axes.set_xticks(range(len(peaks)), list(traces), parse_math=False)
-    axes.set_xlim(-0.6, len(peaks) - 0.4)
+    axes.set_xticks(range(len(peaks)), list(steps), parse_math=False)
+    margin = _BAR / 2 + (_MARGIN if len(peaks) > 1 else _MARGIN_OF_ONE)
+    axes.set_xlim(-margin, len(peaks) - 1 + margin)
     axes.set_ylim(0, low.max() / (1 - share_of_text(axes, lines=1.5)))
     axes.set_ylabel("live bytes at the peak")
     format_byte_axis(axes)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], **LEGEND)
     return axes
+
+
+def _name(trace: "Trace") -> str:
+    """What the bar of one step is called."""
+    return str(trace.about.get("schedule", "step"))
