@@ -135,8 +135,7 @@ def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
 
 
 def _planned(module: nn.Module, seen: ModuleChain, parts: Sequence[Part]) -> nn.Module:
-    blocks = seen.blocks
-    return checkpointed(module, blocks.names, blocks.argument, parts, alike=blocks.alike)
+    return checkpointed(module, seen.blocks.traits, parts)
 
 
 def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
