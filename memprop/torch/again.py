@@ -14,6 +14,7 @@ from memprop.errors import ScheduleError
 from memprop.torch.ambient import random_states, set_random_states
 from memprop.torch.places import TENSOR
 from memprop.torch.reach import Reach, Snapshot
+from memprop.torch.writes import address
 
 
 class Again:
@@ -49,19 +50,23 @@ class Again:
         places = (reach or Reach())([*blocks.items(), *arguments])
         self._places = [place for place in places if place.kind is not TENSOR]
         self._before = Snapshot.of(self._places).without_graph()
-        self._kept = [
-            (table, name, _copy(table[name]))
-            for path, names in (kept or {}).items()
-            for table, name in (table_of(blocks[path], dotted) for dotted in names)
+        tables = [
+            *(table_of(blocks[path], dotted) for path in kept or {} for dotted in (kept or {})[path]),
+            *_statistics(self._blocks),
         ]
-        known = {id(given), *(id(table[name]) for table, name, _ in self._kept)}
-        known |= {id(table[name]) for table, name in _statistics(self._blocks)}
+        self._kept = [(table, name, _copy(table[name])) for table, name in tables]
+        known = {id(given), *(id(table[name]) for table, name in tables)}
         self._tensors = Snapshot.of(
             place
             for place in places
             if place.kind is TENSOR and place.thing.is_leaf and id(place.thing) not in known
         )
         self._open: list[AbstractContextManager[None]] = []
+
+    @property
+    def statistics(self) -> frozenset[int | None]:
+        """The storages of running statistics, which kernels write to without saying so."""
+        return frozenset(address(table[name]) for table, name in _statistics(self._blocks))
 
     def __enter__(self) -> None:
         """Raise ScheduleError if the blocks would not get what they got the first time."""
@@ -86,9 +91,7 @@ class Again:
     def _as_it_was(self) -> Iterator[None]:
         states, now = random_states(), Snapshot.of(self._places)
         self._before.put_back()
-        tables = [(table, name, table[name]) for table, name in _statistics(self._blocks)]
-        tables += self._kept
-        for table, name, before in tables:
+        for table, name, before in self._kept:
             table[name] = _copy(before)
         set_random_states(self._random)
         yield
@@ -104,10 +107,7 @@ def table_of(block: nn.Module, dotted: str) -> tuple[dict[str, Any], str]:
 
 
 def keeps_statistics(module: nn.Module) -> bool:
-    """Whether a module is a batch norm as PyTorch has it.
-
-    While it trains, what it returns does not depend on the running statistics that it updates.
-    """
+    """Whether a module is a batch norm as PyTorch has it, which updates statistics in training."""
     return isinstance(module, _NormBase) and type(module).__module__ in _NORMS
 
 

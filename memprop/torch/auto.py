@@ -20,6 +20,7 @@ from memprop.torch.inputs import Loss, check_module
 from memprop.torch.recorded import recorded
 from memprop.torch.segments import Part, Recomputed, segments
 from memprop.torch.simulated import without_memory
+from memprop.torch.start import Start, left_as_it_was
 from memprop.torch.task import Optimizer, Task, new_gradients_dropped, warm_up
 
 if TYPE_CHECKING:
@@ -97,13 +98,9 @@ def auto_checkpoint(
     check_module(module)
     room = check_budget(budget)
     parts = {"loss": loss, "target": target, "mode": "train", "autocast": autocast}
-    with without_memory(
-        module, inputs, optimizer=optimizer, accumulate=accumulate, **parts
-    ) as task:
-        if task.optimizer is not None:
-            warm_up(task, 1)  # from the second step on its state is there from the beginning
-        seen = as_chain(replace(task, accumulate=1), blocks)
-        choice = _choose(task, seen, room)
+    parts |= {"optimizer": optimizer, "accumulate": accumulate}
+    with left_as_it_was(module, inputs, loss, target):
+        seen, choice = _fitting(module, inputs, room, blocks, parts)
     plan = table(seen, choice.parts)
     plan.attrs |= {
         "budget": room,
@@ -118,20 +115,47 @@ def auto_checkpoint(
     return planned
 
 
-def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
-    """The cheapest plan of the frontier whose simulated step is within ``room`` bytes."""
+def _fitting(
+    module: nn.Module, inputs: Any, room: int, blocks: str | None, parts: dict[str, Any]
+) -> tuple[ModuleChain, Choice]:
+    """The cheapest plan whose steps are within ``room`` bytes, the first and the later ones.
+
+    In later steps there is the state of the optimizer, and what blocks keep from one to the next.
+    """
+    with without_memory(module, inputs, **parts) as task:
+        begin = _start(task)
+        warm_up(task, 1)
+        seen = as_chain(replace(task, accumulate=1), blocks)
+        return seen, _choose(task, seen, room, begin)
+
+
+def _start(task: Task) -> Start:
+    return Start.now(task.module, task.inputs, task.loss, task.target, optimizer=task.optimizer)
+
+
+def _choose(task: Task, seen: ModuleChain, room: int, begin: Start) -> Choice:
+    """The cheapest plan of the frontier whose simulated steps are within ``room`` bytes."""
     plans = frontier_plans(seen.chain)
 
     @cache
-    def tried(place: int) -> Choice:
+    def later(place: int) -> Choice:
         return _tried(task, seen, plans[place])
 
-    fits = bisect_left(range(len(plans)), True, key=lambda place: tried(place).peak > room)
+    @cache
+    def tried(place: int) -> Choice:
+        """The first step as well."""
+        now = _start(task)
+        begin.put_back()
+        first = _tried(task, seen, plans[place])
+        now.put_back()
+        return max(first, later(place), key=lambda choice: choice.peak)
+
+    fits = bisect_left(range(len(plans)), True, key=lambda place: later(place).peak > room)
     beside = range(max(fits - 1, 0), min(fits + _NEIGHBOURS, len(plans)))
-    fitting = [place for place in beside if tried(place).peak <= room]
-    if not fitting:
-        raise infeasible(room, min(tried(place).peak for place in beside))
-    return tried(fitting[-1])
+    for place in reversed(range(beside.stop)):
+        if later(place).peak <= room and tried(place).peak <= room:
+            return tried(place)
+    raise infeasible(room, min(tried(place).peak for place in beside))
 
 
 def _planned(module: nn.Module, seen: ModuleChain, parts: Sequence[Part]) -> nn.Module:

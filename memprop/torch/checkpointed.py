@@ -248,8 +248,8 @@ class _Chain:
         if isinstance(part, int):
             self.state.block = self._names[part]
             return calls[part](self._modules[part], value)
-        first = FirstRun(lambda: self.state.block, compared)
         again = self._again(list(blocks([part])), calls, value)
+        first = FirstRun(lambda: self.state.block, compared, again.statistics)
         return checkpoint(
             self._run,
             part.parts,

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils import checkpoint
 
 from memprop.errors import ScheduleError
+from memprop.torch.writes import address
 
 _WHOLE_STEPS: Final = 3
 _SAMPLE: Final = 1024
@@ -45,11 +46,15 @@ class FirstRun:
     Args:
         name: tells the path of the block that runs.
         extent: what of each tensor is compared later.
+        without: the storages of tensors that change after they are saved, and are not compared.
     """
 
-    def __init__(self, name: Callable[[], str], extent: str) -> None:
+    def __init__(
+        self, name: Callable[[], str], extent: str, without: frozenset[int | None] = frozenset()
+    ) -> None:
         self.name = name
         self.extent = extent
+        self.without = without
 
     def __enter__(self) -> None:
         _open().append(self)
@@ -120,6 +125,8 @@ def print_of(tensor: torch.Tensor) -> Print:
     if not first:
         return Print(kind, tensor=tensor)
     run = first[-1]
+    if run.without and address(tensor) in run.without:
+        return Print(kind, run.name())
     return Print(kind, run.name(), run.extent, value_of(tensor, run.extent))
 
 
