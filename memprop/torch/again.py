@@ -14,7 +14,6 @@ from memprop.errors import ScheduleError
 from memprop.torch.ambient import random_states, set_random_states
 from memprop.torch.places import TENSOR
 from memprop.torch.reach import Reach, Snapshot
-from memprop.torch.writes import address
 
 
 class Again:
@@ -64,9 +63,9 @@ class Again:
         self._open: list[AbstractContextManager[None]] = []
 
     @property
-    def statistics(self) -> frozenset[int | None]:
-        """The storages of running statistics, which kernels write to without saying so."""
-        return frozenset(address(table[name]) for table, name in _statistics(self._blocks))
+    def updates_statistics(self) -> bool:
+        """Whether kernels write to running statistics after they are saved for backward."""
+        return any(True for _ in _statistics(self._blocks))
 
     def __enter__(self) -> None:
         """Raise ScheduleError if the blocks would not get what they got the first time."""

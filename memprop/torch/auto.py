@@ -125,7 +125,9 @@ def _fitting(
     with without_memory(module, inputs, **parts) as task:
         begin = _start(task)
         warm_up(task, 1)
+        later = _start(task)
         seen = as_chain(replace(task, accumulate=1), blocks)
+        later.put_back()  # the chain was watched without gradients as well
         return seen, _choose(task, seen, room, begin)
 
 

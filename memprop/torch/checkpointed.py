@@ -15,6 +15,7 @@ from memprop.errors import ScheduleError
 from memprop.torch.again import Again, table_of
 from memprop.torch.ambient import drawn, switches
 from memprop.torch.later import Kind, later
+from memprop.torch.places import TORCH_GENERATOR
 from memprop.torch.reach import Reach
 from memprop.torch.segments import Part, blocks
 from memprop.torch.verified import CHECK, FirstRun, extent
@@ -53,8 +54,9 @@ def checkpointed(module: nn.Module, traits: Traits, parts: Sequence[Part]) -> nn
         traits: of its blocks.
         parts: what to recompute.
     """
-    tensors = {id(tensor): tensor for tensor in _tensors(module)}
-    twin = copy.deepcopy(module, tensors)
+    known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
+    known |= {id(generator): _copied(generator) for generator in _generators(module)}
+    twin = copy.deepcopy(module, known)
     found = [twin.get_submodule(name) for name in traits.names]
     chain = _Chain(found, traits, tuple(parts))
     for place, block in enumerate(found):
@@ -69,6 +71,15 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     for part in module.modules():
         for table in (part._parameters, part._buffers, vars(part)):
             yield from (held for held in table.values() if isinstance(held, torch.Tensor))
+
+
+def _generators(module: nn.Module) -> Iterator[torch.Generator]:
+    return (found.thing for found in Reach()([("", module)]) if found.kind is TORCH_GENERATOR)
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    with torch._C._DisableTorchDispatch():  # a mode with fake tensors cannot copy it
+        return copy.deepcopy(generator)
 
 
 class _Link:
@@ -217,7 +228,9 @@ class _Chain:
         for dotted in self._traits.changed[place]:
             table, name = table_of(self._modules[place], dotted)
             self.state.covered += ((table, name, table.get(name, _MISSING)),)
-            table[name] = later(f"{self._names[place]}.{dotted}", None)
+            table[name] = later(
+                self._names[place], attribute=f"{self._names[place]}.{dotted}"
+            )
 
     def _run_all(self) -> torch.Tensor:
         state = self.state
@@ -249,7 +262,7 @@ class _Chain:
             self.state.block = self._names[part]
             return calls[part](self._modules[part], value)
         again = self._again(list(blocks([part])), calls, value)
-        first = FirstRun(lambda: self.state.block, compared, again.statistics)
+        first = FirstRun(lambda: self.state.block, compared, vectors=not again.updates_statistics)
         return checkpoint(
             self._run,
             part.parts,

@@ -222,11 +222,25 @@ ARRAY: Final = Kind(
     lambda array, saved: array.tobytes() == saved.tobytes(),
     lambda array, saved: np.copyto(array, saved),
 )
-TORCH_GENERATOR: Final = Kind(
-    lambda generator: generator.get_state(),
-    lambda generator, saved: bytes(generator.get_state().numpy()) == bytes(saved.numpy()),
-    lambda generator, saved: generator.set_state(saved),
-)
+
+
+def _torch_state(generator: torch.Generator) -> torch.Tensor:
+    with torch._C._DisableTorchDispatch():  # no mode is to take it for a part of the step
+        return generator.get_state()
+
+
+def _same_torch_state(generator: torch.Generator, saved: torch.Tensor) -> bool:
+    state = _torch_state(generator)
+    with torch._C._DisableTorchDispatch():
+        return state.numpy().tobytes() == saved.numpy().tobytes()
+
+
+def _put_torch_state(generator: torch.Generator, saved: torch.Tensor) -> None:
+    with torch._C._DisableTorchDispatch():
+        generator.set_state(saved)
+
+
+TORCH_GENERATOR: Final = Kind(_torch_state, _same_torch_state, _put_torch_state)
 
 
 def _put_numpy_generator(generator: np.random.Generator, saved: Any) -> None:

@@ -218,7 +218,7 @@ def _without_graph(saved: Any) -> Any:
 
 
 def _has_graph(value: Any) -> bool:
-    return value.__class__ is torch.Tensor and value.grad_fn is not None
+    return isinstance(value, torch.Tensor) and value.grad_fn is not None
 
 
 def _leaf(value: Any) -> Any:

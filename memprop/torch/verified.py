@@ -16,7 +16,6 @@ from torch import nn
 from torch.utils import checkpoint
 
 from memprop.errors import ScheduleError
-from memprop.torch.writes import address
 
 _WHOLE_STEPS: Final = 3
 _SAMPLE: Final = 1024
@@ -46,15 +45,14 @@ class FirstRun:
     Args:
         name: tells the path of the block that runs.
         extent: what of each tensor is compared later.
-        without: the storages of tensors that change after they are saved, and are not compared.
+        vectors: whether tensors with one dimension are compared; running statistics are written
+            to after they are saved.
     """
 
-    def __init__(
-        self, name: Callable[[], str], extent: str, without: frozenset[int | None] = frozenset()
-    ) -> None:
+    def __init__(self, name: Callable[[], str], extent: str, *, vectors: bool = True) -> None:
         self.name = name
         self.extent = extent
-        self.without = without
+        self.vectors = vectors
 
     def __enter__(self) -> None:
         _open().append(self)
@@ -125,7 +123,7 @@ def print_of(tensor: torch.Tensor) -> Print:
     if not first:
         return Print(kind, tensor=tensor)
     run = first[-1]
-    if run.without and address(tensor) in run.without:
+    if tensor.dim() <= 1 and not run.vectors:
         return Print(kind, run.name())
     return Print(kind, run.name(), run.extent, value_of(tensor, run.extent))
 
