@@ -50,7 +50,11 @@ class Again:
         self._places = [place for place in places if place.kind is not TENSOR]
         self._before = Snapshot.of(self._places).without_graph()
         tables = [
-            *(table_of(blocks[path], dotted) for path in kept or {} for dotted in (kept or {})[path]),
+            *(
+                table_of(blocks[path], dotted)
+                for path in kept or {}
+                for dotted in (kept or {})[path]
+            ),
             *_statistics(self._blocks),
         ]
         self._kept = [(table, name, _copy(table[name])) for table, name in tables]

@@ -34,7 +34,7 @@ def set_random_states(states: tuple) -> None:
 
 def drawn() -> tuple[object, ...]:
     """What is another one after any of the global generators of the CPU has been used."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002
+    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     with torch._C._DisableTorchDispatch():  # nothing of this is the step's
         own = torch.get_rng_state().numpy().tobytes()
-    return random.getstate(), kind, keys.tobytes(), *rest, own
+    return random.getstate(), np.asarray(keys).tobytes(), *rest, own

@@ -15,7 +15,7 @@ from memprop.errors import ScheduleError
 from memprop.torch.again import Again, table_of
 from memprop.torch.ambient import drawn, switches
 from memprop.torch.later import Kind, later
-from memprop.torch.places import TORCH_GENERATOR
+from memprop.torch.places import TENSOR, TORCH_GENERATOR
 from memprop.torch.reach import Reach
 from memprop.torch.segments import Part, blocks
 from memprop.torch.verified import CHECK, FirstRun, extent
@@ -54,9 +54,7 @@ def checkpointed(module: nn.Module, traits: Traits, parts: Sequence[Part]) -> nn
         traits: of its blocks.
         parts: what to recompute.
     """
-    known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
-    known |= {id(generator): _copied(generator) for generator in _generators(module)}
-    twin = copy.deepcopy(module, known)
+    twin = copy.deepcopy(module, _known(module))
     found = [twin.get_submodule(name) for name in traits.names]
     chain = _Chain(found, traits, tuple(parts))
     for place, block in enumerate(found):
@@ -73,8 +71,15 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
             yield from (held for held in table.values() if isinstance(held, torch.Tensor))
 
 
-def _generators(module: nn.Module) -> Iterator[torch.Generator]:
-    return (found.thing for found in Reach()([("", module)]) if found.kind is TORCH_GENERATOR)
+def _known(module: nn.Module) -> dict[int, Any]:
+    """What a copy of the module has in the place of what has this identity: the same tensors."""
+    known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
+    for found in Reach()([("", module)]):
+        if found.kind is TENSOR:
+            known[id(found.thing)] = found.thing
+        elif found.kind is TORCH_GENERATOR:
+            known[id(found.thing)] = _copied(found.thing)
+    return known
 
 
 def _copied(generator: torch.Generator) -> torch.Generator:
@@ -228,9 +233,7 @@ class _Chain:
         for dotted in self._traits.changed[place]:
             table, name = table_of(self._modules[place], dotted)
             self.state.covered += ((table, name, table.get(name, _MISSING)),)
-            table[name] = later(
-                self._names[place], attribute=f"{self._names[place]}.{dotted}"
-            )
+            table[name] = later(self._names[place], attribute=f"{self._names[place]}.{dotted}")
 
     def _run_all(self) -> torch.Tensor:
         state = self.state
@@ -274,9 +277,7 @@ class _Chain:
             determinism_check=CHECK,
         )
 
-    def _again(
-        self, inside: Sequence[int], calls: "Sequence[_Call]", value: torch.Tensor
-    ) -> Again:
+    def _again(self, inside: Sequence[int], calls: "Sequence[_Call]", value: torch.Tensor) -> Again:
         return Again(
             {self._names[place]: self._modules[place] for place in inside},
             value,

@@ -57,7 +57,7 @@ def _same_table(table: dict[Any, Any], saved: dict[Any, Any]) -> bool:
 
 
 def _put_table(table: dict[Any, Any], saved: dict[Any, Any]) -> None:
-    kind = OrderedDict if isinstance(table, OrderedDict) else dict
+    kind: Any = OrderedDict if isinstance(table, OrderedDict) else dict
     kind.clear(table)
     kind.update(table, saved)
 
@@ -280,7 +280,7 @@ def _with_attributes(kind: Kind) -> Kind:
 
     def put_both(thing: Any, saved: Any) -> None:
         put(thing, saved[0])
-        ATTRIBUTES.put(thing, saved[1])
+        _put_table(vars(thing), saved[1])
 
     return Kind(
         lambda thing: (kind.save(thing), vars(thing).copy()),

@@ -125,7 +125,7 @@ class Probe:
         def call(*args: Any, **kwargs: Any) -> Any:
             self._enter(module, name, _by_place(args, kwargs))
             result = own(*args, **kwargs)
-            self._leave(module, _by_place(args, kwargs), result)
+            self._leave(_by_place(args, kwargs), result)
             return result
 
         vars(module)["_call_impl"] = call
@@ -155,7 +155,7 @@ class Probe:
         self._writes.open.append(watched.during)
         call.before = self._around()
 
-    def _leave(self, module: nn.Module, given: dict[int | str, Any], result: Any) -> None:
+    def _leave(self, given: dict[int | str, Any], result: Any) -> None:
         opened = self._open.pop()
         self._writes.open.pop()
         call = opened.call
