@@ -59,10 +59,12 @@ class Again:
         ]
         self._kept = [(table, name, _copy(table[name])) for table, name in tables]
         known = {id(given), *(id(table[name]) for table, name in tables)}
+        own = {id(part) for block in self._blocks for part in block.modules()}
         self._tensors = Snapshot.of(
             place
             for place in places
             if place.kind is TENSOR and place.thing.is_leaf and id(place.thing) not in known
+            if place.attribute is None or id(place.attribute[0]) in own
         )
         self._open: list[AbstractContextManager[None]] = []
 

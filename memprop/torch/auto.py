@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from memprop.errors import InvalidValueError, MempropError
 from memprop.schedules.optimal import check_budget, frontier_plans
@@ -96,6 +97,7 @@ def auto_checkpoint(
         MempropError: an argument is wrong, or the module has no such blocks.
     """
     check_module(module)
+    _check_made(module)
     room = check_budget(budget)
     parts = {"loss": loss, "target": target, "mode": "train", "autocast": autocast}
     parts |= {"optimizer": optimizer, "accumulate": accumulate}
@@ -113,6 +115,14 @@ def auto_checkpoint(
     planned = _planned(module, seen, choice.parts)
     object.__setattr__(planned, "checkpoint_plan", plan)  # no part of the module
     return planned
+
+
+def _check_made(module: nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise InvalidValueError(
+                f"{name} has no shape before the module has run: run it once, then plan"
+            )
 
 
 def _fitting(

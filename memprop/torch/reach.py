@@ -151,9 +151,10 @@ def _referred(function: FunctionType) -> Iterator[tuple[str, Any]]:
     table = function.__globals__
     assigned: list[str] = []
     for code in _codes(function.__code__):
-        for variable, value in _read(code, table):
+        instructions = [(i.opname, i.argval) for i in dis.get_instructions(code)]
+        for variable, value in _read(instructions, table):
             yield f"{name} {variable}", value
-        assigned += [i.argval for i in dis.get_instructions(code) if i.opname == "STORE_GLOBAL"]
+        assigned += [argument for kind, argument in instructions if kind == "STORE_GLOBAL"]
     if assigned:
         yield f"{name} global {assigned[0]}", Globals(table, tuple(dict.fromkeys(assigned)))
 
@@ -165,14 +166,18 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _read(code: CodeType, table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+def _read(
+    instructions: Iterable[tuple[str, Any]], table: dict[str, Any]
+) -> Iterator[tuple[str, Any]]:
     """What the names in a piece of code stand for, ``library.generator`` included."""
-    for name in code.co_names:
+    found = list(instructions)
+    attributes = {name for kind, name in found if kind in ("LOAD_ATTR", "LOAD_METHOD")}
+    for name in dict.fromkeys(name for kind, name in found if kind == "LOAD_GLOBAL"):
         value = table.get(name)
         if isinstance(value, ModuleType):
             if not _is_library(value.__name__):
                 inside = vars(value)
-                yield from ((f"{name}.{n}", inside[n]) for n in code.co_names if n in inside)
+                yield from ((f"{name}.{n}", inside[n]) for n in attributes if n in inside)
         elif value is not None and not hasattr(builtins, name):
             yield name, value
 
