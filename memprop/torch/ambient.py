@@ -33,8 +33,10 @@ def set_random_states(states: tuple) -> None:
 
 
 def drawn() -> tuple[object, ...]:
-    """What is another one after any of the global generators of the CPU has been used."""
+    """What is another one after any of the global generators has been used."""
     _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     with torch._C._DisableTorchDispatch():  # nothing of this is the step's
         own = torch.get_rng_state().numpy().tobytes()
+        if torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing():
+            own += torch.cuda.get_rng_state().numpy().tobytes()
     return random.getstate(), np.asarray(keys).tobytes(), *rest, own

@@ -61,6 +61,7 @@ def checkpointed(module: nn.Module, traits: Traits, parts: Sequence[Part]) -> nn
         # In the place of the whole call, hooks included: they run where the block really runs.
         vars(block)["_call_impl"] = _Link(chain, place, block._call_impl)
     twin.register_forward_hook(chain.check_all_were_called)
+    twin.register_forward_hook(chain.forget, always_call=True)  # whatever went wrong
     return twin
 
 
@@ -177,7 +178,7 @@ class _Chain:
         if place == 0:
             self._begin(value)
         elif place != len(state.calls) or value is not state.handed_on:
-            self._forget()
+            self.forget()
             raise ScheduleError(
                 f"{self._names[place]} was planned to take what {self._names[place - 1]} returns, "
                 "and is now given something else: plan again with inputs that lead there"
@@ -193,7 +194,7 @@ class _Chain:
     def check_all_were_called(self, *_: object) -> None:
         """Raise ScheduleError if the module left out blocks."""
         called = len(self.state.calls)
-        self._forget()
+        self.forget()
         if called:
             raise ScheduleError(
                 f"{self._names[called]} was planned to run and is now left out: plan again with "
@@ -201,13 +202,14 @@ class _Chain:
             )
 
     def _begin(self, value: torch.Tensor) -> None:
-        self._forget()
+        self.forget()
         state = self.state
         state.value = value
         state.kind = Kind.of(value) if self._traits.alike else None
         state.switches, state.drawn = switches(), drawn()
 
-    def _forget(self) -> None:
+    def forget(self, *_: object) -> None:
+        """Let go of the calls that were noted, and take the stand-ins away."""
         state = self.state
         state.uncover()
         state.value, state.calls, state.handed_on = None, (), None
@@ -216,13 +218,13 @@ class _Chain:
         """What runs when the last block is called must run as it would have at its own call."""
         state = self.state
         if switches() != state.switches:
-            self._forget()
+            self.forget()
             raise ScheduleError(
                 f"{self._names[place]} is called under another gradient mode, autocast or switch "
                 f"than {self._names[0]}, but they run together: call all blocks under the same"
             )
         if place == len(self._modules) - 1 and drawn() != state.drawn:
-            self._forget()
+            self.forget()
             raise ScheduleError(
                 f"random numbers were drawn between {self._names[0]} and {self._names[place]}, "
                 "before the blocks draw theirs: draw them before the first block or inside one"
@@ -238,7 +240,7 @@ class _Chain:
     def _run_all(self) -> torch.Tensor:
         state = self.state
         value, calls = state.value, state.calls
-        self._forget()
+        self.forget()
         assert value is not None  # noqa: S101 - the first block was called
         if not torch.is_grad_enabled():
             return self._run(tuple(blocks(self._parts)), calls, value, "")

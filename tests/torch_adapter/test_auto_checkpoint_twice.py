@@ -132,7 +132,7 @@ def generator_of_numpy_in_a_closure(torch):
 
 def state_of_numpy(torch):
     def prepare(block):
-        block.generator = np.random.RandomState(3)  # noqa: NPY002
+        block.generator = np.random.RandomState(3)
 
     return blocks_that(torch, lambda block, x: x * float(block.generator.rand()), prepare)
 
@@ -597,3 +597,40 @@ def test_a_tensor_written_to_between_the_runs_is_refused(torch, mpt):
         planned[0].bias.add_(1)
     with pytest.raises(mp.MempropError, match=r"0\.bias has been written to since 0 ran"):
         loss.backward()
+
+
+def test_a_step_that_breaks_off_leaves_no_stand_ins(torch, mpt):
+    class Model(torch.nn.Module):
+        breaks = False
+
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(buffer_in_place(torch))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+                if self.breaks:
+                    raise KeyError("broken")
+            return x
+
+    module, x = Model(), torch.randn(64, WIDTH)
+    planned = mpt.auto_checkpoint(module, x, smallest(mpt, module, x))
+    planned.breaks = True
+    with pytest.raises(KeyError, match="broken"):
+        planned(x)
+    assert all(torch.equal(buffer, torch.ones(())) for buffer in planned.buffers())
+
+
+def test_a_sample_of_another_device_forgives_rounding_and_nothing_else(torch):
+    from memprop.torch.verified import _same, _sampled
+
+    torch.manual_seed(0)
+    tensor = torch.randn(64, 100, 30)
+    other = tensor.clone()
+    other[:, 50:] *= 2
+    for view in (lambda t: t, lambda t: t.transpose(0, 2), lambda t: t[:, ::3]):
+        sample = _sampled(view(tensor))
+        assert 500 < sample.numel() < 1100
+        assert _same(sample, _sampled(view(tensor * (1 + 1e-6))))
+        assert not _same(sample, _sampled(view(other)))
