@@ -66,9 +66,11 @@ def auto_checkpoint(
     with the least recomputation is found whose peak is within the budget. It is carried out with
     :func:`torch.utils.checkpoint.checkpoint`, checkpoints within checkpoints where that is best.
 
-    Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic,
-    dropout and the running statistics of batch norm included. Hooks on the blocks run as often as
-    the blocks do.
+    Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic.
+    What blocks do beside that, as counting, drawing random numbers or updating buffers, is put back
+    before a second run and restored after it; what cannot be put back is refused. In each step the
+    second run is compared with the first, and a step whose gradients would be wrong ends with a
+    ScheduleError. Hooks on the blocks run as often as the blocks do.
 
     Args:
         module: not changed. It may be on the "meta" device.
@@ -118,6 +120,13 @@ def auto_checkpoint(
 
 
 def _check_made(module: nn.Module) -> None:
+    """Raise InvalidValueError for what can be neither simulated nor copied."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InvalidValueError(
+                f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
+                "plan the module that it was made of"
+            )
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if is_lazy(tensor):
             raise InvalidValueError(

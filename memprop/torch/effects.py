@@ -80,7 +80,8 @@ class Watched:
                 yield f"changes {place.path}, which is too large to be put back"
         for place in self.places:
             if place.kind is ITERATOR:
-                yield f"can reach the iterator {place.path}, which cannot be set back"
+                kind = type(place.thing).__name__
+                yield f"can reach the iterator {place.path} ({kind}), which cannot be set back"
 
     def _attributes(self, place: Found, saved: Any) -> Iterator[str]:
         """The attributes of its modules through which what has changed is found."""

@@ -316,6 +316,7 @@ _OF_BASE: Final[tuple[tuple[type | tuple[type, ...], Kind], ...]] = (
     (torch.Generator, TORCH_GENERATOR),
     (np.random.Generator, NUMPY_GENERATOR),
     (np.random.RandomState, NUMPY_STATE),
+    (random.SystemRandom, ITERATOR),
     (random.Random, RANDOM),
     (np.ndarray, ARRAY),
     (dict, TABLE),
@@ -342,10 +343,10 @@ def is_foreign(module: str | None) -> bool:
 
 def kind_of(thing: Any) -> Kind | None:
     """The kind of a place; ``None`` for what is none, as a number, and for what is not followed."""
-    own = thing.__class__
+    own = type(thing)
     if own in _ATOMS:
         return None
-    if isinstance(thing, type):
+    if issubclass(own, type):
         return None if issubclass(thing, Enum) or is_foreign(thing.__module__) else _CLASS
     found = _kind_of_instances(own)
     if found in _SIZED and len(thing) > _LARGE:
