@@ -469,30 +469,42 @@ def gradient_mode(torch):
     return Model()
 
 
-class Between:
-    """Modules that do something between the calls of their blocks."""
+def between(torch, act, use):
+    """A module that does something with each block between the calls of its blocks."""
 
-    @staticmethod
-    def of(torch, between):
-        class Model(torch.nn.Module):
-            def __init__(self):
-                super().__init__()
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = torch.nn.ModuleList(blocks_that(torch, act))
 
-                def act(block, x):
-                    block.calls = getattr(block, "calls", 0) + 1
-                    block.extra = torch.nn.functional.linear(x, block.weight).mean()
-                    return x
+        def forward(self, x):
+            found = []
+            for layer in self.layers:
+                x = layer(x)
+                found.append(use(layer))
+            return x + sum(found)
 
-                self.layers = torch.nn.ModuleList(blocks_that(torch, act))
+    return Model()
 
-            def forward(self, x):
-                found = []
-                for layer in self.layers:
-                    x = layer(x)
-                    found.append(between(layer))
-                return x + sum(found)
 
-        return Model()
+def draws_between(torch):
+    return between(torch, lambda _, x: x, lambda _: random.random())
+
+
+def collects_losses_between(torch):
+    def act(block, x):
+        block.extra = torch.nn.functional.linear(x, block.weight).mean()
+        return x
+
+    return between(torch, act, lambda block: block.extra)
+
+
+def reads_a_counter_between(torch):
+    def act(block, x):
+        block.calls = getattr(block, "calls", 0) + 1
+        return x
+
+    return between(torch, act, lambda block: block.calls + 1)
 
 
 REFUSED = (
@@ -504,15 +516,9 @@ REFUSED = (
     (a_large_list, r"0 changes 0\.seen, which is too large"),
     (renormalized, r"0 writes to the parameter 0\.table\.weight"),
     (gradient_mode, r"layers\.0"),
-    (
-        lambda torch: Between.of(torch, lambda _: random.random()),
-        "random numbers are drawn between",
-    ),
-    (
-        lambda torch: Between.of(torch, lambda layer: layer.extra),
-        r"layers\.0\.extra is read before",
-    ),
-    (lambda torch: Between.of(torch, lambda layer: layer.calls + 1), r"layers\.0\.calls is read"),
+    (draws_between, "random numbers are drawn between"),
+    (collects_losses_between, r"layers\.0\.extra is read before"),
+    (reads_a_counter_between, r"layers\.0\.calls is read before"),
 )
 
 
