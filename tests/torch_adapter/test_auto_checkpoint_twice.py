@@ -640,3 +640,13 @@ def test_a_sample_of_another_device_forgives_rounding_and_nothing_else(torch):
         assert 500 < sample.numel() < 1100
         assert _same(sample, _sampled(view(tensor * (1 + 1e-6))))
         assert not _same(sample, _sampled(view(other)))
+
+
+def test_other_parameters_in_the_first_run_than_in_the_second_are_told(torch, mpt):
+    """Of a functional call: the second run has those of the module."""
+    module, x = blocks_that(torch, lambda _, x: x), torch.randn(64, WIDTH)
+    planned = mpt.auto_checkpoint(module, x, smallest(mpt, module, x))
+    others = {name: p.detach() * 2 for name, p in planned.named_parameters()}
+    others = {name: p.requires_grad_() for name, p in others.items()}
+    with pytest.raises(mp.MempropError, match="computed something else in its second run"):
+        torch.func.functional_call(planned, others, (x,)).sum().backward()
