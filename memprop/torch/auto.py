@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from memprop.errors import InvalidValueError, MempropError
 from memprop.schedules.optimal import check_budget, frontier_plans
@@ -20,6 +21,7 @@ from memprop.torch.inputs import Loss, check_module
 from memprop.torch.recorded import recorded
 from memprop.torch.segments import Part, Recomputed, segments
 from memprop.torch.simulated import without_memory
+from memprop.torch.start import Start, left_as_it_was
 from memprop.torch.task import Optimizer, Task, new_gradients_dropped, warm_up
 
 if TYPE_CHECKING:
@@ -64,9 +66,11 @@ def auto_checkpoint(
     with the least recomputation is found whose peak is within the budget. It is carried out with
     :func:`torch.utils.checkpoint.checkpoint`, checkpoints within checkpoints where that is best.
 
-    Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic,
-    dropout and the running statistics of batch norm included. Hooks on the blocks run as often as
-    the blocks do.
+    Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic.
+    What blocks do beside that, as counting, drawing random numbers or updating buffers, is put back
+    before a second run and restored after it; what cannot be put back is refused. In each step the
+    second run is compared with the first, and a step whose gradients would be wrong ends with a
+    ScheduleError. Hooks on the blocks run as often as the blocks do.
 
     Args:
         module: not changed. It may be on the "meta" device.
@@ -95,15 +99,12 @@ def auto_checkpoint(
         MempropError: an argument is wrong, or the module has no such blocks.
     """
     check_module(module)
+    _check_made(module)
     room = check_budget(budget)
     parts = {"loss": loss, "target": target, "mode": "train", "autocast": autocast}
-    with without_memory(
-        module, inputs, optimizer=optimizer, accumulate=accumulate, **parts
-    ) as task:
-        if task.optimizer is not None:
-            warm_up(task, 1)  # from the second step on its state is there from the beginning
-        seen = as_chain(replace(task, accumulate=1), blocks)
-        choice = _choose(task, seen, room)
+    parts |= {"optimizer": optimizer, "accumulate": accumulate}
+    with left_as_it_was(module, inputs, loss, target):
+        seen, choice = _fitting(module, inputs, room, blocks, parts)
     plan = table(seen, choice.parts)
     plan.attrs |= {
         "budget": room,
@@ -118,25 +119,68 @@ def auto_checkpoint(
     return planned
 
 
-def _choose(task: Task, seen: ModuleChain, room: int) -> Choice:
-    """The cheapest plan of the frontier whose simulated step is within ``room`` bytes."""
+def _check_made(module: nn.Module) -> None:
+    """Raise InvalidValueError for what can be neither simulated nor copied."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InvalidValueError(
+                f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
+                "plan the module that it was made of"
+            )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise InvalidValueError(
+                f"{name} has no shape before the module has run: run it once, then plan"
+            )
+
+
+def _fitting(
+    module: nn.Module, inputs: Any, room: int, blocks: str | None, parts: dict[str, Any]
+) -> tuple[ModuleChain, Choice]:
+    """The cheapest plan whose steps are within ``room`` bytes, the first and the later ones.
+
+    In later steps there is the state of the optimizer, and what blocks keep from one to the next.
+    """
+    with without_memory(module, inputs, **parts) as task:
+        begin = _start(task)
+        warm_up(task, 1)
+        later = _start(task)
+        seen = as_chain(replace(task, accumulate=1), blocks)
+        later.put_back()  # the chain was watched without gradients as well
+        return seen, _choose(task, seen, room, begin)
+
+
+def _start(task: Task) -> Start:
+    return Start.now(task.module, task.inputs, task.loss, task.target, optimizer=task.optimizer)
+
+
+def _choose(task: Task, seen: ModuleChain, room: int, begin: Start) -> Choice:
+    """The cheapest plan of the frontier whose simulated steps are within ``room`` bytes."""
     plans = frontier_plans(seen.chain)
 
     @cache
-    def tried(place: int) -> Choice:
+    def later(place: int) -> Choice:
         return _tried(task, seen, plans[place])
 
-    fits = bisect_left(range(len(plans)), True, key=lambda place: tried(place).peak > room)
+    @cache
+    def tried(place: int) -> Choice:
+        """The first step as well."""
+        now = _start(task)
+        begin.put_back()
+        first = _tried(task, seen, plans[place])
+        now.put_back()
+        return max(first, later(place), key=lambda choice: choice.peak)
+
+    fits = bisect_left(range(len(plans)), True, key=lambda place: later(place).peak > room)
     beside = range(max(fits - 1, 0), min(fits + _NEIGHBOURS, len(plans)))
-    fitting = [place for place in beside if tried(place).peak <= room]
-    if not fitting:
-        raise infeasible(room, min(tried(place).peak for place in beside))
-    return tried(fitting[-1])
+    for place in reversed(range(beside.stop)):
+        if later(place).peak <= room and tried(place).peak <= room:
+            return tried(place)
+    raise infeasible(room, min(tried(place).peak for place in beside))
 
 
 def _planned(module: nn.Module, seen: ModuleChain, parts: Sequence[Part]) -> nn.Module:
-    blocks = seen.blocks
-    return checkpointed(module, blocks.names, blocks.argument, parts, alike=blocks.alike)
+    return checkpointed(module, seen.blocks.traits, parts)
 
 
 def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:

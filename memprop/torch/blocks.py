@@ -10,6 +10,7 @@ from torch import nn
 
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.terms import PHASES
+from memprop.torch.checkpointed import Traits
 from memprop.torch.probe import Call
 from memprop.traces.events import FREE, READ
 from memprop.traces.trace import Trace
@@ -33,9 +34,17 @@ class Blocks:
         return self.calls[0].sizes[self.argument]
 
     @property
-    def alike(self) -> bool:
-        """Whether all of them return the kind of tensor that the first is given."""
-        return {call.kind for call in self.calls} == {self.calls[0].kinds[self.argument]}
+    def traits(self) -> Traits:
+        """What must be known to run them together."""
+        return Traits(
+            self.names,
+            self.argument,
+            alike={call.kind for call in self.calls} == {self.calls[0].kinds[self.argument]},
+            kept=tuple(tuple(sorted(call.effects.kept)) for call in self.calls),
+            changed=tuple(
+                tuple(sorted(call.effects.kept | call.effects.changed)) for call in self.calls
+            ),
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,6 +136,7 @@ def _chain(names: Sequence[str], calls: Sequence[Call], trace: Trace) -> Blocks:
         raise _Unfit("fewer than two of its modules take part in backward")
     argument = _argument(own)
     _check_writes(own, argument)
+    _check_surroundings(own)
     _check_alone(own, trace)
     return Blocks(tuple(own), argument)
 
@@ -156,9 +166,25 @@ def _check_writes(own: Sequence[Call], argument: int | str) -> None:
             raise _Unfit(
                 f"{call.name} writes over its argument {key!r}, and would again if it ran again"
             )
-        for name in sorted(call.buffers):
+        for hindrance in call.effects.hindrances:
+            raise _Unfit(f"{call.name} {hindrance}: it would act again if it ran again")
+
+
+def _check_surroundings(own: Sequence[Call]) -> None:
+    """The blocks run together when the last is called: nothing may happen between them."""
+    for call in own:
+        if call.before.switches != call.after.switches:
+            raise _Unfit(f"{call.name} changes gradient mode, autocast or another switch")
+        if call.before.switches != own[0].before.switches:
             raise _Unfit(
-                f"{call.name} writes to its buffer {name!r}, and would again if it ran again"
+                f"{call.name} runs under another gradient mode, autocast or switch than "
+                f"{own[0].name}"
+            )
+    for before, call in pairwise(own):
+        if before.after.drawn != call.before.drawn:
+            raise _Unfit(
+                f"random numbers are drawn between {before.name} and {call.name}, and would be "
+                "drawn before both: draw them before the first block, or inside one"
             )
 
 

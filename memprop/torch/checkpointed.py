@@ -3,30 +3,47 @@
 import copy
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from memprop.errors import ScheduleError
-from memprop.torch.again import Again
+from memprop.torch.again import Again, table_of
+from memprop.torch.ambient import drawn, switches
 from memprop.torch.later import Kind, later
+from memprop.torch.places import TENSOR, TORCH_GENERATOR
+from memprop.torch.reach import Reach
 from memprop.torch.segments import Part, blocks
+from memprop.torch.verified import CHECK, FirstRun, extent
 
 Argument = int | str
 """Where a block takes what the block before it returned: a place, or a name."""
 
 
-def checkpointed(
-    module: nn.Module,
-    names: Sequence[str],
-    argument: Argument,
-    parts: Sequence[Part],
-    *,
-    alike: bool,
-) -> nn.Module:
+@dataclass(frozen=True)
+class Traits:
+    """What is known of the blocks from the step that was watched.
+
+    Attributes:
+        names: their paths, in order.
+        argument: where each takes the result of the one before.
+        alike: whether all of them return the kind of tensor that the first is given.
+        kept: the names of the tensors that each writes to.
+        changed: the names of all that holds something else when each has run.
+    """
+
+    names: tuple[str, ...]
+    argument: Argument
+    alike: bool
+    kept: tuple[tuple[str, ...], ...]
+    changed: tuple[tuple[str, ...], ...]
+
+
+def checkpointed(module: nn.Module, traits: Traits, parts: Sequence[Part]) -> nn.Module:
     """A module like ``module``, with the same parameters and buffers, that recomputes.
 
     The call of the last block runs them all, in checkpoints. The names of modules and the keys of
@@ -34,19 +51,17 @@ def checkpointed(
 
     Args:
         module: not changed. Everything in it but its tensors is copied.
-        names: the paths of the blocks, in order.
-        argument: where each takes the result of the one before.
+        traits: of its blocks.
         parts: what to recompute.
-        alike: whether all blocks return the kind of tensor that the first is given.
     """
-    tensors = {id(tensor): tensor for tensor in _tensors(module)}
-    twin = copy.deepcopy(module, tensors)
-    found = [twin.get_submodule(name) for name in names]
-    chain = _Chain(found, names, argument, tuple(parts), alike=alike)
+    twin = copy.deepcopy(module, _known(module))
+    found = [twin.get_submodule(name) for name in traits.names]
+    chain = _Chain(found, traits, tuple(parts))
     for place, block in enumerate(found):
         # In the place of the whole call, hooks included: they run where the block really runs.
         vars(block)["_call_impl"] = _Link(chain, place, block._call_impl)
     twin.register_forward_hook(chain.check_all_were_called)
+    twin.register_forward_hook(chain.forget, always_call=True)  # whatever went wrong
     return twin
 
 
@@ -55,6 +70,22 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     for part in module.modules():
         for table in (part._parameters, part._buffers, vars(part)):
             yield from (held for held in table.values() if isinstance(held, torch.Tensor))
+
+
+def _known(module: nn.Module) -> dict[int, Any]:
+    """What a copy of the module has in the place of what has this identity: the same tensors."""
+    known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
+    for found in Reach()([("", module)]):
+        if found.kind is TENSOR:
+            known[id(found.thing)] = found.thing
+        elif found.kind is TORCH_GENERATOR:
+            known[id(found.thing)] = _copied(found.thing)
+    return known
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    with torch._C._DisableTorchDispatch():  # a mode with fake tensors cannot copy it
+        return copy.deepcopy(generator)
 
 
 class _Link:
@@ -76,17 +107,37 @@ class _State(threading.local):
 
     Attributes:
         running: whether the blocks really run now, or some of them again.
+        block: the path of the one that runs.
         value: what the first block was given.
         kind: the kind of that and of all results; ``None`` if these differ.
         calls: how to call each block that was called so far.
         handed_on: what the last of these handed on.
+        covered: what the attributes really hold that a stand-in covers until the blocks run.
+        switches: of PyTorch, when the first block was called.
+        drawn: what tells whether random numbers have been drawn since.
     """
 
     running = False
+    block = ""
     value: torch.Tensor | None = None
     kind: Kind | None = None
     calls: "tuple[_Call, ...]" = ()
     handed_on: torch.Tensor | None = None
+    covered: "tuple[tuple[dict[str, Any], str, Any], ...]" = ()
+    switches: tuple[object, ...] = ()
+    drawn: tuple[object, ...] = ()
+
+    def uncover(self) -> None:
+        """Take the stand-ins away."""
+        for table, name, held in reversed(self.covered):
+            if held is _MISSING:
+                table.pop(name, None)
+            else:
+                table[name] = held
+        self.covered = ()
+
+
+_MISSING = object()
 
 
 class _Chain:
@@ -94,28 +145,24 @@ class _Chain:
 
     The call of a block is noted, and it hands on a :class:`Later` in the place of its result; the
     call of the last one runs them all, each with the other arguments that it was given. So nobody
-    can take the result of one block for that of another.
+    can take the result of one block for that of another. What a block will leave in its attributes
+    has stand-ins as well until it has run.
     """
 
     def __init__(
-        self,
-        modules: Sequence[nn.Module],
-        names: Sequence[str],
-        argument: Argument,
-        parts: tuple[Part, ...],
-        *,
-        alike: bool,
+        self, modules: Sequence[nn.Module], traits: Traits, parts: tuple[Part, ...]
     ) -> None:
         self.state = _State()
         self._modules = modules
-        self._names = names
-        self._argument = argument
+        self._traits = traits
+        self._names = traits.names
         self._parts = parts
-        self._alike = alike
+        self._reach = Reach()
+        self._steps = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a file gets: nothing of a run."""
-        return {name: value for name, value in vars(self).items() if name != "state"}
+        return {**vars(self), "state": None, "_steps": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, state=_State())
@@ -127,66 +174,152 @@ class _Chain:
             ScheduleError: it is not the next one, or is given something else than was planned.
         """
         state = self.state
-        value, call = opened(self._argument, args, kwargs)
+        value, call = opened(self._traits.argument, args, kwargs)
         if place == 0:
-            state.value, state.calls = value, ()
-            state.kind = Kind.of(value) if self._alike else None
+            self._begin(value)
         elif place != len(state.calls) or value is not state.handed_on:
-            state.calls = ()
+            self.forget()
             raise ScheduleError(
                 f"{self._names[place]} was planned to take what {self._names[place - 1]} returns, "
                 "and is now given something else: plan again with inputs that lead there"
             )
+        self._check_surroundings(place)
         state.calls += (call,)
         if place < len(self._modules) - 1:
+            self._cover(place)
             state.handed_on = later(self._names[place], state.kind)
             return state.handed_on
         return self._run_all()
 
     def check_all_were_called(self, *_: object) -> None:
         """Raise ScheduleError if the module left out blocks."""
-        called, self.state.calls = len(self.state.calls), ()
+        called = len(self.state.calls)
+        self.forget()
         if called:
             raise ScheduleError(
                 f"{self._names[called]} was planned to run and is now left out: plan again with "
                 "inputs that lead there"
             )
 
+    def _begin(self, value: torch.Tensor) -> None:
+        self.forget()
+        state = self.state
+        state.value = value
+        state.kind = Kind.of(value) if self._traits.alike else None
+        state.switches, state.drawn = switches(), drawn()
+
+    def forget(self, *_: object) -> None:
+        """Let go of the calls that were noted, and take the stand-ins away."""
+        state = self.state
+        state.uncover()
+        state.value, state.calls, state.handed_on = None, (), None
+
+    def _check_surroundings(self, place: int) -> None:
+        """What runs when the last block is called must run as it would have at its own call."""
+        state = self.state
+        if switches() != state.switches:
+            self.forget()
+            raise ScheduleError(
+                f"{self._names[place]} is called under another gradient mode, autocast or switch "
+                f"than {self._names[0]}, but they run together: call all blocks under the same"
+            )
+        if place == len(self._modules) - 1 and drawn() != state.drawn:
+            self.forget()
+            raise ScheduleError(
+                f"random numbers were drawn between {self._names[0]} and {self._names[place]}, "
+                "before the blocks draw theirs: draw them before the first block or inside one"
+            )
+
+    def _cover(self, place: int) -> None:
+        """Let stand-ins cover what block ``place`` will leave in its attributes."""
+        for dotted in self._traits.changed[place]:
+            table, name = table_of(self._modules[place], dotted)
+            self.state.covered += ((table, name, table.get(name, _MISSING)),)
+            table[name] = later(self._names[place], attribute=f"{self._names[place]}.{dotted}")
+
     def _run_all(self) -> torch.Tensor:
         state = self.state
         value, calls = state.value, state.calls
-        state.value, state.calls, state.handed_on = None, (), None
-        parts = self._parts if torch.is_grad_enabled() else tuple(blocks(self._parts))
+        self.forget()
         assert value is not None  # noqa: S101 - the first block was called
-        return self._run(parts, calls, value)
+        if not torch.is_grad_enabled():
+            return self._run(tuple(blocks(self._parts)), calls, value, "")
+        compared = extent(self._steps, value.device)
+        self._steps += not isinstance(value, FakeTensor)
+        return self._run(self._parts, calls, value, compared)
 
     def _run(
-        self, parts: Sequence[Part], calls: "Sequence[_Call]", value: torch.Tensor
+        self, parts: Sequence[Part], calls: "Sequence[_Call]", value: torch.Tensor, compared: str
     ) -> torch.Tensor:
-        before, self.state.running = self.state.running, True
+        state = self.state
+        before, state.running = (state.running, state.block), True
         try:
             for part in parts:
-                value = self._do(part, calls, value)
+                value = self._do(part, calls, value, compared)
         finally:
-            self.state.running = before
+            state.running, state.block = before
         return value
 
-    def _do(self, part: Part, calls: "Sequence[_Call]", value: torch.Tensor) -> torch.Tensor:
+    def _do(
+        self, part: Part, calls: "Sequence[_Call]", value: torch.Tensor, compared: str
+    ) -> torch.Tensor:
         if isinstance(part, int):
+            self.state.block = self._names[part]
             return calls[part](self._modules[part], value)
-        inside = list(blocks([part]))
-        again = Again([self._modules[place] for place in inside], self._names[inside[0]], value)
+        again = self._again(list(blocks([part])), calls, value)
+        first = FirstRun(lambda: self.state.block, compared, vectors=not again.updates_statistics)
         return checkpoint(
             self._run,
             part.parts,
             calls,
             value,
+            compared,
             use_reentrant=False,
-            context_fn=lambda: (nullcontext(), again),
+            context_fn=lambda: (first, again),
+            determinism_check=CHECK,
+        )
+
+    def _again(self, inside: Sequence[int], calls: "Sequence[_Call]", value: torch.Tensor) -> Again:
+        return Again(
+            {self._names[place]: self._modules[place] for place in inside},
+            value,
+            [
+                (f"argument {key!r} of {self._names[place]}", argument)
+                for place in inside
+                for key, argument in calls[place].others
+            ],
+            {self._names[place]: self._traits.kept[place] for place in inside},
+            self._reach,
         )
 
 
-_Call = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+@dataclass(frozen=True)
+class _Call:
+    """How to call a block with another value in the place of a stand-in.
+
+    Attributes:
+        argument: where the value goes.
+        before: what comes before it, or all by place if it goes by name.
+        after: what comes after it.
+        rest: what goes by name.
+    """
+
+    argument: Argument
+    before: tuple[Any, ...]
+    after: tuple[Any, ...]
+    rest: dict[str, Any]
+
+    def __call__(self, block: nn.Module, value: torch.Tensor) -> torch.Tensor:
+        if isinstance(self.argument, str):
+            return block(*self.before, **{self.argument: value}, **self.rest)
+        return block(*self.before, value, *self.after, **self.rest)
+
+    @property
+    def others(self) -> Iterator[tuple[Argument, Any]]:
+        """The arguments beside the value."""
+        yield from enumerate(self.before)
+        yield from enumerate(self.after, start=len(self.before) + 1)
+        yield from self.rest.items()
 
 
 def opened(
@@ -195,6 +328,5 @@ def opened(
     """The value that goes from block to block, and how to call a block with another one."""
     if isinstance(argument, str):
         rest = {name: value for name, value in kwargs.items() if name != argument}
-        return kwargs[argument], lambda block, value: block(*args, **{argument: value}, **rest)
-    before, after = args[:argument], args[argument + 1 :]
-    return args[argument], lambda block, value: block(*before, value, *after, **kwargs)
+        return kwargs[argument], _Call(argument, args, (), rest)
+    return args[argument], _Call(argument, args[:argument], args[argument + 1 :], kwargs)

@@ -1,4 +1,4 @@
-"""What a block hands on while the blocks have not run yet."""
+"""What stands for the result of a block, and for what it leaves, while it has not run yet."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -51,14 +51,22 @@ class Later(torch.Tensor):
         stands = vars(next(leaf for leaf in leaves if isinstance(leaf, Later)))
         if stands["kind"] is not None and func in _ABOUT:
             return _ABOUT[func](stands["kind"], *args[1:], **(kwargs or {}))
+        if stands["attribute"] is not None:
+            raise ScheduleError(
+                f"{stands['attribute']} is read before {stands['name']} has run: the blocks run "
+                "together when the last of them is called. Read it after that one"
+            )
         raise ScheduleError(
             f"what {stands['name']} returns is used beside the next block, and was not when this "
             "was planned: plan again with inputs that lead there"
         )
 
 
-def later(name: str, kind: Kind | None) -> torch.Tensor:
-    """A stand-in for the result of the block ``name``, of this kind if it is known."""
+def later(name: str, kind: Kind | None = None, attribute: str | None = None) -> torch.Tensor:
+    """A stand-in for the result of the block ``name``, of this kind if it is known.
+
+    Or for what it will leave in an attribute.
+    """
     made = torch.Tensor._make_subclass(Later, _NOTHING)  # no operator, so no mode sees it
-    vars(made).update(name=name, kind=kind)
+    vars(made).update(name=name, kind=kind, attribute=attribute)
     return made

@@ -10,16 +10,29 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from memprop.torch.again import keeps_statistics
+from memprop.torch.ambient import drawn, switches
+from memprop.torch.effects import Effects, Watched
 from memprop.torch.later import Kind
 from memprop.torch.ledger import Ledger
+from memprop.torch.reach import Reach, Snapshot
+from memprop.torch.writes import Writes, address
 
 
 class Token:
     """Stands for a tensor, which must not be held: the same one for the same tensor."""
 
 
-_Buffers = dict[str, tuple[Token, int]]
+@dataclass(frozen=True)
+class Around:
+    """What surrounds the blocks at a moment.
+
+    Attributes:
+        switches: of PyTorch.
+        drawn: what tells which random numbers have been drawn.
+    """
+
+    switches: tuple[object, ...] = ()
+    drawn: tuple[object, ...] = ()
 
 
 @dataclass
@@ -37,7 +50,9 @@ class Call:
         backward: when its backward began; ``None`` if none did.
         past: when the gradient of what it was given was there; ``None`` if none was needed.
         written: the arguments that it wrote to.
-        buffers: the buffers that it wrote to, but for the running statistics of batch norm.
+        effects: what else it left behind.
+        before: what surrounded it when it began.
+        after: and when it had ended.
         result: a token of what it returned.
         kind: of that; ``None`` if it is not one tensor.
         variable: the number of the result in the trace.
@@ -54,11 +69,28 @@ class Call:
     backward: int | None = None
     past: int | None = None
     written: set[int | str] = field(default_factory=set)
-    buffers: set[str] = field(default_factory=set)
+    effects: Effects = field(default_factory=Effects)
+    before: Around = Around()
+    after: Around = Around()
     result: Token | None = None
     kind: Kind | None = None
     variable: int | None = None
     bytes: int = 0
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A call that has begun, and what was there then.
+
+    Attributes:
+        call: the call.
+        versions: how often each argument was written to.
+        watched: what else may change.
+    """
+
+    call: Call
+    versions: dict[int | str, int]
+    watched: Watched
 
 
 class Probe:
@@ -71,7 +103,9 @@ class Probe:
     def __init__(self, ledger: Ledger) -> None:
         self.calls: list[Call] = []
         self._ledger = ledger
-        self._open: list[tuple[Call, dict[int | str, int], _Buffers]] = []
+        self._open: list[_Open] = []
+        self._reach = Reach()
+        self._writes = Writes()
         self._tokens = WeakTensorKeyDictionary()
 
     @contextmanager
@@ -79,23 +113,29 @@ class Probe:
         """Note the calls of these modules, with their paths, inside the block."""
         with ExitStack() as stack:
             for module, name in names.items():
-                for hook in self._hooks(module, name):
-                    stack.callback(hook.remove)
+                stack.enter_context(self._watched(module, name))
+            stack.enter_context(self._writes)
             yield
 
-    def _hooks(self, module: nn.Module, name: str) -> tuple[Any, Any]:
-        return (
-            module.register_forward_pre_hook(
-                lambda _, args, kwargs: self._enter(module, name, _by_place(args, kwargs)),
-                with_kwargs=True,
-            ),
-            module.register_forward_hook(
-                lambda _, args, kwargs, result: self._leave(
-                    module, _by_place(args, kwargs), result
-                ),
-                with_kwargs=True,
-            ),
-        )
+    @contextmanager
+    def _watched(self, module: nn.Module, name: str) -> Iterator[None]:
+        """Put a call in the place of the module's own, around hooks and all."""
+        own = module._call_impl
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._enter(module, name, _by_place(args, kwargs))
+            result = own(*args, **kwargs)
+            self._leave(_by_place(args, kwargs), result)
+            return result
+
+        vars(module)["_call_impl"] = call
+        try:
+            yield
+        finally:
+            del vars(module)["_call_impl"]
+
+    def _around(self) -> Around:
+        return Around(switches(), (self._writes.draws, *drawn()))
 
     def _enter(self, module: nn.Module, name: str, given: dict[int | str, Any]) -> None:
         tensors = _tensors(given)
@@ -105,18 +145,26 @@ class Probe:
         kinds = {key: Kind.of(tensor) for key, tensor in tensors.items()}
         call = Call(name, tokens, kinds, sizes, storages, begin=len(self._ledger))
         self.calls.append(call)
-        self._open.append((call, _versions(given), self._buffers(module)))
         for tensor in tensors.values():
             if tensor.requires_grad:
                 tensor.register_hook(lambda _: self._note_past(call))
+        others = [(f"argument {key!r}", v) for key, v in given.items() if key not in tensors]
+        places = self._reach([(name, module), *others])
+        watched = Watched(module, places, Snapshot.of(places))
+        self._open.append(_Open(call, _versions(given), watched))
+        self._writes.open.append(watched.during)
+        call.before = self._around()
 
-    def _leave(self, module: nn.Module, given: dict[int | str, Any], result: Any) -> None:
-        call, before, buffers = self._open.pop()
+    def _leave(self, given: dict[int | str, Any], result: Any) -> None:
+        opened = self._open.pop()
+        self._writes.open.pop()
+        call = opened.call
+        call.after = self._around()
         call.end = len(self._ledger)
         after = _versions(given)
-        call.written = {key for key in after if after[key] != before.get(key)}
-        now = self._buffers(module)
-        call.buffers = {name for name in now if now[name] != buffers.get(name)}
+        call.written = {key for key in after if after[key] != opened.versions.get(key)}
+        arguments = {address(tensor) for tensor in _tensors(given).values()}
+        call.effects = opened.watched.effects(arguments)
         if not isinstance(result, torch.Tensor):
             return
         call.result = self._token(result)
@@ -129,15 +177,6 @@ class Probe:
     def _storage(self, tensor: torch.Tensor) -> int | None:
         storage = self._ledger.storages.get(tensor)
         return None if storage is None else storage.number
-
-    def _buffers(self, module: nn.Module) -> "_Buffers":
-        """Which tensor each buffer is, and how often it was written to."""
-        return {
-            f"{path}.{name}".lstrip("."): (self._token(buffer), buffer._version)
-            for path, part in module.named_modules()
-            if not keeps_statistics(part)
-            for name, buffer in part.named_buffers(recurse=False)
-        }
 
     def _token(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
