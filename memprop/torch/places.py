@@ -56,7 +56,8 @@ def _same_table(table: dict[Any, Any], saved: dict[Any, Any]) -> bool:
     )
 
 
-def _put_table(table: dict[Any, Any], saved: dict[Any, Any]) -> None:
+def put_table(table: Any, saved: dict[Any, Any]) -> None:
+    """Make a dictionary hold what was saved of it, past the methods of its class."""
     kind: Any = OrderedDict if isinstance(table, OrderedDict) else dict
     kind.clear(table)
     kind.update(table, saved)
@@ -102,7 +103,7 @@ def _same_module(module: nn.Module, saved: tuple[dict[str, Any], list[Any]]) -> 
 
 
 def _put_module(module: nn.Module, saved: tuple[dict[str, Any], list[Any]]) -> None:
-    _put_table(vars(module), saved[0])
+    put_table(vars(module), saved[0])
     for table in saved[1]:
         table.clear()
 
@@ -191,7 +192,7 @@ MODULE: Final = Kind(_save_module, _same_module, _put_module, _in_module)
 ATTRIBUTES: Final = Kind(
     lambda thing: vars(thing).copy(),
     lambda thing, saved: _same_table(vars(thing), saved),
-    lambda thing, saved: _put_table(vars(thing), saved),
+    lambda thing, saved: put_table(vars(thing), saved),
     _named_attributes,
 )
 SLOTS: Final = Kind(
@@ -200,7 +201,7 @@ SLOTS: Final = Kind(
     _put_slots,
     lambda thing: ((f".{name}", value) for name, value in _slots(thing).items()),
 )
-TABLE: Final = Kind(lambda table: dict(table), _same_table, _put_table, _named_entries)
+TABLE: Final = Kind(lambda table: dict(table), _same_table, put_table, _named_entries)
 ITEMS: Final = Kind(list, _same_items, _put_items, _named_items)
 SET: Final = Kind(set, lambda items, saved: items == saved, _put_set, _named_items)
 CELL: Final = Kind(
@@ -269,8 +270,14 @@ TENSOR: Final = Kind(
     lambda tensor: None if tensor.is_inference() else tensor._version,
     lambda tensor, saved: saved is None or tensor._version == saved,
     None,
+    lambda tensor: _named_items(_hooks_of(tensor)),
 )
 """Its version tells of writes; what it holds is for others to keep."""
+
+
+def _hooks_of(tensor: torch.Tensor) -> Iterator[Any]:
+    for hooks in (tensor._backward_hooks, tensor._post_accumulate_grad_hooks):
+        yield from (hooks or {}).values()
 
 
 def _with_attributes(kind: Kind) -> Kind:
@@ -280,7 +287,7 @@ def _with_attributes(kind: Kind) -> Kind:
 
     def put_both(thing: Any, saved: Any) -> None:
         put(thing, saved[0])
-        _put_table(vars(thing), saved[1])
+        put_table(vars(thing), saved[1])
 
     return Kind(
         lambda thing: (kind.save(thing), vars(thing).copy()),
@@ -303,7 +310,7 @@ PARTIAL: Final = _passed_through(
 FUNCTION: Final = Kind(
     lambda function: vars(function).copy(),
     lambda function, saved: _same_table(vars(function), saved),
-    lambda function, saved: _put_table(vars(function), saved),
+    lambda function, saved: put_table(vars(function), saved),
     _named_attributes,
 )
 """Its attributes; :mod:`memprop.torch.reach` reads its code as well."""
@@ -329,13 +336,16 @@ _OF_BASE: Final[tuple[tuple[type | tuple[type, ...], Kind], ...]] = (
     (functools.partial, PARTIAL),
     (Globals, GLOBALS),
 )
-_FOLLOWED_IN_LIBRARIES: Final = ("torch.nn", "torch.ao", "collections")
+_FOLLOWED_IN_LIBRARIES: Final = ("torch.nn", "torch.ao", "torch.optim", "collections")
 _LIBRARIES: Final = {"torch", "numpy", "memprop", *sys.stdlib_module_names} - {"__main__"}
 
 
-def is_foreign(module: str | None) -> bool:
-    """Whether code or a class of this module is a library's, in which no user keeps anything."""
-    name = module or ""
+def is_foreign(module: object) -> bool:
+    """Whether code or a class of this module is a library's, in which no user keeps anything.
+
+    ``module`` is what ``__module__`` says, which a class may have made something else than a name.
+    """
+    name = module if isinstance(module, str) else ""
     if name.startswith(_FOLLOWED_IN_LIBRARIES):
         return False
     return name.partition(".")[0] in _LIBRARIES

@@ -121,7 +121,7 @@ def _is_own(kind: type) -> bool:
     """Whether a class is a module, or no installed library's: one whose code may keep something."""
     if issubclass(kind, nn.Module):
         return True
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None) or ""
+    file = getattr(sys.modules.get(str(kind.__module__)), "__file__", None) or ""
     return "site-packages" not in file and "dist-packages" not in file
 
 
@@ -133,8 +133,8 @@ def _functions(value: Any) -> Iterator[FunctionType]:
         yield value
 
 
-def _is_library(module: str | None) -> bool:
-    return is_foreign(module) or (module or "").startswith(("torch.", "collections"))
+def _is_library(module: object) -> bool:
+    return is_foreign(module) or str(module).startswith(("torch.", "collections"))
 
 
 def _referred(function: FunctionType) -> Iterator[tuple[str, Any]]:

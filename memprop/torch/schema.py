@@ -47,9 +47,26 @@ def written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[t
     """The operands that an operator writes to."""
     places, names = _writes(func)
     if not places:
-        return []
+        return _statistics(func, args, kwargs) if func.name() in _WRITES_UNSAID else []
     given = [args[place] for place in places if place < len(args)]
     return operands(given, {name: kwargs[name] for name in names if name in kwargs})
+
+
+_WRITES_UNSAID = {
+    "aten::native_batch_norm",
+    "aten::cudnn_batch_norm",
+    "aten::miopen_batch_norm",
+}
+"""Kernels whose schema does not say that they write the running statistics."""
+
+
+def _statistics(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The running statistics that a batch norm updates."""
+    names = [argument.name for argument in func._schema.arguments]
+    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    if not given.get("training", given.get("train")):
+        return []
+    return operands([given["running_mean"], given["running_var"]], {})
 
 
 @functools.cache

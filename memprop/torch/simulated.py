@@ -45,7 +45,7 @@ def without_memory(
     def look_into(part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
         """Replace what is in a module or optimizer that nothing referred to before."""
         if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(part, fakes, known):
-            stand_ins.replace([part])
+            stand_ins.replace(part)
 
     with explained():
         built = fakes.built(module)
@@ -53,7 +53,7 @@ def without_memory(
         check_dense(built)
         check_leaves(dict(named(built, inputs)))
         try:
-            stand_ins.replace([built, loss, optimizer])
+            stand_ins.replace(built, loss, optimizer)
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
             modules = register_module_forward_pre_hook(look_into)
             optimizers = register_optimizer_step_pre_hook(look_into)
@@ -92,5 +92,5 @@ def _prepare(parameter: torch.Tensor, fakes: Fakes, untouched: Untouched) -> Non
 
 
 def _is_made_in_the_step(module: nn.Module, fakes: Fakes, known: Known) -> bool:
-    tensors = (*module.parameters(), *module.buffers())
-    return any(fakes.are_ours(tensor) or known.was_made(tensor) for tensor in tensors)
+    held = (*module.parameters(), *module.buffers())
+    return any(fakes.are_ours(tensor) or known.was_made(tensor) for tensor in held)

@@ -1,18 +1,17 @@
 """What a simulated step may have touched, and how it was before."""
 
-import random
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch._C._autograd import _unsafe_set_version_counter
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
+from memprop.torch.ambient import random_states, set_random_states
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
@@ -115,10 +114,9 @@ def _is_same_view(one: torch.Tensor, other: torch.Tensor) -> bool:
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
     """Let random generators go on after the block as if it had not run."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - users' code has it
+    states = random_states()
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
+        set_random_states(states)

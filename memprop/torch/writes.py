@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from memprop.torch.schema import tensors, written
+from memprop.torch.storages import home_of
 
 
 @dataclass
@@ -43,41 +45,19 @@ class Writes(TorchDispatchMode):
         return result
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
-        written = _addresses(_written(func, args, kwargs))
+        targets = _addresses(written(func, args, kwargs))
         made = _addresses(result)
         for during in self.open:
-            for address in written - during.born:
+            for address in targets - during.born:
                 during.written.setdefault(address, func.name())
             if not func.is_view:
                 during.born |= made - during.written.keys() - _addresses((args, kwargs))
 
 
-def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
-    names = [argument.name for argument in func._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | kwargs
-    found = [
-        given.get(argument.name)
-        for argument in func._schema.arguments
-        if argument.alias_info and argument.alias_info.is_write
-    ]
-    if func.name() in _WRITES_UNSAID and given.get("training", given.get("train")):
-        found += [given["running_mean"], given["running_var"]]
-    return found
-
-
-_WRITES_UNSAID = {
-    "aten::native_batch_norm",
-    "aten::cudnn_batch_norm",
-    "aten::miopen_batch_norm",
-}
-"""Kernels whose schema does not say that they write the running statistics."""
-
-
 def address(tensor: torch.Tensor) -> int | None:
     """What tells the storage of a tensor from others, while it lives."""
-    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else None
+    return home_of(tensor)._cdata if tensor.layout == torch.strided else None
 
 
 def _addresses(tree: Any) -> set[int]:
-    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor))
-    return {found for leaf in leaves if (found := address(leaf)) is not None}
+    return {found for tensor in tensors(tree) if (found := address(tensor)) is not None}
