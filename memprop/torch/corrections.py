@@ -90,7 +90,7 @@ def _embedding_bag(given: _Arguments, result: Any) -> Any:
     The fast way to a sum does not need the number of the bag of each index; the fake kernel takes
     that way for fewer types. Elsewhere these numbers have one element more until they are resized.
     """
-    output, bags, *rest = result
+    output, bags, sizes, *rest = result
     weight, scale = given["weight"], given["per_sample_weights"]
     fast = (
         given["mode"] == 0
@@ -100,10 +100,11 @@ def _embedding_bag(given: _Arguments, result: Any) -> Any:
         and given["padding_idx"] < 0
         and (scale is None or scale.stride(0) == 1)
     )
-    if fast:
-        return (output, bags.new_empty(0), *rest)
     count = given["indices"].shape[0]
-    return (output, _in_storage_of(count + 1, bags.new_empty(count)), *rest)
+    bags = bags.new_empty(0) if fast else _in_storage_of(count + 1, bags.new_empty(count))
+    # One size for each offset, until the last one is cut off where it is the end.
+    sizes = _in_storage_of(given["offsets"].numel(), sizes) if sizes.numel() else sizes
+    return (output, bags, sizes, *rest)
 
 
 def _unpooled(given: _Arguments, result: Any) -> Any:
@@ -112,6 +113,19 @@ def _unpooled(given: _Arguments, result: Any) -> Any:
     if given["self"].dim() == 4 and given["self"].is_contiguous(memory_format=channels_last):
         return torch.empty_like(result, memory_format=channels_last)
     return result
+
+
+def _multilabel_loss(given: _Arguments, result: Any) -> Any:
+    """The loss of a single sample has no dimension (LossMultiLabelMargin.cpp)."""
+    if given["reduction"] == 0 and given["target"].dim() > 1:
+        return result
+    return result[0].new_empty(()), result[1]
+
+
+def _columns(given: _Arguments, result: Any) -> Any:
+    """Im2Col.cpp and Col2Im.cpp resize an output that was made as large as what they are given."""
+    larger = max(given["self"].numel(), result.numel())
+    return _in_storage_of(larger, result)
 
 
 def _in_storage_of(elements: int, tensor: torch.Tensor) -> torch.Tensor:
@@ -132,7 +146,10 @@ _CORRECTIONS: Final[dict[Any, Callable[[_Arguments, Any], Any]]] = {
     _aten.smooth_l1_loss.default: _loss,
     _aten.soft_margin_loss.default: _loss,
     _aten.binary_cross_entropy.default: _loss,
+    _aten.multilabel_margin_loss_forward.default: _multilabel_loss,
     _aten._embedding_bag.default: _embedding_bag,
     _aten._embedding_bag_forward_only.default: _embedding_bag,
+    _aten.im2col.default: _columns,
+    _aten.col2im.default: _columns,
     _aten.max_unpool2d.default: _unpooled,
 }

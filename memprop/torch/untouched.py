@@ -89,7 +89,7 @@ def _copied(hooks: Any) -> dict[int, Any] | None:
 
 def _put_back(before: _Before) -> None:
     tensor = before.tensor
-    if not _is_same_view(tensor, before.data):
+    if tensor.layout == torch.strided and not _is_same_view(tensor, before.data):
         tensor.data = before.data
     if before.is_leaf:
         if not tensor.is_leaf:
