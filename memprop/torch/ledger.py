@@ -165,7 +165,7 @@ class Ledger(TorchDispatchMode):
                 self.give(tensor, "constant", _BORN_AS[self._phase_now()])
         else:
             self._find(operand for operand in operands if not _is_among(operand, made))
-        born = [tensor for tensor in made if self.storages.get(tensor) is None]
+        born = self._born(made)
         if not born and not written and not _is_sparse(result):
             return  # a view
         self._begin(func)
@@ -177,6 +177,14 @@ class Ledger(TorchDispatchMode):
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
                 self._overwrite(tensor, f"operand {place}")
+
+    def _born(self, made: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """One result for each new storage: the gradients of cuDNN's LSTM share a single one."""
+        new: dict[int, torch.Tensor] = {}
+        for tensor in made:
+            if self.storages.get(tensor) is None:
+                new.setdefault(home_of(tensor)._cdata, tensor)
+        return list(new.values())
 
     def _find(self, operands: Iterable[torch.Tensor]) -> None:
         """Introduce operands that nobody made: they were there before the step."""
