@@ -100,9 +100,9 @@ def cached(trace: Trace, width: int) -> Table:
             "x".join(map(str, found.shape)),
             format_bytes(found.bytes),
             found.saved_by,
-            ", ".join(found.reused_by),
+            ", ".join(found.reused_by) or found.use,
             found.born,
-            found.last_read,
+            "-" if found.last_read is None else found.last_read,
             "-" if found.freed is None else found.freed,
         )
         for found in trace.saved

@@ -41,9 +41,9 @@ REFUSED = {
 """What cannot be simulated: refused with InvalidValueError, for at least one sample."""
 KEPT_OTHERWISE = {
     "nn.functional.ctc_loss": "keeps the lengths as tensors while a dispatch mode is active",
-    "nn.functional.linear_cross_entropy.chunked": "its Function keeps attributes: no hook sees them",
+    "nn.functional.linear_cross_entropy.chunked": "attributes of its Function, which no hook sees",
     "CTCLoss": "keeps the lengths as tensors while a dispatch mode is active",
-    "LinearCrossEntropyLoss": "its Function keeps attributes: no hook sees them",
+    "LinearCrossEntropyLoss": "attributes of its Function, which no hook sees",
 }
 """What keeps more than the hooks of autograd see without a witness."""
 

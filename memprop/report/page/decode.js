@@ -71,8 +71,8 @@ function rowsOf(code, lives) {
     if (!rows.has(v)) {
       rows.set(v, {
         name: name[v], category: category[v], layer: layer[v], shape: shape[v], dtype: dtype[v],
-        bytes: bytes[v], site: site[v], cached: cached[v] === 1, lives: [], lifetime: 0,
-        born: life.born,
+        bytes: bytes[v], site: site[v], cached: cached[v] > 0, recomputed: cached[v] === 2,
+        lives: [], lifetime: 0, born: life.born,
       });
     }
     const row = rows.get(v);

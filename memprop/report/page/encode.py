@@ -96,8 +96,8 @@ def _reads(found: list[Life]) -> list[int]:
 
 
 def _variables(trace: Trace) -> dict[str, list[Any]]:
-    """The variables in columns; ``cached`` is 1 for a cached intermediate."""
-    cached = {found.variable for found in find(trace)}
+    """The variables in columns; ``cached`` is 1 for a cached intermediate, 2 for one recomputed."""
+    cached = {found.variable: 1 + found.recomputed for found in find(trace)}
     return {
         "name": [variable.name for variable in trace.variables],
         "category": [CATEGORIES.index(variable.category) for variable in trace.variables],
@@ -106,5 +106,5 @@ def _variables(trace: Trace) -> dict[str, list[Any]]:
         "dtype": [variable.dtype for variable in trace.variables],
         "bytes": [variable.bytes for variable in trace.variables],
         "site": [variable.site for variable in trace.variables],
-        "cached": [int(variable.name in cached) for variable in trace.variables],
+        "cached": [cached.get(variable.name, 0) for variable in trace.variables],
     }

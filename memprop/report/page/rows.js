@@ -24,12 +24,11 @@ const readersOf = (trace, row) => row.lives.flatMap((life) => life.reads.map((ev
 const reusersOf = (trace, row) => row.lives.flatMap((life) => life.reuses.map((event) => operatorAt(trace, event)));
 const lastReadOf = (row) => Math.max(...row.lives.map((life) => life.reads.at(-1) ?? -1));
 const freedOf = (row) => (row.lives.at(-1).outlasts ? null : row.lives.at(-1).freed);
-const recomputed = (row) => row.lives.slice(1).some((life) => life.reuses.length);
 
 // The names, those that are many cut short.
-function listed(names, most = 16) {
+function listed(names, most = 16, none = "nothing") {
   const more = names.length > most ? ` and ${names.length - most} more` : "";
-  return names.slice(0, most).join(", ") + more || "nothing";
+  return names.slice(0, most).join(", ") + more || none;
 }
 
 // Other variables that live in the same buffer at some time.
@@ -97,10 +96,10 @@ function cachedColumns(trace) {
     ROW_COLUMNS[0], ROW_COLUMNS[2], ROW_COLUMNS[3], ROW_COLUMNS[4],
     { title: "saved by", value: (row) => makerOf(trace, row), className: "text" },
     { title: "reuses", value: (row) => reusersOf(trace, row).length },
-    { title: "reused by", value: (row) => listed(reusersOf(trace, row), 6), className: "wrap" },
+    { title: "reused by", value: (row) => listed(reusersOf(trace, row), 6, "never read"), className: "wrap" },
     ROW_COLUMNS[5],
     { title: "last read", value: lastReadOf },
     ROW_COLUMNS[6],
-    { title: "recomputed", value: (row) => (recomputed(row) ? "yes" : "no") },
+    { title: "recomputed", value: (row) => (row.recomputed ? "yes" : "no") },
   ];
 }
