@@ -1,4 +1,4 @@
-"""Where PyTorch's fake kernels and its real ones on the CPU differ in what they keep.
+"""Where PyTorch's fake kernels and its real ones differ in what they keep.
 
 Found by running PyTorch's own table of operators both ways (``tests/torch_adapter/test_op_db.py``).
 """
@@ -15,9 +15,11 @@ _aten: Final = torch.ops.aten
 
 
 def corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
-    """What a fake kernel returned, as the real kernel on the CPU returns it."""
-    correct = _CORRECTIONS.get(func)
-    if correct is None or operands(args, kwargs)[0].device.type != "cpu":
+    """What a fake kernel returned, as the real kernel returns it."""
+    correct = _ANYWHERE.get(func) or _ON_CPU.get(func)
+    if correct is None:
+        return result
+    if func not in _ANYWHERE and operands(args, kwargs)[0].device.type != "cpu":
         return result
     named = {one.name: one.default_value for one in func._schema.arguments}
     named |= dict(zip(named, args, strict=False)) | kwargs
@@ -75,8 +77,8 @@ def _lstm_backward(_: _Arguments, result: Any) -> Any:
 def _loss(given: _Arguments, result: Any) -> Any:
     """The real kernel reduces in the buffer of the losses of all elements, and keeps it.
 
-    The structured kernels in aten/src/ATen/native/BinaryOps.cpp and Loss.cpp write the losses into
-    their output, which they then resize to a scalar.
+    The structured kernels in aten/src/ATen/native/BinaryOps.cpp and Loss.cpp, and those in
+    cuda/Loss.cu, write the losses into their output, which they then resize to a scalar.
     """
     if given["reduction"] == 0:
         return result
@@ -133,7 +135,15 @@ def _in_storage_of(elements: int, tensor: torch.Tensor) -> torch.Tensor:
     return tensor.new_empty(elements).as_strided(tensor.shape, tensor.stride())
 
 
-_CORRECTIONS: Final[dict[Any, Callable[[_Arguments, Any], Any]]] = {
+_Correction = Callable[[_Arguments, Any], Any]
+
+_ANYWHERE: Final[dict[Any, _Correction]] = {
+    _aten.mse_loss.default: _loss,
+    _aten.smooth_l1_loss.default: _loss,
+    _aten.soft_margin_loss.default: _loss,
+    _aten.binary_cross_entropy.default: _loss,
+}
+_ON_CPU: Final[dict[Any, _Correction]] = {
     _aten.native_batch_norm.default: _norm,
     _aten.native_group_norm.default: _norm,
     _aten.native_layer_norm.default: _norm,
@@ -142,10 +152,6 @@ _CORRECTIONS: Final[dict[Any, Callable[[_Arguments, Any], Any]]] = {
     _aten._native_multi_head_attention.default: _attention,
     _aten.mkldnn_rnn_layer.default: _lstm,
     _aten.mkldnn_rnn_layer_backward.default: _lstm_backward,
-    _aten.mse_loss.default: _loss,
-    _aten.smooth_l1_loss.default: _loss,
-    _aten.soft_margin_loss.default: _loss,
-    _aten.binary_cross_entropy.default: _loss,
     _aten.multilabel_margin_loss_forward.default: _multilabel_loss,
     _aten._embedding_bag.default: _embedding_bag,
     _aten._embedding_bag_forward_only.default: _embedding_bag,

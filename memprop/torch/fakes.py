@@ -3,6 +3,7 @@
 Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tensor`).
 """
 
+import functools
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,12 +190,23 @@ def _usable(device: torch.device | str) -> torch.device:
         wanted = torch.device(device)
     except (RuntimeError, TypeError):
         raise InvalidValueError(f"unknown device {device!r}: name one as 'cpu' or 'cuda'") from None
-    try:
-        torch.empty(0, device=wanted)
-    except (RuntimeError, AssertionError):
+    if wanted.type != "meta" and not has_device(wanted):
         # Autograd asks the driver of the device even for fake tensors, and may end the process.
         raise InvalidValueError(
             f"this machine, or this build of PyTorch, has no {device!r}, and PyTorch cannot "
             "pretend to be on one: simulate on 'cpu'"
-        ) from None
+        )
     return wanted
+
+
+@functools.cache
+def has_device(device: torch.device) -> bool:
+    """Whether tensors with numbers can be made on a device."""
+    if device.type == "meta":
+        return False
+    try:
+        with no_dispatch():
+            torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        return False
+    return True

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
 from memprop.torch.corrections import corrected
-from memprop.torch.fakes import Fakes
+from memprop.torch.fakes import Fakes, has_device
 from memprop.torch.schema import makes_tensors, operands, tensors, with_operands, written
 from memprop.torch.storages import be_again, be_replaced, home_of
 from memprop.torch.untouched import Untouched
@@ -139,7 +139,7 @@ class Known(TorchDispatchMode):
         if not all(map(self.is_known, given)):
             return False
         device = kwargs.get("device")
-        if device is not None and torch.device(device).type != "cpu":
+        if device is not None and not has_device(torch.device(device)):
             return False
         writes = written(func, args, kwargs)
         if writes:
@@ -216,7 +216,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def _blank(tensor: torch.Tensor) -> torch.Tensor:
     """A real tensor of the same shape, all of whose elements are one zero in memory."""
     with no_dispatch():
-        return torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+        return torch.zeros((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
 
 
 def _check_dense(func: Any, result: Any) -> None:

@@ -160,6 +160,8 @@ class Ledger(TorchDispatchMode):
         made = _tensors(result)
         if self.phase in ("forward", "loss"):
             self._made.extend(map(weakref.ref, made))
+        if self._phase_now() in ("forward", "loss"):
+            self._operators.saw(self.phase)
         if func.name() == "aten::lift_fresh":  # torch.tensor(...) made its tensor unseen
             for tensor in made:
                 self.give(tensor, "constant", _BORN_AS[self._phase_now()])

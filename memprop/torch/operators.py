@@ -13,6 +13,10 @@ _Node = tuple[str, int, int]
 """What tells one run of a backward node from the next; the node itself must not be held."""
 
 
+_NO_TASK = -1
+"""PyTorch's number of a backward pass where none runs."""
+
+
 class Operators:
     """Gives every operator that runs a number in the trace.
 
@@ -27,6 +31,8 @@ class Operators:
         self._modules = modules
         self._parameters: dict[int, str] = {}
         self._path_of_node: dict[int, str] = {}
+        self._path_of_inner_node: dict[int, str] = {}
+        self._task_of_last = _NO_TASK
         self._numbers: defaultdict[str, list[int]] = defaultdict(list)
         self._node: _Node | None = None
         self._repeated: Counter[str] = Counter()
@@ -36,10 +42,21 @@ class Operators:
         """Say what a parameter is called, for the node that accumulates its gradient."""
         self._parameters[id(parameter)] = name
 
+    def saw(self, phase: str) -> None:
+        """Note the module of the node that autograd made for the operator that runs, if it did.
+
+        Autograd numbers a node just before it calls the operator for which it makes the node. Each
+        thread counts by itself, and a backward pass on a GPU has a thread of its own, so nodes
+        that are made inside one are kept apart.
+        """
+        self._task_of_last = torch._C._current_graph_task_id()
+        inside = self._task_of_last != _NO_TASK
+        paths = self._path_of_inner_node if inside else self._path_of_node
+        paths.setdefault(_get_sequence_nr() - 1, self._path(phase))
+
     def forward(self, func: Any, phase: str) -> int:
         """The number of an operator outside the backward pass."""
-        path = self._modules.path or {"loss": "loss", "update": "optimizer"}.get(phase, "")
-        self._remember(path)
+        path = self._path(phase)
         name = _joined(path, _name_of(func))
         number = self._new(name, phase, path)
         self._numbers[name].append(number)
@@ -49,7 +66,6 @@ class Operators:
         """The number of a forward operator that a backward node recomputes."""
         self._enter(_node())
         path = self._modules.path
-        self._remember(path)
         name = _joined(path, _name_of(func))
         numbers = self._numbers[name]
         place = self._repeated[name]
@@ -83,16 +99,21 @@ class Operators:
         self._repeated.clear()
         return True
 
-    def _remember(self, path: str) -> None:
-        # Autograd numbers a node just before it calls the operator for which it makes the node.
-        self._path_of_node.setdefault(_get_sequence_nr() - 1, path)
+    def _path(self, phase: str) -> str:
+        return self._modules.path or {"loss": "loss", "update": "optimizer"}.get(phase, "")
 
     def _path_of(self, node: Any) -> str:
         if node is None:
             return ""
         if (variable := getattr(node, "variable", None)) is not None:
             return self._parameters.get(id(variable), "")
-        return self._path_of_node.get(node._sequence_nr(), "")
+        # A backward pass inside another goes through what was recomputed there.
+        nested = self._task_of_last not in (_NO_TASK, torch._C._current_graph_task_id())
+        first, second = self._path_of_node, self._path_of_inner_node
+        if nested:
+            first, second = second, first
+        number = node._sequence_nr()
+        return first.get(number, second.get(number, ""))
 
     def _new(self, name: str, phase: str, path: str) -> int:
         return self._recorder.operator(name, phase, site=path, layer=layer_of(path))
@@ -100,7 +121,8 @@ class Operators:
 
 def _node() -> Any:
     """The node of the backward graph that runs; ``None`` between two nodes, and before them."""
-    return torch._C._current_autograd_node() if torch._C._current_graph_task_id() != -1 else None
+    running = torch._C._current_graph_task_id() != _NO_TASK
+    return torch._C._current_autograd_node() if running else None
 
 
 def _identity(node: Any) -> _Node | None:
