@@ -16,14 +16,16 @@ _aten: Final = torch.ops.aten
 
 def corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
     """What a fake kernel returned, as the real kernel returns it."""
-    correct = _ANYWHERE.get(func) or _ON_CPU.get(func)
-    if correct is None:
-        return result
-    if func not in _ANYWHERE and operands(args, kwargs)[0].device.type != "cpu":
+    tables = [table for table in (_ANYWHERE, _ON_CPU) if func in table]
+    if not tables:
         return result
     named = {one.name: one.default_value for one in func._schema.arguments}
     named |= dict(zip(named, args, strict=False)) | kwargs
-    return correct(named, result)
+    on_cpu = operands(args, kwargs)[0].device.type == "cpu"
+    for table in tables:
+        if table is _ANYWHERE or on_cpu:
+            result = table[func](named, result)
+    return result
 
 
 _Arguments = dict[str, Any]
@@ -52,6 +54,14 @@ def _norm_backward(given: _Arguments, result: Any) -> Any:
     return (gradient, *(None if one is None else one.new_empty(one.shape) for one in rest))
 
 
+def _contiguous(_: _Arguments, result: Any) -> Any:
+    """Kernels of layer norm make contiguous results of whatever they are given (layer_norm.cpp).
+
+    The fake ones keep its strides.
+    """
+    return tuple(one if one is None else one.contiguous() for one in result)
+
+
 def _attention(_: _Arguments, result: Any) -> Any:
     """No weights were asked for: the fake kernel returns empty ones, the real kernel none."""
     output, weights = result
@@ -70,8 +80,12 @@ def _lstm(given: _Arguments, result: Any) -> Any:
 
 
 def _lstm_backward(_: _Arguments, result: Any) -> Any:
-    """The fake kernel returns one gradient for both biases, the real kernel two."""
-    return (*result[:4], torch.empty_like(result[4]), *result[5:])
+    """The fake kernel returns one gradient for both biases, the real kernel two.
+
+    All are of 32 bits, which the fake kernels of some versions of PyTorch do not say.
+    """
+    wide = [one.float() for one in result]
+    return (*wide[:4], torch.empty_like(wide[4]), *wide[5:])
 
 
 def _loss(given: _Arguments, result: Any) -> Any:
@@ -109,6 +123,17 @@ def _embedding_bag(given: _Arguments, result: Any) -> Any:
     return (output, bags, sizes, *rest)
 
 
+def _scattered(_: _Arguments, result: Any) -> Any:
+    """An operand whose elements overlap, as those of an expanded one, gets memory of its own.
+
+    PyTorch 2.11's fake kernels keep the overlap.
+    """
+    overlaps = any(
+        stride == 0 and size > 1 for stride, size in zip(result.stride(), result.shape, strict=True)
+    )
+    return result.contiguous() if overlaps else result
+
+
 def _unpooled(given: _Arguments, result: Any) -> Any:
     """The real kernel keeps the memory format of what it is given."""
     channels_last = torch.channels_last
@@ -138,6 +163,11 @@ def _in_storage_of(elements: int, tensor: torch.Tensor) -> torch.Tensor:
 _Correction = Callable[[_Arguments, Any], Any]
 
 _ANYWHERE: Final[dict[Any, _Correction]] = {
+    _aten.native_layer_norm.default: _contiguous,
+    _aten.native_layer_norm_backward.default: _contiguous,
+    _aten.select_scatter.default: _scattered,
+    _aten.slice_scatter.default: _scattered,
+    _aten.diagonal_scatter.default: _scattered,
     _aten.mse_loss.default: _loss,
     _aten.smooth_l1_loss.default: _loss,
     _aten.soft_margin_loss.default: _loss,

@@ -4,6 +4,7 @@ Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tenso
 """
 
 import functools
+import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -167,10 +168,19 @@ def explained() -> Iterator[None]:
             "has none: use memprop.torch.trace, or simulate the part before or after"
         ) from error
     except UnsupportedOperatorException as error:
-        raise InvalidValueError(
-            f"PyTorch cannot tell the shape of what {error.func} returns without running it: use "
-            "memprop.torch.trace"
-        ) from error
+        raise _unknown_shape(str(error.func)) from error
+    except NotImplementedError as error:
+        named = re.search(r"aten::\w+", str(error))
+        if named is None or "Meta" not in str(error):  # the user's own
+            raise
+        raise _unknown_shape(named.group()) from error
+
+
+def _unknown_shape(operator: str) -> InvalidValueError:
+    return InvalidValueError(
+        f"PyTorch cannot tell the shape of what {operator} returns without running it: use "
+        "memprop.torch.trace"
+    )
 
 
 def _asked(error: Exception) -> str:

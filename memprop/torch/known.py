@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
+from memprop.torch.ambient import seed_cudnn_again
 from memprop.torch.corrections import corrected
 from memprop.torch.fakes import Fakes, has_device
 from memprop.torch.schema import makes_tensors, operands, tensors, with_operands, written
@@ -81,6 +82,7 @@ class Known(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "prim":  # questions about a tensor, no operators
             return func(*args, **kwargs) if self._fakes.are_ours(args[0]) else _run(func, args, {})
+        _check_not_of_cudnn(func)
         given = operands(args, kwargs)
         if func in _LIFTS:  # torch.tensor(...) has made its tensor unseen
             self.learn(given)
@@ -159,7 +161,10 @@ class Known(TorchDispatchMode):
         fake_args, fake_kwargs = with_operands(self._fakes.of, args, kwargs)
         try:
             result = func(*fake_args, **fake_kwargs)
-        except DynamicOutputShapeException:
+        except RuntimeError:
+            # The fake kernel of ctc_loss refuses lengths on the CPU beside samples on a GPU.
+            if func not in _SHAPED_BY:
+                raise
             result = self._shaped(func, args, kwargs)
         _check_dense(func, result)
         result = corrected(func, fake_args, fake_kwargs, result)
@@ -183,8 +188,7 @@ class Known(TorchDispatchMode):
         Raises:
             DynamicOutputShapeException: the shape depends on others, or they are not known.
         """
-        find = _SHAPED_BY.get(func)
-        if find is None or not all(map(self.is_known, tensors(find(args)))):
+        if not all(map(self.is_known, tensors(_SHAPED_BY[func](args)))):
             raise DynamicOutputShapeException(func)
         blank = with_operands(
             lambda tensor: tensor if self.is_known(tensor) else _blank(tensor), args, kwargs
@@ -217,6 +221,17 @@ def _blank(tensor: torch.Tensor) -> torch.Tensor:
     """A real tensor of the same shape, all of whose elements are one zero in memory."""
     with no_dispatch():
         return torch.zeros((), dtype=tensor.dtype, device=tensor.device).expand(tensor.shape)
+
+
+def _check_not_of_cudnn(func: Any) -> None:
+    """Raise InvalidValueError for a recurrent layer of cuDNN, which decides what it keeps."""
+    if "_cudnn_rnn" not in func.name() and func is not _aten._cudnn_init_dropout_state.default:
+        return
+    seed_cudnn_again()
+    raise InvalidValueError(
+        f"only cuDNN knows how much {func} keeps for its backward pass: use memprop.torch.trace, "
+        "or simulate the module on the CPU"
+    )
 
 
 def _check_dense(func: Any, result: Any) -> None:

@@ -8,7 +8,12 @@ from typing import Any
 
 import torch
 
-from memprop.torch.ambient import random_states, set_random_states
+from memprop.torch.ambient import (
+    random_states,
+    set_random_states,
+    set_torch_states,
+    torch_states,
+)
 from memprop.torch.reach import Reach, Snapshot
 
 
@@ -18,13 +23,15 @@ class Start:
 
     Attributes:
         places: what the module, its inputs and the loss hold.
-        random: the states of the generators of Python, NumPy and PyTorch.
+        random: the states of the generators of Python and NumPy.
+        torch_random: those of PyTorch's.
         optimizer: the optimizer, if there is one.
         state: of the optimizer.
     """
 
     places: Snapshot
     random: tuple[object, ...]
+    torch_random: tuple[torch.Tensor, ...]
     optimizer: torch.optim.Optimizer | None
     state: dict[Any, dict[str, Any]]
 
@@ -34,16 +41,13 @@ class Start:
         places = Reach()([("", part) for part in parts])
         own = optimizer if isinstance(optimizer, torch.optim.Optimizer) else None
         state = {p: dict(s) for p, s in own.state.items()} if own is not None else {}
-        with torch._C._DisableTorchDispatch():
-            numbers = (*random_states(), torch.get_rng_state())
-        return cls(Snapshot.of(places), numbers, own, state)
+        return cls(Snapshot.of(places), random_states(), torch_states(), own, state)
 
     def put_back(self) -> None:
         """Make everything hold that again."""
         self.places.put_back()
         set_random_states(self.random)
-        with torch._C._DisableTorchDispatch():
-            torch.set_rng_state(self.random[-1])  # pyright: ignore[reportArgumentType]
+        set_torch_states(self.torch_random)
         if self.optimizer is not None:
             state = {p: dict(s) for p, s in self.state.items()}
             self.optimizer.state = defaultdict(dict, state)

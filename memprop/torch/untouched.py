@@ -11,7 +11,12 @@ from torch._C._autograd import _unsafe_set_version_counter
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
-from memprop.torch.ambient import random_states, set_random_states
+from memprop.torch.ambient import (
+    random_states,
+    set_random_states,
+    set_torch_states,
+    torch_states,
+)
 
 _HOOKS = ("_backward_hooks", "_post_accumulate_grad_hooks")
 
@@ -114,9 +119,9 @@ def _is_same_view(one: torch.Tensor, other: torch.Tensor) -> bool:
 @contextmanager
 def same_random_numbers() -> Iterator[None]:
     """Let random generators go on after the block as if it had not run."""
-    states = random_states()
+    states, of_torch = random_states(), torch_states()
     try:
-        with torch.random.fork_rng():
-            yield
+        yield
     finally:
         set_random_states(states)
+        set_torch_states(of_torch)

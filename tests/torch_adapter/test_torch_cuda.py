@@ -1,45 +1,168 @@
-"""The peak on a GPU against what CUDA's allocator says."""
+"""The ledger on a GPU against CUDA's allocator, as it stands at the end of every operator.
+
+What a kernel allocates and lets go of meanwhile is not in the ledger.
+"""
 
 import asks_for_torch  # noqa: F401
 import pytest
 import torch
 import torch_oracles as oracles
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import memprop.torch as mpt
+from memprop.errors import InvalidValueError
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 
-def transformer():
-    torch.manual_seed(0)
-    layers = nn.TransformerEncoderLayer(512, 8, 2048, batch_first=True, dropout=0.1)
-    module = nn.TransformerEncoder(layers, 6, enable_nested_tensor=False)
-    return module.cuda(), torch.randn(16, 256, 512, device="cuda")
+class Ends(TorchDispatchMode):
+    """The largest number of bytes that are allocated when an operator ends."""
+
+    peak = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        self.peak = max(self.peak, torch.cuda.memory_allocated())
+        return result
 
 
 def mlp():
-    torch.manual_seed(0)
     layers = [layer for _ in range(8) for layer in (nn.Linear(2048, 2048), nn.ReLU())]
-    return nn.Sequential(*layers).cuda(), torch.randn(4096, 2048, device="cuda")
+    return nn.Sequential(*layers), torch.randn(4096, 2048)
 
 
-@pytest.mark.parametrize("build", [mlp, transformer])
-@pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_the_peak_on_a_gpu_is_that_of_its_allocator_within_two_percent(build, autocast):
+def transformer():
+    layers = nn.TransformerEncoderLayer(512, 8, 2048, batch_first=True, dropout=0.1)
+    module = nn.TransformerEncoder(layers, 6, enable_nested_tensor=False)
+    return module, torch.randn(16, 256, 512)
+
+
+def convolutions():
+    layers = []
+    for channels in (3, 64, 64):
+        layers += [nn.Conv2d(channels, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64**3, 10)), torch.randn(32, 3, 64, 64)
+
+
+class Recurrent(nn.Module):
+    def __init__(self, kind, *, packed=False):
+        super().__init__()
+        self.cells = kind(256, 512, 2, dropout=0.2)
+        self.packed = packed
+
+    def forward(self, x):
+        if self.packed:
+            x = pack_padded_sequence(x, [64 - place for place in range(32)])
+            return self.cells(x)[0].data
+        return self.cells(x)[0]
+
+
+def recurrent(kind, **options):
+    return lambda: (Recurrent(kind, **options), torch.randn(64, 32, 256))
+
+
+MODELS = {"mlp": mlp, "transformer": transformer, "convolutions": convolutions}
+RECURRENT = {
+    "LSTM": recurrent(nn.LSTM),
+    "GRU": recurrent(nn.GRU),
+    "packed": recurrent(nn.LSTM, packed=True),
+}
+AUTOCAST = pytest.mark.parametrize("autocast", [None, torch.bfloat16], ids=["float32", "bfloat16"])
+
+
+def warm(build, autocast):
+    """A model on the GPU that has made a step, and its optimizer."""
+    torch.manual_seed(0)
     module, x = build()
-    simulated = mpt.simulate(module, x, optimizer=torch.optim.AdamW, autocast=autocast).peak
+    module, x = module.cuda(), x.cuda()
     optimizer = torch.optim.AdamW(module.parameters())
-    with torch.autocast("cuda", dtype=autocast, enabled=autocast is not None):
-        module(x)  # workspaces of cuBLAS, which are there once and for all
+    oracles.step(module, x, optimizer, autocast)  # makes the workspaces of cuBLAS, too
+    optimizer.zero_grad()
+    return module, x, optimizer
+
+
+def peak_at_ends(module, x, optimizer, autocast):
+    """The allocator's peak at the ends of operators, over what was there: bytes."""
+    state = [part for parts in optimizer.state.values() for part in parts.values()]
+    known = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in state if t.is_cuda}
+    given = oracles.given_bytes(module, x) + sum(known.values())
     torch.cuda.synchronize()
-    given = oracles.given_bytes(module, x)
-    before = torch.cuda.memory_allocated() - given
-    torch.cuda.reset_peak_memory_stats()
-    with torch.autocast("cuda", dtype=autocast, enabled=autocast is not None):
-        output = module(x)
-        loss = oracles.scalar(output)
-    loss.backward()
-    optimizer.step()
-    peak = torch.cuda.max_memory_allocated() - before
-    assert simulated == pytest.approx(peak, rel=0.02)
+    before = torch.cuda.memory_allocated()
+    with Ends() as ends:
+        oracles.step(module, x, optimizer, autocast)
+    optimizer.zero_grad()
+    return ends.peak - before + given
+
+
+@AUTOCAST
+@pytest.mark.parametrize("name", MODELS | RECURRENT)
+def test_the_peak_is_that_of_the_allocator_at_the_ends_of_operators(name, autocast):
+    module, x, optimizer = warm((MODELS | RECURRENT)[name], autocast)
+    expected = peak_at_ends(module, x, optimizer, autocast)
+    traced = mpt.trace(module, x, optimizer=optimizer, autocast=autocast)
+    optimizer.zero_grad()
+    # The allocator rounds up to 512 bytes, and does not split the last MiB off a large block.
+    assert traced.peak == pytest.approx(expected, rel=0.005)
+
+
+@AUTOCAST
+@pytest.mark.parametrize("name", MODELS)
+def test_simulated_is_traced(name, autocast):
+    module, x, optimizer = warm(MODELS[name], autocast)
+    simulated = mpt.simulate(module, x, optimizer=optimizer, autocast=autocast)
+    traced = mpt.trace(module, x, optimizer=optimizer, autocast=autocast)
+    assert simulated.variables == traced.variables
+    assert simulated.peak == traced.peak
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_layer_of_cudnn_is_refused(kind):
+    module, x, _ = warm(recurrent(kind), None)
+    with pytest.raises(InvalidValueError, match="cudnn"):
+        mpt.simulate(module, x)
+
+
+def test_what_the_program_makes_on_the_gpu_is_known():
+    class Counts(nn.Linear):
+        def forward(self, x):
+            places = torch.arange(len(x), device=x.device)
+            return super().forward(x if (places >= 0).all() else x.repeat(2, 1))
+
+    module = Counts(64, 64).cuda()
+    x = torch.randn(32, 64, device="cuda")
+    assert mpt.simulate(module, x).peak == mpt.trace(module, x).peak
+
+
+def test_checkpoints_on_a_gpu_have_the_names_of_their_modules():
+    class Checkpointed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList(
+                nn.Sequential(nn.Linear(64, 64), nn.Unflatten(1, (8, 8)), nn.Flatten(), nn.Tanh())
+                for _ in range(3)
+            )
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)
+            return x
+
+    module = Checkpointed()
+    x = torch.randn(32, 64)
+    there = [operator.name for operator in mpt.trace(module.cuda(), x.cuda()).operators]
+    here = [operator.name for operator in mpt.trace(module.cpu(), x).operators]
+    assert there == here
+
+
+def test_the_masks_of_dropout_come_out_as_without_a_simulation():
+    module, x, _ = warm(recurrent(nn.LSTM), None)
+    outputs = []
+    for simulates in (False, True):
+        torch.manual_seed(3)
+        if simulates:
+            with pytest.raises(InvalidValueError):
+                mpt.simulate(module, x)
+        outputs.append(module(x))
+    assert torch.equal(*outputs)

@@ -2,6 +2,7 @@
 and the CPU allocator as the profiler sees it."""
 
 import gc
+import warnings
 from contextlib import nullcontext
 from itertools import accumulate
 
@@ -26,13 +27,14 @@ def scalar(output):
     return torch.stack([leaf.float().sum() for leaf in leaves]).sum()
 
 
-def casting(autocast):
-    return nullcontext() if autocast is None else torch.autocast("cpu", dtype=autocast)
+def casting(autocast, inputs=None):
+    device = next((x.device.type for x in tree_leaves(inputs) if torch.is_tensor(x)), "cpu")
+    return nullcontext() if autocast is None else torch.autocast(device, dtype=autocast)
 
 
 def step(module, inputs, optimizer=None, autocast=None):
     """A training step as people write it."""
-    with casting(autocast):
+    with casting(autocast, inputs):
         output = call(module, inputs)
         loss = scalar(output)
     loss.backward()
@@ -44,7 +46,8 @@ def step(module, inputs, optimizer=None, autocast=None):
 def hooked_bytes(module, inputs, autocast=None):
     """Sizes of the storages that autograd saves in a forward pass, sorted; each counts once.
 
-    Parameters and buffers, which are there anyway, are left out.
+    Parameters and buffers, which are there anyway, are left out, and so are storages without bytes:
+    how many of those a checkpoint makes differs among versions of PyTorch.
     """
     known = {t.untyped_storage()._cdata for t in (*module.parameters(), *module.buffers())}
     saved = {}
@@ -55,10 +58,15 @@ def hooked_bytes(module, inputs, autocast=None):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed):
-        with casting(autocast):
+        with casting(autocast, inputs):
             held = scalar(call(module, inputs))
         del held
-    return sorted(storage.nbytes() for key, storage in saved.items() if key not in known)
+    return sorted(filter(None, (s.nbytes() for key, s in saved.items() if key not in known)))
+
+
+def saved_bytes(trace):
+    """Sizes of what a trace says is saved, sorted, without those that are zero."""
+    return sorted(kept.bytes for kept in trace.saved if kept.bytes)
 
 
 def mem_tracker_peak(module, inputs, optimizer):
@@ -85,8 +93,10 @@ def allocations(module, inputs, optimizer=None, autocast=None):
     The profiler hooks into the allocator itself: it sees the scratch of kernels, too.
     """
     gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        held = step(module, inputs, optimizer, autocast)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning: Profiler clears events")  # PyTorch 2.11
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            held = step(module, inputs, optimizer, autocast)
     del held
     events = profiler.profiler.kineto_results.events()
     changes = [event for event in events if event.name() == "[memory]"]
