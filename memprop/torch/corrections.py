@@ -55,9 +55,9 @@ def _norm_backward(given: _Arguments, result: Any) -> Any:
 
 
 def _contiguous(_: _Arguments, result: Any) -> Any:
-    """Kernels of layer norm make contiguous results of whatever they are given (layer_norm.cpp).
+    """The backward kernel of layer norm makes contiguous gradients of whatever it is given.
 
-    The fake ones keep its strides.
+    The fake one keeps the strides (aten/src/ATen/native/layer_norm.cpp has the real ones).
     """
     return tuple(one if one is None else one.contiguous() for one in result)
 
@@ -163,7 +163,6 @@ def _in_storage_of(elements: int, tensor: torch.Tensor) -> torch.Tensor:
 _Correction = Callable[[_Arguments, Any], Any]
 
 _ANYWHERE: Final[dict[Any, _Correction]] = {
-    _aten.native_layer_norm.default: _contiguous,
     _aten.native_layer_norm_backward.default: _contiguous,
     _aten.select_scatter.default: _scattered,
     _aten.slice_scatter.default: _scattered,

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from memprop.torch.held import held_by_graph
 from memprop.torch.modules import layer_of
 from memprop.torch.operators import Operators
-from memprop.torch.schema import operands, tensors, written
+from memprop.torch.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.storages import Moment, Storages, home_of
 from memprop.torch.sums import is_sum
 from memprop.traces.recorder import Recorder
@@ -124,6 +124,7 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":

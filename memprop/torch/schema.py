@@ -43,6 +43,26 @@ def with_operands(
     return [changed(value) for value in args], {k: changed(v) for k, v in kwargs.items()}
 
 
+def with_lengths_as_numbers(func: Any, args: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+    """An operator, or that of ctc_loss which takes lengths as numbers, with its arguments.
+
+    Where a dispatch mode is active, PyTorch hands lengths over as tensors, which a GPU refuses if
+    they are on the CPU, as they often are.
+    """
+    overload, first = _OF_CTC.get(func, (None, 0))
+    if overload is None or all(args[at].device == args[0].device for at in (first, first + 1)):
+        return func, args
+    lengths = [args[at].tolist() for at in (first, first + 1)]
+    return overload, [*args[:first], *lengths, *args[first + 2 :]]
+
+
+_OF_CTC = {
+    torch.ops.aten._ctc_loss.Tensor: (torch.ops.aten._ctc_loss.default, 2),
+    torch.ops.aten._ctc_loss_backward.Tensor: (torch.ops.aten._ctc_loss_backward.default, 3),
+}
+"""Overloads that take lengths as tensors, those that take numbers, and where the lengths stand."""
+
+
 def written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
     """The operands that an operator writes to."""
     places, names = _writes(func)

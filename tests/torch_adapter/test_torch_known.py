@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import memprop.torch as mpt
 from memprop.errors import InvalidValueError
+from memprop.torch.schema import with_lengths_as_numbers
 
 
 def is_simulated_as_it_runs(build, inputs, **step):
@@ -264,3 +265,30 @@ def test_language_models_look_at_their_masks(name, checkpointed, padded):
     inputs = {"input_ids": ids, "attention_mask": mask, "labels": ids}
     build = lambda: language_model(name, checkpointed=checkpointed)  # noqa: E731
     assert is_simulated_as_it_runs(build, inputs, optimizer=torch.optim.AdamW)
+
+
+def test_lengths_of_ctc_loss_become_numbers_where_they_are_elsewhere():
+    aten = torch.ops.aten
+    logs = torch.randn(9, 3, 6).log_softmax(-1)
+    target = torch.randint(1, 6, (3, 4))
+    sizes = torch.tensor([9, 8, 7]), torch.tensor([4, 3, 2])
+    func = aten._ctc_loss.Tensor
+    assert with_lengths_as_numbers(func, (logs, target, *sizes)) == (func, (logs, target, *sizes))
+    # No GPU is needed to be elsewhere.
+    args = (logs.to("meta"), target, *sizes, 0, True)
+    func, changed = with_lengths_as_numbers(func, args)
+    assert changed[2:] == [[9, 8, 7], [4, 3, 2], 0, True]
+    losses, alpha = func(logs, *changed[1:])
+    assert torch.equal(losses, aten._ctc_loss.Tensor(logs, *args[1:])[0])
+    args = (torch.ones(3), logs.to("meta"), target, *sizes, losses, alpha, 0, True)
+    args = (args[0].to("meta"), *args[1:])
+    func, changed = with_lengths_as_numbers(aten._ctc_loss_backward.Tensor, args)
+    gradient = func(torch.ones(3), logs, *changed[2:])
+    expected = torch.func.vjp(lambda p: ctc_loss(p, target, *sizes), logs)[1](torch.ones(3))[0]
+    torch.testing.assert_close(gradient, expected)
+
+
+def ctc_loss(logs, target, inputs, targets):
+    return torch.nn.functional.ctc_loss(
+        logs, target, inputs, targets, reduction="none", zero_infinity=True
+    )
