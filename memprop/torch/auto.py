@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from memprop.errors import InvalidValueError, MempropError
 from memprop.schedules.optimal import check_budget, frontier_plans
@@ -126,11 +125,6 @@ def _check_made(module: nn.Module) -> None:
             raise InvalidValueError(
                 f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
                 "plan the module that it was made of"
-            )
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if is_lazy(tensor):
-            raise InvalidValueError(
-                f"{name} has no shape before the module has run: run it once, then plan"
             )
 
 

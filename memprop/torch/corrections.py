@@ -9,12 +9,26 @@ from typing import Any, Final
 import torch
 
 from memprop.torch.recurrent import workspace_bytes
-from memprop.torch.schema import operands
+from memprop.torch.schema import operands, with_operands
 
 _aten: Final = torch.ops.aten
 
 
-def corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
+def faked(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """What an operator returns on fake tensors, as its real kernel would."""
+    if func is _aten._grouped_mm.default and args[0].dtype != torch.bfloat16:
+        return _grouped_mm(args, kwargs)
+    return _corrected(func, args, kwargs, func(*args, **kwargs))
+
+
+def _grouped_mm(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """The fake kernel takes 16 bits only; the real one, of a mixture of experts, others too."""
+    narrow = with_operands(lambda t: t.bfloat16() if t.is_floating_point() else t, args, kwargs)
+    result = _aten._grouped_mm.default(*narrow[0], **narrow[1])
+    return torch.empty_like(result, dtype=args[0].dtype)
+
+
+def _corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
     """What a fake kernel returned, as the real kernel returns it."""
     tables = [table for table in (_ANYWHERE, _ON_CPU) if func in table]
     if not tables:

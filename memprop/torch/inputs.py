@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_leaves
 
 from memprop.errors import InvalidTypeError, InvalidValueError
@@ -96,9 +97,14 @@ def _is_differentiable(leaf: Any) -> bool:
 
 
 def check_module(module: object) -> None:
-    """Raise InvalidTypeError unless ``module`` is a module."""
+    """Raise InvalidTypeError unless ``module`` is a module, InvalidValueError if it is lazy."""
     if not isinstance(module, nn.Module):
         raise InvalidTypeError(f"module must be a torch.nn.Module, got {module!r}")
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if is_lazy(tensor):
+            raise InvalidValueError(
+                f"{name} has no shape before the module has run: run it once, then try again"
+            )
 
 
 def check_loss(loss: object) -> None:

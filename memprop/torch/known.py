@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
 from memprop.torch.ambient import seed_cudnn_again
-from memprop.torch.corrections import corrected
+from memprop.torch.corrections import faked
 from memprop.torch.fakes import Fakes, has_device
 from memprop.torch.schema import makes_tensors, operands, tensors, with_operands, written
 from memprop.torch.storages import be_again, be_replaced, home_of
@@ -160,14 +160,13 @@ class Known(TorchDispatchMode):
         _check_shapes_stay(func, writes)
         fake_args, fake_kwargs = with_operands(self._fakes.of, args, kwargs)
         try:
-            result = func(*fake_args, **fake_kwargs)
+            result = faked(func, fake_args, fake_kwargs)
         except RuntimeError:
             # The fake kernel of ctc_loss refuses lengths on the CPU beside samples on a GPU.
             if func not in _SHAPED_BY:
                 raise
             result = self._shaped(func, args, kwargs)
         _check_dense(func, result)
-        result = corrected(func, fake_args, fake_kwargs, result)
         return self._written_over(writes, result) if writes else result
 
     def _written_over(self, writes: Sequence[torch.Tensor], result: Any) -> Any:

@@ -225,6 +225,14 @@ LANGUAGE_MODELS = {
         "word_embed_proj_dim": 32,
         "layerdrop": 0.4,
     },
+    "MixtralForCausalLM": {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_local_experts": 4,
+    },
     "BertForMaskedLM": {
         "hidden_size": 32,
         "intermediate_size": 64,

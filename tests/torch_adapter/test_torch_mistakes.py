@@ -157,3 +157,9 @@ def test_wrong_arguments_of_the_module_keep_its_own_error(run):
         run(linear(), (X, X))
     with pytest.raises(RuntimeError, match=r"shapes cannot be multiplied|same reduction dim"):
         run(linear(), torch.ones(3, 5))
+
+
+@pytest.mark.parametrize("how", [mpt.trace, mpt.simulate])
+def test_a_lazy_module_must_run_first(how):
+    with pytest.raises(InvalidValueError, match=r"0\.weight has no shape before"):
+        how(nn.Sequential(nn.LazyLinear(3)), torch.ones(2, 5))
