@@ -12,19 +12,21 @@ from memprop.torch.recurrent import workspace_bytes
 from memprop.torch.schema import operands, with_operands
 
 _aten: Final = torch.ops.aten
+_GROUPED_MM: Final = getattr(getattr(_aten, "_grouped_mm", None), "default", None)
+"""Earlier versions of PyTorch have no such operator."""
 
 
 def faked(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """What an operator returns on fake tensors, as its real kernel would."""
-    if func is _aten._grouped_mm.default and args[0].dtype != torch.bfloat16:
-        return _grouped_mm(args, kwargs)
+    if func is _GROUPED_MM and args[0].dtype != torch.bfloat16:
+        return _grouped_mm(func, args, kwargs)
     return _corrected(func, args, kwargs, func(*args, **kwargs))
 
 
-def _grouped_mm(args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+def _grouped_mm(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """The fake kernel takes 16 bits only; the real one, of a mixture of experts, others too."""
     narrow = with_operands(lambda t: t.bfloat16() if t.is_floating_point() else t, args, kwargs)
-    result = _aten._grouped_mm.default(*narrow[0], **narrow[1])
+    result = func(*narrow[0], **narrow[1])
     return torch.empty_like(result, dtype=args[0].dtype)
 
 
