@@ -40,6 +40,13 @@ _SHAPED_BY: Final[dict[Any, Callable[[Sequence[Any]], Any]]] = {
 }
 """Operators whose results have a shape that depends on numbers, and the operands that have them."""
 
+_OF_CUDNN: Final = {
+    _aten._cudnn_init_dropout_state.default,
+    _aten._cudnn_rnn_flatten_weight.default,
+    _aten._cudnn_rnn.default,
+    _aten._cudnn_rnn_backward.default,
+}
+"""Operators of cuDNN's recurrent layers."""
 _LIFTS: Final = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default, _aten.lift.default)
 
 
@@ -224,7 +231,7 @@ def _blank(tensor: torch.Tensor) -> torch.Tensor:
 
 def _check_not_of_cudnn(func: Any) -> None:
     """Raise InvalidValueError for a recurrent layer of cuDNN, which decides what it keeps."""
-    if "_cudnn_rnn" not in func.name() and func is not _aten._cudnn_init_dropout_state.default:
+    if func not in _OF_CUDNN:
         return
     seed_cudnn_again()
     raise InvalidValueError(

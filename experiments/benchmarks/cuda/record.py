@@ -81,15 +81,20 @@ class Operators(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_stats()["requested_bytes.all.current"]
-        result = func(*args, **kwargs)
-        after = torch.cuda.memory_stats()
-        row = [str(func), described(args), described(list(kwargs.items())), described(result)]
-        row.append(after["requested_bytes.all.peak"] - before)
-        row.append(after["requested_bytes.all.current"] - before)
-        self.found.append(row)
+        result, peak, kept = called(func, args, kwargs)
+        given = (described(args), described(list(kwargs.items())))
+        self.found.append([str(func), *given, described(result), peak, kept])
         return result
+
+
+def called(func: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, int, int]:
+    """What an operator returns, bytes at the peak inside the call, bytes kept, as asked for."""
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_stats()["requested_bytes.all.current"]
+    result = func(*args, **kwargs)
+    after = torch.cuda.memory_stats()
+    peak, now = (after[f"requested_bytes.all.{which}"] for which in ("peak", "current"))
+    return result, peak - before, now - before
 
 
 def described(value: Any) -> Any:

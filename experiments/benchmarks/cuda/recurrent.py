@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from experiments.benchmarks.cuda.record import called
+
 KINDS = ("LSTM", "GRU", "rnntanh", "rnnrelu")
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 LAYERS = ((1, False, 0.0), (2, False, 0.0), (2, False, 0.2), (1, True, 0.0), (3, True, 0.3))
@@ -29,13 +31,8 @@ class Layers(TorchDispatchMode):
         self.found: list[list[Any]] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_stats()["requested_bytes.all.current"]
-        result = func(*args, **(kwargs or {}))
+        result, peak, kept = called(func, args, kwargs or {})
         if "cudnn" in str(func):
-            after = torch.cuda.memory_stats()
-            peak = after["requested_bytes.all.peak"] - before
-            kept = after["requested_bytes.all.current"] - before
             made = result if isinstance(result, list | tuple) else [result]
             shapes = [_shape(one) if torch.is_tensor(one) else None for one in made]
             self.found.append([str(func), peak, kept, [_bytes(one) for one in made], shapes])
