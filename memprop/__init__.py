@@ -22,15 +22,36 @@ if typing.TYPE_CHECKING:
     from memprop.engine.step import trace as trace
     from memprop.errors import InfeasibleBudget as InfeasibleBudget
     from memprop.errors import MempropError as MempropError
+    from memprop.graph.activations import Activation as Activation
     from memprop.graph.graph import Graph as Graph
-    from memprop.graph.optimizers import SGD as SGD
-    from memprop.graph.optimizers import Adam as Adam
-    from memprop.graph.optimizers import AdamW as AdamW
-    from memprop.graph.optimizers import Momentum as Momentum
+    from memprop.graph.layers import Layer as Layer
+    from memprop.graph.losses import Loss as Loss
+    from memprop.graph.operators.adam import Adam as Adam
+    from memprop.graph.operators.adam import AdamW as AdamW
+    from memprop.graph.operators.addition import Residual as Residual
+    from memprop.graph.operators.dropout import Dropout as Dropout
+    from memprop.graph.operators.gelu import GELU as GELU
+    from memprop.graph.operators.identity import Identity as Identity
+    from memprop.graph.operators.linear import Linear as Linear
+    from memprop.graph.operators.momentum import Momentum as Momentum
+    from memprop.graph.operators.norm import LayerNorm as LayerNorm
+    from memprop.graph.operators.relu import ReLU as ReLU
+    from memprop.graph.operators.sgd import SGD as SGD
+    from memprop.graph.operators.sigmoid import Sigmoid as Sigmoid
+    from memprop.graph.operators.silu import SiLU as SiLU
+    from memprop.graph.operators.tanh import Tanh as Tanh
+    from memprop.graph.optimizers import Optimizer as Optimizer
+    from memprop.graph.optimizers import update_rule as update_rule
+    from memprop.graph.rules import Gradient as Gradient
+    from memprop.graph.rules import Rule as Rule
+    from memprop.graph.rules import elementwise as elementwise
+    from memprop.graph.rules import elementwise_backward as elementwise_backward
     from memprop.models.mlp import MLP as MLP
+    from memprop.models.sequential import Sequential as Sequential
     from memprop.profiler.notebook import load_ipython_extension as load_ipython_extension
     from memprop.profiler.profiler import Profiler as Profiler
     from memprop.profiler.what_if import what_if as what_if
+    from memprop.registry import register as register
     from memprop.schedules.chain import Chain as Chain
     from memprop.schedules.optimal import optimal as optimal
     from memprop.schedules.optimal import optimal_frontier as optimal_frontier
@@ -45,23 +66,75 @@ else:
     # What type checkers read above, imported name by name when it is asked for (PEP 562): most
     # programs use few of these, and all of them take longer to load than NumPy.
     _MODULES = {
-        "memprop.capacity": ("max_batch", "peak_bytes"),
-        "memprop.data": ("load_data", "load_digits"),
-        "memprop.engine.step": ("Step", "simulate", "trace"),
-        "memprop.errors": ("InfeasibleBudget", "MempropError"),
+        "memprop.capacity": (
+            "max_batch",
+            "peak_bytes",
+        ),
+        "memprop.data": (
+            "load_data",
+            "load_digits",
+        ),
+        "memprop.engine.step": (
+            "Step",
+            "simulate",
+            "trace",
+        ),
+        "memprop.errors": (
+            "InfeasibleBudget",
+            "MempropError",
+        ),
+        "memprop.graph.activations": ("Activation",),
         "memprop.graph.graph": ("Graph",),
-        "memprop.graph.optimizers": ("SGD", "Adam", "AdamW", "Momentum"),
+        "memprop.graph.layers": ("Layer",),
+        "memprop.graph.losses": ("Loss",),
+        "memprop.graph.operators.adam": (
+            "Adam",
+            "AdamW",
+        ),
+        "memprop.graph.operators.addition": ("Residual",),
+        "memprop.graph.operators.dropout": ("Dropout",),
+        "memprop.graph.operators.gelu": ("GELU",),
+        "memprop.graph.operators.identity": ("Identity",),
+        "memprop.graph.operators.linear": ("Linear",),
+        "memprop.graph.operators.momentum": ("Momentum",),
+        "memprop.graph.operators.norm": ("LayerNorm",),
+        "memprop.graph.operators.relu": ("ReLU",),
+        "memprop.graph.operators.sgd": ("SGD",),
+        "memprop.graph.operators.sigmoid": ("Sigmoid",),
+        "memprop.graph.operators.silu": ("SiLU",),
+        "memprop.graph.operators.tanh": ("Tanh",),
+        "memprop.graph.optimizers": (
+            "Optimizer",
+            "update_rule",
+        ),
+        "memprop.graph.rules": (
+            "Gradient",
+            "Rule",
+            "elementwise",
+            "elementwise_backward",
+        ),
         "memprop.models.mlp": ("MLP",),
+        "memprop.models.sequential": ("Sequential",),
         "memprop.profiler.notebook": ("load_ipython_extension",),
         "memprop.profiler.profiler": ("Profiler",),
         "memprop.profiler.what_if": ("what_if",),
+        "memprop.registry": ("register",),
         "memprop.schedules.chain": ("Chain",),
-        "memprop.schedules.optimal": ("optimal", "optimal_frontier"),
+        "memprop.schedules.optimal": (
+            "optimal",
+            "optimal_frontier",
+        ),
         "memprop.schedules.schedule": ("Schedule",),
         "memprop.sweep.results": ("load_results",),
         "memprop.traces.trace": ("Trace",),
-        "memprop.tradeoff": ("frontier", "schedule"),
-        "memprop.units": ("format_bytes", "parse_bytes"),
+        "memprop.tradeoff": (
+            "frontier",
+            "schedule",
+        ),
+        "memprop.units": (
+            "format_bytes",
+            "parse_bytes",
+        ),
     }
     _SUBMODULES = ("errors", "plot")
     _HOME = {name: module for module, names in _MODULES.items() for name in names}

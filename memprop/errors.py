@@ -9,6 +9,8 @@
     │   └── SpecError                      a sweep specification that cannot be run
     ├── InvalidTypeError (TypeError)       an argument of the wrong type
     ├── GraphError (ValueError)            a graph that is not well formed
+    │   └── RegistrationError              an entry of a registry whose name is taken or impossible
+    ├── OperatorCheckError                 an operator that does not compute what it declares
     ├── ScheduleError (ValueError)         a schedule that cannot be run on its graph
     │   ├── DeadReadError                  reads a variable that is not live
     │   ├── DoubleFreeError                frees a variable that is not live
@@ -54,6 +56,14 @@ class InvalidTypeError(MempropError, TypeError):
 
 class GraphError(MempropError, ValueError):
     """A graph that is not well formed."""
+
+
+class RegistrationError(GraphError):
+    """An entry of a registry whose name is taken or impossible."""
+
+
+class OperatorCheckError(MempropError):
+    """An operator that does not compute what its rule declares."""
 
 
 class ScheduleError(MempropError, ValueError):

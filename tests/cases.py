@@ -3,9 +3,12 @@
 import numpy as np
 
 import memprop as mp
-from memprop.models.mlp import ACTIVATIONS as ACTIVATIONS
-from memprop.models.mlp import DTYPES as DTYPES
-from memprop.models.mlp import LOSSES as LOSSES
+from memprop.graph.activations import ACTIVATIONS as REGISTERED_ACTIVATIONS
+from memprop.graph.losses import LOSSES as REGISTERED_LOSSES
+from memprop.models.sequential import DTYPES as DTYPES
+
+ACTIVATIONS = tuple(REGISTERED_ACTIVATIONS)
+LOSSES = tuple(REGISTERED_LOSSES)
 
 BLOCKS = {
     "norm": {"norm": "layer"},

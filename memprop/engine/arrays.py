@@ -57,10 +57,12 @@ class Arrays(ABC):
         for number, (variable, storage, over) in enumerate(births, start=first):
             given = self._values[over] if over >= 0 else self._fresh(variable, storage)
             assert given is not None  # noqa: S101 - schedules are checked before they run
+            if over >= 0 and given.shape != self.specs[variable][0]:
+                given = given.reshape(self.specs[variable][0])
             self._values[variable] = given
             self.sizes[number] = given.nbytes
 
-    def _bury(self, deaths: Iterable[Use]) -> None:
+    def _free(self, deaths: Iterable[Use]) -> None:
         """Let go of the arrays of variables that die."""
         for death in deaths:
             self._values[death.variable] = None
@@ -118,7 +120,7 @@ class Heap(Arrays):
     def _do(self, instruction: Instruction, born: int) -> None:
         self._give_birth(instruction.births, born)
         make(self._calls(instruction))
-        self._bury(instruction.deaths)
+        self._free(instruction.deaths)
 
     def _new(self, variable: int, storage: int) -> np.ndarray:  # noqa: ARG002
         return np.empty(*self.specs[variable])
@@ -147,7 +149,7 @@ class Arena(Arrays):
             self._give_birth(instruction.births, born)
             if calls := tuple(self._calls(instruction)):
                 self.prepared.append((place, calls))
-            self._bury(instruction.deaths)
+            self._free(instruction.deaths)
         self._results = super().outputs()
 
     def _new(self, variable: int, storage: int) -> np.ndarray:

@@ -14,12 +14,12 @@ from memprop.graph.slices import slice_of
 
 @dataclass(frozen=True, slots=True)
 class _Expected:
-    """What an array must be."""
+    """What an array must be; integers must be below a bound, which is 0 for other numbers."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    classes: int
+    below: int
 
 
 class Inputs:
@@ -63,8 +63,8 @@ class Inputs:
 
 
 def _expected(graph: Graph, variable: Variable, name: str, batch: int) -> _Expected:
-    classes = _classes(graph, variable.name) if variable.dtype == "int64" else 0
-    return _Expected(name, variable.shape_at(batch), np.dtype(variable.dtype), classes)
+    below = _below(graph, variable.name) if variable.dtype == "int64" else 0
+    return _Expected(name, variable.shape_at(batch), np.dtype(variable.dtype), below)
 
 
 def _check(expected: _Expected, given: ArrayLike | None) -> np.ndarray:
@@ -74,8 +74,8 @@ def _check(expected: _Expected, given: ArrayLike | None) -> np.ndarray:
     array = given if type(given) is np.ndarray else as_array(name, given)
     if array.shape != expected.shape:
         raise InvalidValueError(f"{name} must have the shape {expected.shape}, got {array.shape}")
-    if expected.classes:
-        _check_labels(name, array, expected.classes)
+    if expected.below:
+        _check_integers(name, array, expected.below)
     else:
         check_numbers(name, array, expected.dtype)
     return array
@@ -126,26 +126,37 @@ def _surely_finite(array: np.ndarray) -> bool:
     )
 
 
-def _check_labels(name: str, array: np.ndarray, classes: int) -> None:
-    if _surely_labels(array, classes):
+def _check_integers(name: str, array: np.ndarray, below: int) -> None:
+    if _surely_below(array, below):
         return
+    what = "integer labels" if name == "y" else "integers"
     if not np.can_cast(array.dtype, np.int64, casting="same_kind") or array.dtype == bool:
-        raise InvalidTypeError(f"{name} must hold integer labels, got the dtype {array.dtype}")
-    if array.size and not (array.min() >= 0 and array.max() < classes):
-        row = int(np.argmax((array < 0) | (array >= classes)))
+        raise InvalidTypeError(f"{name} must hold {what}, got the dtype {array.dtype}")
+    wrong = (array < 0) | (array >= below)
+    if wrong.any():
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        where = f"{name}[{', '.join(map(str, place))}]"
         raise DataError(
-            f"{name}[{row}] is the label {array[row]}: the model has outputs for 0 to {classes - 1}"
+            f"{where} is the label {array[place]}: the model has outputs for 0 to {below - 1}"
+            if name == "y"
+            else f"{where} is {array[place]}: the model takes integers from 0 to {below - 1}"
         )
 
 
-def _surely_labels(array: np.ndarray, classes: int) -> bool:
+def _surely_below(array: np.ndarray, below: int) -> bool:
     """Whether ``array`` is of int64 and in range: as unsigned numbers, negative ones are large."""
     if array.dtype != np.int64 or not array.size:
         return False
-    return bool(np.maximum.reduce(array.view(np.uint64)) < classes)
+    return bool(np.maximum.reduce(array.view(np.uint64), axis=None) < below)
 
 
-def _classes(graph: Graph, labels: str) -> int:
-    """The number of classes: the width of the output that is compared with the labels."""
-    reader = next(operator for operator in graph.operators if labels in operator.inputs)
-    return int(graph.by_name[reader.inputs[0]].shape[-1])
+def _below(graph: Graph, name: str) -> int:
+    """What the integers of an input must be below, by the rule of the operator that reads them."""
+    for operator in graph.operators:
+        definition = operator.definition
+        ports = definition.ports(len(operator.inputs))
+        for port, read in zip(ports, operator.inputs, strict=True):
+            if read == name and port in definition.below:
+                other, axis = definition.below[port]
+                return int(graph.by_name[operator.inputs[ports.index(other)]].shape[axis])
+    return 0

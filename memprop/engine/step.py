@@ -195,7 +195,7 @@ def trace(
     those of :class:`Step`.
     """
     samples = as_array("x", x)
-    if samples.ndim != 2 or not len(samples):
+    if samples.ndim < 2 or not len(samples):
         raise InvalidValueError(f"x must have the shape (batch, inputs), got {samples.shape}")
     step = Step(model, len(samples), schedule, mode, optimizer, allocator, update=update)
     step(samples, y)

@@ -1,28 +1,8 @@
 """What is computed: graphs of variables and operators, as pure data.
 
-Importing the package fills the table of rules; the family files say what each operator does.
+Importing the package registers every operator that memprop has.
 """
 
-from memprop.graph import (
-    activation,
-    addition,
-    dropout,
-    linear,
-    loss,
-    norm,
-    objective,
-    slices,
-    updates,
-)
+from memprop.graph import operators
 
-__all__ = [
-    "activation",
-    "addition",
-    "dropout",
-    "linear",
-    "loss",
-    "norm",
-    "objective",
-    "slices",
-    "updates",
-]
+__all__ = ["operators"]

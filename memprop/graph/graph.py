@@ -210,8 +210,8 @@ class Overwrites(NamedTuple):
 
     Attributes:
         always: those that share their storage by their very meaning.
-        where_dead: those that may, where the operand dies: the rule allows it, and the two are of
-            one shape and dtype.
+        where_dead: those that may, where the operand dies: the rule allows it, and both have the
+            same dtype and number of elements.
     """
 
     always: tuple[tuple[str, str], ...]

@@ -4,17 +4,20 @@ A parameter W and its state are updated in place: the operator writes W', which 
 gradient is read only, so that whoever ran the step can still look at it.
 """
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Final
 
-import numpy as np
-
-from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
+from memprop.checks import Positive, check_fields, option
+from memprop.errors import (
+    InvalidTypeError,
+    RegistrationError,
+    unknown_name,
+)
 from memprop.graph.apply import apply_rule, extend
+from memprop.graph.blocks import block_of
 from memprop.graph.graph import Graph, Operator, Variable
+from memprop.graph.rules import ArraySpec, Kernel, Rule, flops_per_element
+from memprop.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -25,83 +28,71 @@ class Optimizer:
         learning_rate: positive.
     """
 
-    learning_rate: float = 0.01
+    learning_rate: float = option(0.01, check=Positive())
 
     rule: ClassVar[str]
+    """The operator, which is also the name that ``optimizer=...`` takes."""
     state: ClassVar[tuple[str, ...]] = ()
     """Names of the state kept for each parameter, each shaped like the parameter."""
     counts_steps: ClassVar[bool] = False
+    """Whether the update depends on how many steps were done before."""
+    registry: ClassVar["Registry[type[Optimizer]]"]
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_constant(type(self).__name__, field.name, getattr(self, field.name))
-
-
-def _check_constant(optimizer: str, name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating):
-        raise InvalidTypeError(f"{optimizer}: {name} must be a number, got {value!r}")
-    below_one = name in {"beta1", "beta2", "momentum"}
-    positive = name in {"learning_rate", "epsilon"}
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    valid = math.isfinite(number) and (number > 0 if positive else number >= 0)
-    if not valid or (below_one and number >= 1):
-        least = "positive" if positive else "at least 0"
-        bound = " and below 1" if below_one else ""
-        shown = "a number too large" if number == math.inf else repr(value)
-        raise InvalidValueError(f"{optimizer}: {name} must be {least}{bound}, got {shown}")
-
-
-@dataclass(frozen=True)
-class SGD(Optimizer):
-    """W' = W - learning_rate * dW."""
-
-    learning_rate: float = 0.01
-    rule: ClassVar[str] = "sgd"
-
-
-@dataclass(frozen=True)
-class Momentum(Optimizer):
-    """v' = momentum * v + dW, W' = W - learning_rate * v' (Polyak 1964, as PyTorch writes it)."""
-
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    rule: ClassVar[str] = "momentum"
-    state: ClassVar[tuple[str, ...]] = ("v",)
-
-
-@dataclass(frozen=True)
-class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015, algorithm 1): moments m and v with bias correction."""
-
-    learning_rate: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    rule: ClassVar[str] = "adam"
-    state: ClassVar[tuple[str, ...]] = ("m", "v")
-    counts_steps: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class AdamW(Adam):
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019).
-
-    W is first shrunk by learning_rate * weight_decay.
-    """
-
-    weight_decay: float = 0.01
-    rule: ClassVar[str] = "adamw"
+        check_fields(self, f"{type(self).__name__}: ")
 
 
 STEPS: Final = "t"
 """The variable that counts the steps done."""
 
-OPTIMIZERS: Final[Mapping[str, type[Optimizer]]] = MappingProxyType(
-    {kind.rule: kind for kind in (SGD, Momentum, Adam, AdamW)}
+
+def _check(entry: type[Optimizer]) -> None:
+    if not (isinstance(entry, type) and issubclass(entry, Optimizer)):
+        raise RegistrationError(f"an optimizer is registered as a class, got {entry!r}")
+
+
+OPTIMIZERS: Final[Registry[type[Optimizer]]] = Registry(
+    "optimizer", lambda entry: entry.rule, _check
 )
+"""Every optimizer by the name of its operator."""
+
+Optimizer.registry = OPTIMIZERS
+
+
+def update_rule(
+    optimizer: type[Optimizer], kernel: Kernel, *, flops: int, scratch: tuple[str, ...] = ()
+) -> Rule:
+    """The operator of an optimizer: it writes W', and the state it has, over W and its state.
+
+    Args:
+        optimizer: the names of its state and its constants.
+        kernel: called as ``kernel(W, dW, *state, W', *state', *scratch, **constants)``, with the
+            number of steps before this one, ``t``, behind the state where the optimizer counts
+            them.
+        flops: floating-point operations for each element of W.
+        scratch: names of scratch arrays, each a block of at most 16,384 elements.
+    """
+    names = ("W", *optimizer.state)
+    count = ("t",) if optimizer.counts_steps else ()
+
+    def infer(W: ArraySpec, *_: ArraySpec, **__: float) -> tuple[ArraySpec, ...]:
+        return (W,) * len(names)
+
+    return Rule(
+        name=optimizer.rule,
+        reads=("W", "dW", *optimizer.state, *count),
+        writes=tuple(f"{name}'" for name in names),
+        scratch=scratch,
+        infer=infer,
+        infer_scratch=lambda W, *_, **__: (block_of(W),) * len(scratch),
+        kernel=kernel,
+        flops=flops_per_element(flops),
+        updates=tuple((f"{name}'", name) for name in names),
+        example=" ".join(
+            ("kd", "kd", *("squares" for _ in optimizer.state), *("count" for _ in count))
+        ),
+        constants=(asdict(optimizer()),),
+    )
 
 
 def optimizer_named(given: str | Optimizer | None) -> Optimizer | None:

@@ -1,22 +1,21 @@
-"""What an operator is: a name and its rules, in one table.
+"""What an operator is: a name and its rules, in one registry.
 
 A rule says everything memprop needs to know of an operator: the shapes it makes, the kernel that
 computes it, the scratch that kernel needs, its FLOPs, which results may be written over which
-operands, and how it is differentiated. Running, predicting and differentiating a graph all read
-this one table, so a new operator is one entry in one of the family files beside this one.
+operands, and how it is differentiated. Running, predicting, differentiating, drawing and checking a
+graph all read this one registry, so a new operator is one file in ``operators/``, or a user's own.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from memprop.errors import GraphError, unknown_name
+from memprop.errors import GraphError, RegistrationError
 from memprop.graph.affine import Affine, Shape, elements
+from memprop.registry import Registry
 
 
 class ArraySpec(NamedTuple):
@@ -24,6 +23,12 @@ class ArraySpec(NamedTuple):
 
     shape: Shape
     dtype: str
+
+    def fits(self, other: "ArraySpec") -> bool:
+        """Whether an array of this kind can lie in the buffer of ``other``, reshaped if need be."""
+        return self == other or (
+            self.dtype == other.dtype and elements(self.shape) == elements(other.shape)
+        )
 
 
 Call = Callable[[], object]
@@ -80,6 +85,12 @@ class Rule:
         lean_gradients: the derivative that needs least to be kept, where that is another one.
         lean_rule: the rule that takes this one's place where least is to be kept: it writes a
             residual for backward beside the results.
+        below: ports that hold integers, each with the operand and the axis whose extent they stay
+            below: labels below the number of classes, tokens below the size of the vocabulary.
+        symbol: what stands in its circle in a drawing; its name if not given.
+        example: the operands on which it is checked, a word for each (see
+            :mod:`memprop.graph.examples`); if not given, all are of shape (batch, d).
+        constants: the attributes with which it is checked, a dict for each case.
     """
 
     name: str
@@ -95,6 +106,12 @@ class Rule:
     gradients: tuple[Gradient, ...] | None = None
     lean_gradients: tuple[Gradient, ...] | None = None
     lean_rule: str | None = None
+    below: Mapping[str, tuple[str, int]] = field(default_factory=dict, hash=False)
+    symbol: str = ""
+    example: str = ""
+    constants: tuple[Mapping[str, Any], ...] = field(default=({},), hash=False)
+
+    registry: ClassVar["Registry[Rule]"]
 
     def derivative(self, form: str) -> tuple[Gradient, ...] | None:
         """The gradients in ``form``, "textbook" or "lean"; ``None`` if there is no derivative."""
@@ -113,25 +130,28 @@ class Rule:
         return self.reads
 
 
-_RULES: dict[str, Rule] = {}
+def _check_rule(entry: Rule) -> None:
+    if not isinstance(entry, Rule):
+        raise RegistrationError(f"an operator is registered as a Rule, got {entry!r}")
+    ports = {port.lstrip("*") for port in (*entry.reads, *entry.writes, *entry.scratch)}
+    named = [port for pair in (*entry.in_place, *entry.updates) for port in pair]
+    for port in (*named, *entry.below, *(other for other, _ in entry.below.values())):
+        if port not in ports:
+            raise RegistrationError(
+                f"the operator {entry.name!r} has no port {port!r}: it reads, writes and scratches "
+                f"on {', '.join(sorted(ports))}"
+            )
 
-_ON_DEMAND: Final[Mapping[str, str]] = MappingProxyType(
-    dict.fromkeys(("gelu", "gelu_backward"), "memprop.graph.gelu")
-)
-"""Rules whose kernels need more than NumPy: their module is imported when first asked for."""
 
+RULES: Final[Registry[Rule]] = Registry("operator", lambda entry: entry.name, _check_rule)
+"""Every operator there is."""
 
-def register(*rules: Rule) -> None:
-    """Enter rules in the table; a name can be taken once."""
-    for rule in rules:
-        if rule.name in _RULES:
-            raise GraphError(f"the operator {rule.name!r} is registered already")
-        _RULES[rule.name] = rule
+Rule.registry = RULES
 
 
 def rule_names() -> tuple[str, ...]:
-    """The names of all rules, those among them that are loaded on demand."""
-    return tuple(sorted({*_RULES, *_ON_DEMAND}))
+    """The names of all rules, sorted."""
+    return tuple(sorted(RULES))
 
 
 def rule(name: str) -> Rule:
@@ -140,11 +160,7 @@ def rule(name: str) -> Rule:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in _RULES and name in _ON_DEMAND:
-        importlib.import_module(_ON_DEMAND[name])
-    if name not in _RULES:
-        raise unknown_name("operator", name, rule_names())
-    return _RULES[name]
+    return RULES[name]
 
 
 def reduction(function: np.ufunc, array: np.ndarray, axis: int, to: np.ndarray) -> Call:
@@ -170,3 +186,81 @@ def flops_per_element(count: int, port: int = 0) -> Callable[..., Affine]:
 def no_flops(*_: Any, **__: Any) -> Affine:
     """A ``flops`` for operators that only move or set bytes."""
     return Affine(0, 0)
+
+
+def elementwise(
+    name: str,
+    kernel: Kernel,
+    *,
+    flops: int,
+    backward: str | None,
+    backward_reads: str = "z",
+    lean_backward: str = "",
+    in_place: bool = True,
+    symbol: str = "φ",
+) -> Rule:
+    """The rule of an operator h = phi(z), element by element.
+
+    Args:
+        name: the operator's name.
+        kernel: called as ``kernel(z, h)``, it gives the calls that write ``h``.
+        flops: floating-point operations of one element.
+        backward: the rule of dz = dh phi'(z), made by :func:`elementwise_backward`; ``None`` where
+            the gradient passes through as it is.
+        backward_reads: what backward needs beside dh: "z" or "h".
+        lean_backward: the rule that takes the derivative from ``h``, if there is another one, so
+            that z need not be kept.
+        in_place: whether the kernel is right where ``h`` lies over ``z``, which dies.
+        symbol: what stands in its circle in a drawing.
+    """
+
+    def gradients(by: str | None, read: str) -> tuple[Gradient, ...]:
+        return (Gradient(of="z", rule=by, reads=("dh", read) if by else ("dh",)),)
+
+    return Rule(
+        name=name,
+        reads=("z",),
+        writes=("h",),
+        infer=like(),
+        kernel=kernel,
+        flops=flops_per_element(flops),
+        in_place=(("h", "z"),) if in_place else (),
+        gradients=gradients(backward, backward_reads),
+        lean_gradients=gradients(lean_backward, "h") if lean_backward else None,
+        symbol=symbol,
+    )
+
+
+def elementwise_backward(
+    name: str,
+    kernel: Kernel,
+    *,
+    flops: int,
+    reads: str = "z",
+    scratch: tuple[str, ...] = (),
+    in_place: tuple[tuple[str, str], ...] = (),
+    symbol: str = "φ′",
+) -> Rule:
+    """The rule of dz = dh phi'(z), element by element.
+
+    Args:
+        name: the operator's name.
+        kernel: called as ``kernel(dh, read, dz, *scratch)``, it gives the calls that write ``dz``.
+        flops: floating-point operations of one element.
+        reads: "z" or "h", whichever the derivative is taken from.
+        scratch: names of the kernel's scratch arrays, each as large as ``dh``.
+        in_place: pairs such as ``("dz", "dh")``: what may lie over an operand that dies.
+        symbol: what stands in its circle in a drawing.
+    """
+    return Rule(
+        name=name,
+        reads=("dh", reads),
+        writes=("dz",),
+        scratch=scratch,
+        infer=like(),
+        infer_scratch=lambda dh, _: (dh,) * len(scratch),
+        kernel=kernel,
+        flops=flops_per_element(flops),
+        in_place=in_place,
+        symbol=symbol,
+    )

@@ -21,8 +21,8 @@ class Signature(NamedTuple):
         flops: of one run.
         updates: the results that share the storage of an operand by their very meaning: pairs of a
             place among results and workspace, and a place among the operands.
-        in_place: those that may where the operand dies: the rule allows it, and both are of one
-            shape and dtype.
+        in_place: those that may where the operand dies: the rule allows it, and both have the
+            same dtype and number of elements.
     """
 
     results: tuple[ArraySpec, ...]
@@ -54,7 +54,7 @@ def signature(
         last = {port: place for place, port in enumerate(ports)}
         return tuple((targets.index(target), last[operand]) for target, operand in pairs)
 
-    fitting = ((t, o) for t, o in places(definition.in_place) if made[t] == operands[o])
+    fitting = ((t, o) for t, o in places(definition.in_place) if made[t].fits(operands[o]))
     return Signature(
         results=results,
         scratch=scratch,

@@ -7,24 +7,20 @@ have to be kept. In the graph every slice has operators and variables of its own
 that of a slice.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from memprop.errors import GraphError
-from memprop.graph.affine import Affine
 from memprop.graph.apply import apply_rule
-from memprop.graph.dropout import PART
 from memprop.graph.nodes import Operator, Variable
-from memprop.graph.rules import Call, Gradient, Rule, constant, register
 
 if TYPE_CHECKING:
     from memprop.graph.graph import Graph
 
 _MARK: Final = "@"
+
+PART: Final = "part"
+"""The attribute that says which slice of the batch an operator works on, counted from 1."""
 
 
 def in_slice(name: str, number: int) -> str:
@@ -93,36 +89,3 @@ def _copy(operator: Operator, own: dict[str, Variable], number: int) -> Operator
         workspace=rename(operator.workspace),
         attributes=tuple((n, number if n == PART else v) for n, v in operator.attributes),
     )
-
-
-def _mean(*arrays: np.ndarray, slices: int) -> Iterator[Call]:
-    *losses, mean = arrays
-    yield partial(mean.fill, 0)
-    for loss in losses:
-        yield partial(np.add, mean, loss, mean)
-    yield partial(np.divide, mean, constant(slices, mean), mean)
-
-
-def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, slices: int) -> Iterator[Call]:
-    yield partial(np.divide, dmean, constant(slices, dL), dL)
-
-
-register(
-    Rule(
-        name="mean_loss",
-        reads=("*L",),
-        writes=("mean",),
-        infer=lambda L, *_, **__: (L,),
-        kernel=_mean,
-        flops=lambda *losses, **_: Affine(len(losses), 0),
-        gradients=(Gradient(of="L", rule="mean_loss_backward", reads=("dmean",)),),
-    ),
-    Rule(
-        name="mean_loss_backward",
-        reads=("dmean",),
-        writes=("dL",),
-        infer=lambda dmean, **_: (dmean,),
-        kernel=_mean_backward,
-        flops=lambda *_, **__: Affine(1, 0),
-    ),
-)

@@ -84,7 +84,7 @@ def _epoch(step: Step, data: Data, generator: np.random.Generator) -> dict[str, 
 def outputs(model: Model, x: ArrayLike, *, batch: SupportsIndex = 1024) -> np.ndarray:
     """The output o of every sample, shape (samples, outputs), computed batch by batch."""
     x = as_array("x", x)
-    if x.ndim != 2 or not len(x):
+    if x.ndim < 2 or not len(x):
         raise InvalidValueError(f"x must have the shape (samples, inputs), got {x.shape}")
     size = min(check_positive_integer("batch", batch), len(x))
     step = Step(model, size, mode="inference", record=False)
@@ -103,7 +103,7 @@ def score(model: Model, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 10
     """Accuracy for integer labels, the mean squared error for targets."""
     x, y = _samples(model, x, y)
     predicted = outputs(model, x, batch=batch)
-    if y.ndim == 1:
+    if y.ndim < predicted.ndim:
         return float(np.mean(predicted.argmax(axis=1) == y))
     return float(np.mean((predicted - y) ** 2))
 
@@ -111,7 +111,7 @@ def score(model: Model, x: ArrayLike, y: ArrayLike, *, batch: SupportsIndex = 10
 def _samples(model: Model, x: ArrayLike, y: ArrayLike) -> Data:
     """``x`` and ``y`` as arrays that the model can be trained on, all rows checked."""
     samples, targets = as_array("x", x), as_array("y", y)
-    if samples.ndim != 2:
+    if samples.ndim < 2:
         raise InvalidValueError(f"x must have the shape (samples, inputs), got {samples.shape}")
     if not len(samples):
         raise DataError("x is empty: there is nothing to learn from")

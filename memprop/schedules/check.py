@@ -54,7 +54,7 @@ def _check_into(graph: Graph, operator: Operator, action: Compute) -> None:
     for target, operand in action.into:
         if (target, operand) not in allowed:
             raise ScheduleError(f"{operator.name} cannot write {target} over {operand}")
-        if graph.by_name[target].spec != graph.by_name[operand].spec:
+        if not graph.by_name[target].spec.fits(graph.by_name[operand].spec):
             raise ScheduleError(f"{target} does not fit into the buffer of {operand}")
         if (target, operand) not in always and graph.survives(operand):
             raise ScheduleError(f"{operator.name} overwrites {operand}, which outlives the step")

@@ -8,7 +8,7 @@ written ``[[grid]]``, each::
 
 import os
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Final, TypeVar
 
@@ -24,9 +24,12 @@ from pydantic import (
 )
 
 from memprop.errors import SpecError, unknown_name
-from memprop.graph.dropout import MASKS
+from memprop.graph.activations import ACTIVATIONS
+from memprop.graph.losses import LOSSES
+from memprop.graph.operators.dropout import MASKS
 from memprop.graph.optimizers import OPTIMIZERS
-from memprop.models.mlp import ACTIVATIONS, DTYPES, LOSSES, NORMS
+from memprop.models.mlp import NORMS
+from memprop.models.sequential import DTYPES
 from memprop.probes import MODULES
 from memprop.schedules.names import WRITTEN, strategy_named
 from memprop.sweep.mistakes import first_mistake
@@ -84,7 +87,7 @@ def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def _known(what: str, names: Sequence[str]) -> Callable[[str], str]:
+def _known(what: str, names: Collection[str]) -> Callable[[str], str]:
     def check(name: str) -> str:
         if name not in names:
             raise unknown_name(what, name, names)
@@ -142,7 +145,7 @@ LimitBytes = Annotated[int, BeforeValidator(_limit_bytes)]
 _COUNT: Final = f"a positive integer up to {_LARGEST_COUNT}"
 
 
-def _one_of(names: Sequence[str]) -> str:
+def _one_of(names: Collection[str]) -> str:
     return f"one of {', '.join(names)}"
 
 

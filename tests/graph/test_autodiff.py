@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from oracles import central_differences
 
+import memprop as mp
 from memprop.engine.arrays import Heap
 from memprop.engine.program import compile_schedule
 from memprop.engine.run import run
@@ -11,7 +12,6 @@ from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph, Variable
-from memprop.models.build import Architecture, forward_graph
 from memprop.schedules.check import check
 from memprop.schedules.store import lean, textbook
 
@@ -107,7 +107,7 @@ def test_a_parameter_that_the_objective_does_not_read_has_no_gradient():
 
 
 def test_the_objective_must_be_there():
-    inference = forward_graph(Architecture(widths=(2, 2)), "inference")
+    inference = mp.MLP([2, 2]).graph("inference")
     with pytest.raises(GraphError, match="without an objective"):
         differentiate(inference)
 

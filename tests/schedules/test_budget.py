@@ -10,7 +10,8 @@ from cases import BLOCKS, data, model, with_random_biases
 import memprop as mp
 from memprop.errors import InfeasibleBudget, InvalidValueError
 from memprop.graph.autodiff import differentiate
-from memprop.graph.optimizers import Adam, with_updates
+from memprop.graph.operators.adam import Adam
+from memprop.graph.optimizers import with_updates
 from memprop.schedules.as_chain import chains
 from memprop.schedules.budget import frontier, priced
 from memprop.schedules.check import check

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleError
-from memprop.graph.optimizers import SGD
+from memprop.graph.operators.sgd import SGD
 from memprop.schedules.actions import Compute, Free
 from memprop.schedules.check import check
 from memprop.schedules.store import inference, lean, textbook

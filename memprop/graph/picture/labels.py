@@ -3,41 +3,19 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Final
 
 from memprop.graph.nodes import Variable
+from memprop.graph.rules import RULES
 
 _NUMBERED: Final = re.compile(r"(?P<base>[A-Za-z]+)(?P<number>\d+)(?P<rest>@\d+)?")
 _GRADIENTS: Final = ("activation_gradient", "parameter_gradient")
 
-_SYMBOLS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "linear": "×",
-        "affine": "× +",
-        "linear_weight_gradient": "×",
-        "linear_input_gradient": "×",
-        "column_sum": "Σ",
-        "add": "+",
-        "objective": "+",
-        "penalty": "ℓ2",
-        "penalty_backward": "+",
-        "one": "1",
-        **dict.fromkeys(("relu", "tanh", "sigmoid", "gelu", "silu", "identity"), "φ"),
-        **dict.fromkeys(("cross_entropy", "cross_entropy_with_softmax", "mse"), "l"),
-    }
-)
-"""What stands in the circle of an operator, by its rule."""
-
 
 def symbol(rule: str) -> str:
     """The sign of an operator: × for products, φ for activations, φ′ for their derivatives."""
-    if rule in _SYMBOLS:
-        return _SYMBOLS[rule]
-    base = re.sub(r"_backward.*$", "", rule)
-    if base != rule:
-        return f"{_SYMBOLS.get(base, base)}′"
-    return rule
+    known = RULES.get(rule)
+    return known.symbol if known is not None and known.symbol else rule
 
 
 def titles(variables: Iterable[Variable], objective: str | None) -> dict[str, str]:

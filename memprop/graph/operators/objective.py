@@ -14,9 +14,9 @@ from memprop.graph.rules import (
     constant,
     flops_per_element,
     no_flops,
-    register,
 )
 from memprop.graph.vectors import add_scaled
+from memprop.registry import register
 
 Array = np.ndarray
 
@@ -52,6 +52,8 @@ def _one(dJ: Array, **_: str) -> Iterator[Call]:
     yield partial(dJ.fill, 1)
 
 
+_STRENGTH = ({"strength": 0.7},)
+
 register(
     Rule(
         name="penalty",
@@ -61,6 +63,9 @@ register(
         kernel=_penalty,
         flops=_penalty_flops,
         gradients=(Gradient(of="W", rule="penalty_backward", reads=("ds", "W"), accumulates=True),),
+        symbol="ℓ2",
+        example="kd dk kd",
+        constants=_STRENGTH,
     ),
     Rule(
         name="penalty_backward",
@@ -70,11 +75,16 @@ register(
         kernel=_penalty_backward,
         flops=flops_per_element(2),
         updates=(("total", "dW"),),
+        symbol="+",
+        example="kd scalar kd",
+        constants=_STRENGTH,
     ),
     Rule(
         name="objective",
         reads=("L", "s"),
         writes=("J",),
+        symbol="+",
+        example="scalar scalar",
         infer=lambda L, _: (L,),
         kernel=_objective,
         flops=flops_per_element(1),
@@ -90,5 +100,7 @@ register(
         infer=lambda *, dtype: (ArraySpec((), dtype),),
         kernel=_one,
         flops=no_flops,
+        symbol="1",
+        constants=({"dtype": "float32"}, {"dtype": "float64"}),
     ),
 )

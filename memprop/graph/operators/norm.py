@@ -1,8 +1,8 @@
 """Layer normalisation n = gamma (z - mean) / sqrt(variance + eps) + beta (Ba et al. 2016).
 
-Mean and variance are those of a sample's own units, so nothing couples the samples of a batch. They
-are a pass over z away, so backward takes them from z again instead of having them kept: of a
-normalised layer z alone is a cached intermediate. With x = (z - mean) / deviation,
+Mean and variance are those of a sample's own units, along the last axis, so nothing couples the
+samples of a batch. One pass over z gives them, so backward computes them again and only z is a
+cached intermediate of a normalised layer. With x = (z - mean) / deviation,
 
     dJ/dgamma = sum over the batch of dn x,   dJ/dbeta = sum over the batch of dn,
     dJ/dz = (g - mean(g) - x mean(g x)) / deviation,   where g = dn gamma.
@@ -11,14 +11,17 @@ The kernels go over blocks of rows, so that their scratch stays in the cache.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from memprop.errors import GraphError
 from memprop.graph.affine import BATCH
 from memprop.graph.blocks import BLOCK_ELEMENTS
+from memprop.graph.initial import ones
+from memprop.graph.layers import Layer
 from memprop.graph.rules import (
     ArraySpec,
     Call,
@@ -27,19 +30,35 @@ from memprop.graph.rules import (
     constant,
     flops_per_element,
     reduction,
-    register,
 )
+from memprop.registry import register
+
+if TYPE_CHECKING:
+    from memprop.graph.build import NetworkBuilder
+    from memprop.graph.nodes import Variable
 
 Array = np.ndarray
+
+
+@dataclass(frozen=True, repr=False)
+class LayerNorm(Layer):
+    """Normalises the last axis of each sample, then scales and shifts it by learned parameters."""
+
+    def apply(self, net: "NetworkBuilder", x: "Variable") -> "Variable":
+        """Add n = gamma (x - mean) / deviation + beta to ``net``."""
+        width = (int(x.shape[-1]),)
+        scale = net.parameter("gamma", width, ones), net.parameter("beta", width)
+        return net.result("layer_norm", (x, *scale), "n", label="norm")
+
 
 EPSILON: Final = 1e-5
 """Added to the variance; PyTorch's default."""
 
 
 def _normalised_shape(z: ArraySpec, gamma: ArraySpec, beta: ArraySpec) -> tuple[ArraySpec, ...]:
-    if len(z.shape) != 2 or z.shape[0] != BATCH:
-        raise GraphError(f"a layer norm takes (batch, units), got {z.shape}")
-    if not gamma.shape == beta.shape == z.shape[1:]:
+    if len(z.shape) < 2 or z.shape[0] != BATCH:
+        raise GraphError(f"a layer norm takes (batch, ..., units), got {z.shape}")
+    if not gamma.shape == beta.shape == z.shape[-1:]:
         raise GraphError(
             f"a gain of shape {gamma.shape} and a shift of shape {beta.shape} do not fit {z.shape}"
         )
@@ -48,7 +67,7 @@ def _normalised_shape(z: ArraySpec, gamma: ArraySpec, beta: ArraySpec) -> tuple[
 
 def _block(rows: ArraySpec) -> ArraySpec:
     """Scratch for some rows of an array shaped like ``rows``."""
-    width = int(rows.shape[1])
+    width = int(rows.shape[-1])
     return ArraySpec((max(BLOCK_ELEMENTS // width, 1), width), rows.dtype)
 
 
@@ -60,6 +79,7 @@ def _statistic(rows: ArraySpec) -> ArraySpec:
 def _row_blocks(scratch: tuple[Array, ...], *arrays: Array) -> Iterator[list[Array]]:
     """The matching rows of ``scratch`` and of ``arrays``, block by block."""
     step = len(scratch[0])
+    arrays = tuple(array.reshape(-1, array.shape[-1]) for array in arrays)
     for start in range(0, len(arrays[0]), step):
         parts = [array[start : start + step] for array in arrays]
         yield [*(array[: len(parts[0])] for array in scratch), *parts]
@@ -141,18 +161,19 @@ register(
             Gradient(of="beta", rule="column_sum", reads=("dn",)),
             Gradient(of="z", rule="layer_norm_backward", reads=("dn", "z", "gamma")),
         ),
+        example="nd d d",
     ),
     Rule(
         name="layer_norm_gain_gradient",
         reads=("dn", "z"),
         writes=("dgamma",),
         scratch=("block", "other", "number", "row"),
-        infer=lambda dn, _: (ArraySpec(dn.shape[1:], dn.dtype),),
+        infer=lambda dn, _: (ArraySpec(dn.shape[-1:], dn.dtype),),
         infer_scratch=lambda dn, _: (
             _block(dn),
             _block(dn),
             _statistic(dn),
-            ArraySpec(dn.shape[1:], dn.dtype),
+            ArraySpec(dn.shape[-1:], dn.dtype),
         ),
         kernel=_gain_gradient,
         flops=flops_per_element(7),
@@ -167,5 +188,6 @@ register(
         kernel=_backward,
         flops=flops_per_element(13),
         in_place=(("dz", "dn"), ("dz", "z")),
+        example="nd nd d",
     ),
 )

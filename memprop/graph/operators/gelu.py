@@ -1,30 +1,22 @@
-"""The exact gelu h = z Phi(z), with Phi the normal distribution (Hendrycks & Gimpel 2016).
-
-In a file of its own because NumPy has no erf: SciPy is loaded only by those who use it.
-"""
+"""The exact gelu h = z Phi(z), with Phi the normal distribution (Hendrycks & Gimpel 2016)."""
 
 import math
 from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
-from scipy.special import erf
 
-from memprop.graph.rules import (
-    Call,
-    Gradient,
-    Rule,
-    constant,
-    flops_per_element,
-    like,
-    register,
-)
+from memprop.graph.activations import Activation
+from memprop.graph.rules import Call, constant, elementwise, elementwise_backward
+from memprop.registry import register
 
 Array = np.ndarray
 
 
 def _normal_distribution(z: Array, to: Array) -> Iterator[Call]:
     """Phi(z) = (1 + erf(z / sqrt 2)) / 2."""
+    from scipy.special import erf  # NumPy has none; loaded by those who use it
+
     yield partial(np.multiply, z, constant(math.sqrt(0.5), z), to)
     yield partial(erf, to, to)
     yield partial(np.add, to, constant(1, to), to)
@@ -49,25 +41,21 @@ def _gelu_backward(dh: Array, z: Array, dz: Array, density: Array) -> Iterator[C
     yield partial(np.multiply, dz, dh, dz)
 
 
+class GELU(Activation):
+    """h = z Phi(z)."""
+
+    rule = "gelu"
+    gain = 2.0
+
+
 register(
-    Rule(
-        name="gelu",
-        reads=("z",),
-        writes=("h",),
-        infer=like(),
-        kernel=_gelu,
-        flops=flops_per_element(5),
-        gradients=(Gradient(of="z", rule="gelu_backward", reads=("dh", "z")),),
-    ),
-    Rule(
-        name="gelu_backward",
-        reads=("dh", "z"),
-        writes=("dz",),
+    elementwise("gelu", _gelu, flops=5, backward="gelu_backward", in_place=False),
+    elementwise_backward(
+        "gelu_backward",
+        _gelu_backward,
+        flops=11,
         scratch=("density",),
-        infer=like(),
-        infer_scratch=lambda dh, _: (dh,),
-        kernel=_gelu_backward,
-        flops=flops_per_element(11),
         in_place=(("dz", "z"),),
     ),
+    GELU,
 )

@@ -1,19 +1,22 @@
 """Dropout y = x m / (1 - p): each unit is dropped with probability p (Srivastava et al. 2014).
 
-Which units are kept is no matter of when one asks: the mask comes from the counter-based generator
-Philox (Salmon et al. 2011), keyed by the model's seed and the layer, at the counter of the step
-and the unit's place in the batch. So backward, or a forward that is run again, draws the same bits
-instead of having the mask kept; and a batch that is taken in slices drops what it drops as a whole.
-The variant that keeps the mask, a byte a unit, is there to be compared with.
+Which units are kept does not depend on when the mask is drawn: it comes from the counter-based
+generator Philox (Salmon et al. 2011), keyed by the model's seed and the layer, at the counter of
+the step and the unit's place in the batch. So backward, or a forward pass that runs again, draws
+the same bits and the mask need not be kept, and a batch in micro-batches drops the same units as a
+whole one. The variant that keeps the mask, a byte for each unit, exists for comparison.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from memprop.checks import Choice, Probability, option
 from memprop.graph.blocks import blocks
+from memprop.graph.layers import Layer
 from memprop.graph.rules import (
     ArraySpec,
     Call,
@@ -22,21 +25,49 @@ from memprop.graph.rules import (
     constant,
     flops_per_element,
     like,
-    register,
 )
+from memprop.registry import register
+
+if TYPE_CHECKING:
+    from memprop.graph.build import NetworkBuilder
+    from memprop.graph.nodes import Variable
 
 Array = np.ndarray
 
 MASKS: Final = ("regenerate", "store")
-"""Where backward has the mask from: drawn again, or kept since forward."""
+"""Where backward gets the mask from: it draws it again, or forward kept it."""
+
+
+@dataclass(frozen=True, repr=False)
+class Dropout(Layer):
+    """In training, drops each unit with probability p and scales the others by 1 / (1 - p).
+
+    Attributes:
+        p: the probability.
+        mask: "regenerate" draws the mask again in backward; "store" keeps it, a byte for each unit.
+    """
+
+    p: float = option(0.5, check=Probability())
+    mask: str = option("regenerate", check=Choice(MASKS))
+
+    draws: ClassVar[bool] = True
+
+    def is_active(self, *, training: bool) -> bool:
+        """In training, unless nothing is dropped."""
+        return training and self.p > 0
+
+    def apply(self, net: "NetworkBuilder", x: "Variable") -> "Variable":
+        """Add y = x m / (1 - p) to ``net``."""
+        rule, kept = (
+            ("dropout", ()) if self.mask == "regenerate" else ("dropout_keeping_mask", ("mask",))
+        )
+        return net.result(rule, (x, net.steps), "k", *kept, label="dropout", p=self.p, **net.draw())
+
 
 _WORD_BITS: Final = 64
 _WORDS: Final = 4  # that Philox draws for each value of its counter
 
 _BLOCK_ELEMENTS: Final = 4096
-
-PART: Final = "part"
-"""The attribute that says which slice of the batch an operator works on, counted from 1."""
 
 
 class _Key(NamedTuple):
@@ -132,6 +163,8 @@ def _rule(name: str, reads: tuple[str, ...], writes: tuple[str, ...], kernel, **
     )
 
 
+_KEYS = tuple({"p": 0.3, "seed": 7, "stream": 2, "part": part} for part in (1, 3))
+
 register(
     _rule(
         "dropout",
@@ -140,9 +173,19 @@ register(
         _dropout,
         infer=like(),
         gradients=(Gradient(of="x", rule="dropout_backward", reads=("dy", "t")),),
+        example="nd count",
+        constants=_KEYS,
     ),
     # Gradient and mask stand in for input and output: the same numbers times the same mask.
-    _rule("dropout_backward", ("dy", "t"), ("dx",), _dropout, infer=like()),
+    _rule(
+        "dropout_backward",
+        ("dy", "t"),
+        ("dx",),
+        _dropout,
+        infer=like(),
+        example="nd count",
+        constants=_KEYS,
+    ),
     _rule(
         "dropout_keeping_mask",
         ("x", "t"),
@@ -150,6 +193,8 @@ register(
         _dropout_keeping_mask,
         infer=lambda x, *_, **__: (x, ArraySpec(x.shape, "bool")),
         gradients=(Gradient(of="x", rule="dropout_backward_from_mask", reads=("dy", "mask")),),
+        example="nd count",
+        constants=_KEYS,
     ),
     _rule(
         "dropout_backward_from_mask",
@@ -157,5 +202,7 @@ register(
         ("dx",),
         _dropout_backward_from_mask,
         infer=like(),
+        example="nd mask",
+        constants=_KEYS[:1],
     ),
 )

@@ -1,0 +1,29 @@
+"""The operators, a file for each, with its layer: its rules, its kernels, its registration.
+
+Importing the package registers them all. A new operator is a file here and its name in this list,
+whose order is that in which names are shown.
+"""
+
+from importlib import import_module
+
+for _name in (
+    "linear",
+    "relu",
+    "tanh",
+    "sigmoid",
+    "gelu",
+    "silu",
+    "identity",
+    "norm",
+    "dropout",
+    "addition",
+    "cross_entropy",
+    "mse",
+    "objective",
+    "mean_loss",
+    "sgd",
+    "momentum",
+    "adam",
+    "count",
+):
+    import_module(f"{__name__}.{_name}")
