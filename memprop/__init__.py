@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
     from memprop import plot as plot
     from memprop.capacity import max_batch as max_batch
     from memprop.capacity import peak_bytes as peak_bytes
+    from memprop.checking.operator import check_operator as check_operator
     from memprop.data import load_data as load_data
     from memprop.data import load_digits as load_digits
     from memprop.engine.step import Step as Step
@@ -29,16 +30,22 @@ if typing.TYPE_CHECKING:
     from memprop.graph.operators.adam import Adam as Adam
     from memprop.graph.operators.adam import AdamW as AdamW
     from memprop.graph.operators.addition import Residual as Residual
+    from memprop.graph.operators.attention import SelfAttention as SelfAttention
+    from memprop.graph.operators.convolution import Conv2d as Conv2d
     from memprop.graph.operators.dropout import Dropout as Dropout
+    from memprop.graph.operators.embedding import Embedding as Embedding
+    from memprop.graph.operators.flatten import Flatten as Flatten
     from memprop.graph.operators.gelu import GELU as GELU
     from memprop.graph.operators.identity import Identity as Identity
     from memprop.graph.operators.linear import Linear as Linear
     from memprop.graph.operators.momentum import Momentum as Momentum
     from memprop.graph.operators.norm import LayerNorm as LayerNorm
+    from memprop.graph.operators.pooling import MaxPool2d as MaxPool2d
     from memprop.graph.operators.relu import ReLU as ReLU
     from memprop.graph.operators.sgd import SGD as SGD
     from memprop.graph.operators.sigmoid import Sigmoid as Sigmoid
     from memprop.graph.operators.silu import SiLU as SiLU
+    from memprop.graph.operators.softplus import Softplus as Softplus
     from memprop.graph.operators.tanh import Tanh as Tanh
     from memprop.graph.optimizers import Optimizer as Optimizer
     from memprop.graph.optimizers import update_rule as update_rule
@@ -70,6 +77,7 @@ else:
             "max_batch",
             "peak_bytes",
         ),
+        "memprop.checking.operator": ("check_operator",),
         "memprop.data": (
             "load_data",
             "load_digits",
@@ -92,16 +100,22 @@ else:
             "AdamW",
         ),
         "memprop.graph.operators.addition": ("Residual",),
+        "memprop.graph.operators.attention": ("SelfAttention",),
+        "memprop.graph.operators.convolution": ("Conv2d",),
         "memprop.graph.operators.dropout": ("Dropout",),
+        "memprop.graph.operators.embedding": ("Embedding",),
+        "memprop.graph.operators.flatten": ("Flatten",),
         "memprop.graph.operators.gelu": ("GELU",),
         "memprop.graph.operators.identity": ("Identity",),
         "memprop.graph.operators.linear": ("Linear",),
         "memprop.graph.operators.momentum": ("Momentum",),
         "memprop.graph.operators.norm": ("LayerNorm",),
+        "memprop.graph.operators.pooling": ("MaxPool2d",),
         "memprop.graph.operators.relu": ("ReLU",),
         "memprop.graph.operators.sgd": ("SGD",),
         "memprop.graph.operators.sigmoid": ("Sigmoid",),
         "memprop.graph.operators.silu": ("SiLU",),
+        "memprop.graph.operators.softplus": ("Softplus",),
         "memprop.graph.operators.tanh": ("Tanh",),
         "memprop.graph.optimizers": (
             "Optimizer",

@@ -123,8 +123,14 @@ def torch_output(torch, x, parameters, masks, *, widths, activation, norm, resid
 
 
 def _softmax(o):
-    powers = np.exp(o - o.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers = np.exp(o - o.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _max_pooled(x, *, window, image):
+    height, width = (extent // window for extent in image)
+    tiles = x[:, :, : height * window, : width * window]
+    return tiles.reshape(*x.shape[:2], height, window, width, window).max(axis=(3, 5))
 
 
 def _cross_entropy(o, y):
@@ -209,7 +215,15 @@ FORMULAS = {
     "silu_backward": lambda dh, z: dh * _sigmoid(z) * (1 + z * _sigmoid(-z)),
     "gelu": lambda z: z * _normal_distribution(z),
     "gelu_backward": lambda dh, z: dh * (_normal_distribution(z) + z * _normal_density(z)),
+    "softplus": lambda z: np.log(1 + np.exp(z)),
+    "softplus_backward": lambda dh, h: dh * (np.exp(h) - 1) / np.exp(h),
+    "softplus_backward_from_input": lambda dh, z: dh / (1 + np.exp(-z)),
     "identity": lambda z: z,
+    "flatten": lambda x, *, shape: x.reshape(len(x), -1),
+    "unflatten": lambda df, *, shape: df.reshape(len(df), *shape),
+    "softmax": _softmax,
+    "embedding": lambda ids, W, **_: W[ids],
+    "max_pool": _max_pooled,
     "add": lambda a, b: a + b,
     "linear": lambda x, W: np.einsum("ni,oi->no", x, W),
     "affine": lambda x, W, b: np.einsum("ni,oi->no", x, W) + b,

@@ -10,12 +10,12 @@ import memprop
 ROOT = Path(memprop.__file__).parent
 LEVELS = (
     {"errors", "terms", "version"},
-    {"units", "checks", "files"},
+    {"units", "checks", "files", "registry"},
     {"graph", "traces", "data", "probes"},
     {"schedules", "jax", "plot", "machine"},
     {"engine"},
     {"models"},
-    {"capacity", "tradeoff", "torch", "profiler"},
+    {"capacity", "tradeoff", "torch", "profiler", "checking"},
     {"sweep", "doctor"},
     {"report"},
     {"cli"},

@@ -41,7 +41,7 @@ class Layer:
     def __repr__(self) -> str:
         given = [(f.name, getattr(self, f.name), f.default) for f in fields(self)]
         shown = [
-            repr(value) if place == 0 else f"{name}={value!r}"
+            _written(value) if place == 0 else f"{name}={value!r}"
             for place, (name, value, default) in enumerate(given)
             if value != default
         ]
@@ -65,6 +65,10 @@ class Layer:
             GraphError: it does not take such an input.
         """
         raise NotImplementedError
+
+
+def _written(value: object) -> str:
+    return f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
 
 
 def listed(owner: str, given: object) -> tuple[Layer, ...]:

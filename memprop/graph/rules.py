@@ -91,6 +91,8 @@ class Rule:
         example: the operands on which it is checked, a word for each (see
             :mod:`memprop.graph.examples`); if not given, all are of shape (batch, d).
         constants: the attributes with which it is checked, a dict for each case.
+        counts_calls: whether ``flops`` counts what the kernel's calls do; ``False`` where the
+            kernel takes another way to the result, as a product with ones for a sum.
     """
 
     name: str
@@ -110,6 +112,7 @@ class Rule:
     symbol: str = ""
     example: str = ""
     constants: tuple[Mapping[str, Any], ...] = field(default=({},), hash=False)
+    counts_calls: bool = True
 
     registry: ClassVar["Registry[Rule]"]
 
@@ -163,8 +166,10 @@ def rule(name: str) -> Rule:
     return RULES[name]
 
 
-def reduction(function: np.ufunc, array: np.ndarray, axis: int, to: np.ndarray) -> Call:
-    """The call that reduces ``array`` along ``axis``, into ``to``."""
+def reduction(
+    function: np.ufunc, array: np.ndarray, axis: int | tuple[int, ...], to: np.ndarray
+) -> Call:
+    """The call that reduces ``array`` along ``axis``, one or several, into ``to``."""
     return partial(function.reduce, array, axis, None, to)
 
 
@@ -240,6 +245,7 @@ def elementwise_backward(
     scratch: tuple[str, ...] = (),
     in_place: tuple[tuple[str, str], ...] = (),
     symbol: str = "φ′",
+    counts_calls: bool = True,
 ) -> Rule:
     """The rule of dz = dh phi'(z), element by element.
 
@@ -251,6 +257,7 @@ def elementwise_backward(
         scratch: names of the kernel's scratch arrays, each as large as ``dh``.
         in_place: pairs such as ``("dz", "dh")``: what may lie over an operand that dies.
         symbol: what stands in its circle in a drawing.
+        counts_calls: whether ``flops`` counts what the kernel's calls do.
     """
     return Rule(
         name=name,
@@ -263,4 +270,5 @@ def elementwise_backward(
         flops=flops_per_element(flops),
         in_place=in_place,
         symbol=symbol,
+        counts_calls=counts_calls,
     )

@@ -187,6 +187,7 @@ register(
         in_place=(("do", "o"),),
         symbol="l′",
         example="scalar nd labels",
+        counts_calls=False,
     ),
     CrossEntropy,
 )

@@ -203,6 +203,7 @@ register(
         _dropout_backward_from_mask,
         infer=like(),
         example="nd mask",
+        counts_calls=False,
         constants=_KEYS[:1],
     ),
 )
