@@ -172,20 +172,25 @@ class Probability(Check):
 
 @dataclass(frozen=True)
 class Count(Check):
-    """A positive integer, or one of at least ``least``."""
+    """A positive integer, or one of at least ``least``; not more than ``most``, if there is one."""
 
     least: int = 1
+    most: int | None = None
     kind = int
 
     @property
     def expected(self) -> str:
         """Which integers are allowed."""
-        return "a positive integer" if self.least == 1 else f"an integer of at least {self.least}"
+        words = "a positive integer" if self.least == 1 else f"an integer of at least {self.least}"
+        return words if self.most is None else f"{words} up to {self.most}"
 
     def __call__(self, name: str, value: Any) -> int:
         """``value`` as an int."""
         check = check_positive_integer if self.least == 1 else check_integer_from_zero
-        return check(name, value)
+        number = check(name, value)
+        if self.most is not None and number > self.most:
+            raise InvalidValueError(f"{name} must be {self.expected}, got {number}")
+        return number
 
 
 def option(default: Any = MISSING, *, check: Check, help: str = "", **more: Any) -> Any:  # noqa: A002

@@ -105,7 +105,7 @@ def register(*entries: object) -> None:
         RegistrationError: a name is taken already.
         InvalidTypeError: an entry is none of these.
 
-    A softplus, h = log(1 + exp z), whose derivative is 1 - exp(-h)::
+    A softsign, h = z / (1 + |z|), whose derivative is (1 - |h|)^2::
 
         from functools import partial
 
@@ -114,27 +114,33 @@ def register(*entries: object) -> None:
         import memprop as mp
 
         def forward(z, h):
-            zero = np.zeros((), z.dtype)
-            yield partial(np.logaddexp, z, zero, h)
+            yield partial(np.abs, z, h)
+            yield partial(np.add, h, np.ones((), h.dtype), h)
+            yield partial(np.divide, z, h, h)
 
         def backward(dh, h, dz):
-            yield partial(np.negative, h, dz)
-            yield partial(np.expm1, dz, dz)
-            yield partial(np.negative, dz, dz)
+            yield partial(np.abs, h, dz)
+            yield partial(np.subtract, np.ones((), h.dtype), dz, dz)
+            yield partial(np.multiply, dz, dz, dz)
             yield partial(np.multiply, dz, dh, dz)
 
-        class Softplus(mp.Activation):
-            rule = "softplus"
+        class Softsign(mp.Activation):
+            rule = "softsign"
 
         mp.register(
             mp.elementwise(
-                "softplus", forward, flops=1, backward="softplus_backward", backward_reads="h"
+                "softsign",
+                forward,
+                flops=3,
+                backward="softsign_backward",
+                backward_reads="h",
+                in_place=False,
             ),
-            mp.elementwise_backward("softplus_backward", backward, flops=4, reads="h"),
-            Softplus,
+            mp.elementwise_backward("softsign_backward", backward, flops=4, reads="h"),
+            Softsign,
         )
-        mp.check_operator("softplus")
-        model = mp.MLP([64, 256, 10], activation="softplus")
+        mp.check_operator("softsign")
+        model = mp.MLP([64, 256, 10], activation="softsign")
     """
     for entry in entries:
         registry = getattr(entry, "registry", None)

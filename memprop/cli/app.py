@@ -3,11 +3,13 @@
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from memprop.cli.compare import compare
 from memprop.cli.doctor import doctor
 from memprop.cli.export import export
 from memprop.cli.graph import graph
+from memprop.cli.options import TakesModel
 from memprop.cli.plan import plan
 from memprop.cli.profile import profile
 from memprop.cli.report import report
@@ -17,16 +19,34 @@ from memprop.cli.sweep import sweep
 # Typer names this subclass alone; where its base lives depends on Typer's version.
 UsageError: Any = typer.BadParameter.__base__
 
+
+class _Commands(TyperGroup):
+    """The commands; those that take a model get its options when they are called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called, whole."""
+        name, found, rest = super().resolve_command(ctx, args)
+        called = next((c for c in _COMMANDS if c.__name__ == name), None)
+        if isinstance(called, TakesModel):
+            alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command(name)(called.with_options())
+            found = typer.main.get_command(alone)
+        return name, found, rest
+
+
 app = typer.Typer(
     name="memprop",
+    cls=_Commands,
     help="Where every byte of a training step goes, before and after it runs.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-for command in (profile, simulate, plan, graph, sweep, report, compare, export, doctor):
-    app.command()(command)
+_COMMANDS = (profile, simulate, plan, graph, sweep, report, compare, export, doctor)
+
+for command in _COMMANDS:
+    app.command(command.__name__)(command)
 
 
 def _print_version(wanted: bool) -> None:

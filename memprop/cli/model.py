@@ -1,9 +1,10 @@
 """The model that the options of a command describe."""
 
 from dataclasses import dataclass
+from typing import Any
 
+from memprop.checks import check_integer_from_zero, check_positive_integer
 from memprop.data import Dataset, load_data
-from memprop.errors import InvalidValueError
 from memprop.models.mlp import MLP
 from memprop.units import format_bytes
 
@@ -16,46 +17,23 @@ class Described:
     data: Dataset
 
 
-def described(
-    *,
-    depth: int,
-    width: int,
-    data: str,
-    activation: str,
-    loss: str,
-    bias: bool,
-    l2: float,
-    dtype: str,
-    dropout: float,
-    dropout_mask: str,
-    norm: str,
-    residual: bool,
-    seed: int,
-) -> Described:
+def described(*, depth: int, width: int, data: str, **options: Any) -> Described:
     """The MLP with ``depth`` hidden layers of ``width`` units for ``data``.
+
+    Args:
+        depth: hidden layers.
+        width: units of each.
+        data: "digits" or a path.
+        options: those of :class:`memprop.MLP`, by name.
 
     Raises:
         MempropError: an option has an impossible value.
     """
-    if depth < 0:
-        raise InvalidValueError(f"depth must be an integer of at least 0, got {depth}")
-    if width < 1:
-        raise InvalidValueError(f"width must be a positive integer, got {width}")
+    check_integer_from_zero("depth", depth)
+    check_positive_integer("width", width)
     dataset = load_data(data)
-    model = MLP(
-        [dataset.features, *[width] * depth, dataset.classes],
-        activation=activation,
-        loss=loss,
-        bias=bias,
-        l2=l2,
-        dtype=dtype,
-        dropout=dropout,
-        dropout_mask=dropout_mask,
-        norm=norm,
-        residual=residual,
-        seed=seed,
-    )
-    return Described(model, dataset)
+    widths = [dataset.features, *[width] * depth, dataset.classes]
+    return Described(MLP(widths, **options), dataset)
 
 
 def check_room(peak_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -27,26 +27,10 @@ def number(text: str | float) -> float:
 Depth = Annotated[int, typer.Option(parser=integer, help="Hidden layers.")]
 Width = Annotated[int, typer.Option(parser=integer, help="Units in each hidden layer.")]
 Batch = Annotated[int, typer.Option(parser=integer, help="Samples per step.")]
-Activation = Annotated[str, typer.Option(help="relu, tanh, sigmoid, gelu, silu or identity.")]
-Loss = Annotated[str, typer.Option(help="cross_entropy or mse.")]
-Bias = Annotated[bool, typer.Option("--bias/--no-bias", help="Whether layers add a bias.")]
-L2 = Annotated[float, typer.Option(parser=number, help="Strength of the penalty on the weights.")]
-DType = Annotated[str, typer.Option("--dtype", help="float32 or float64.")]
-Dropout = Annotated[
-    float, typer.Option(parser=number, help="Probability that a hidden unit is dropped.")
-]
-DropoutMask = Annotated[
-    str, typer.Option(help="regenerate the mask of dropout in backward, or store it.")
-]
-Norm = Annotated[str, typer.Option(help="Of the hidden layers: none or layer.")]
-Residual = Annotated[
-    bool, typer.Option("--residual/--no-residual", help="Skip connections around hidden layers.")
-]
 Update = Annotated[
     str, typer.Option(help="When parameters are updated: at_end or in_backward of the step.")
 ]
-Optimizer = Annotated[str, typer.Option(help="none, sgd, momentum, adam or adamw.")]
-Seed = Annotated[int, typer.Option(parser=integer, help="Of the initial weights and the samples.")]
+Optimizer = Annotated[str, typer.Option()]
 Data = Annotated[
     str,
     typer.Option(
@@ -55,35 +39,77 @@ Data = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, for machines.")]
 
-_MODEL: Final[Mapping[str, tuple[Any, Any]]] = {
-    "activation": (Activation, "relu"),
-    "loss": (Loss, "cross_entropy"),
-    "bias": (Bias, True),
-    "l2": (L2, 0.0),
-    "dtype": (DType, "float32"),
-    "dropout": (Dropout, 0.0),
-    "dropout_mask": (DropoutMask, "regenerate"),
-    "norm": (Norm, "none"),
-    "residual": (Residual, False),
-    "seed": (Seed, 0),
-    "data": (Data, "digits"),
-}
-"""What describes a model beside depth and width, and its defaults."""
+_PARSERS: Final[Mapping[type, Callable[[Any], Any]]] = {int: integer, float: number}
 
 
-def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]], Any]:
-    """A decorator: the command's parameter ``describe`` becomes options that describe a model.
+def _of_field(field: Any) -> tuple[Any, Any]:
+    """A field of ``MLP`` as an option of the command line: its type with its help, its default."""
+    check, name = field.metadata["check"], field.name.replace("_", "-")
+    usual = getattr(check, "none", None) if field.default is None else field.default
+    names = (f"--{name}/--no-{name}",) if check.kind is bool else (f"--{name}",)
+    choices = f" {_listed(check.names)}" if hasattr(check, "names") else ""
+    help_text = field.metadata["help"] + choices
+    option = typer.Option(*names, parser=_PARSERS.get(check.kind), help=help_text)
+    return Annotated[check.kind, option], usual
 
-    It is a function that makes the model of them.
+
+def _listed(names: Iterable[str]) -> str:
+    """The names as a list in words, with a full stop."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}."
+
+
+def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter of a command, to be given by name; that of an optimizer with the known names."""
+    kind = _named_optimizer() if parameter.name == "optimizer" else parameter.annotation
+    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=kind)
+
+
+def _named_optimizer() -> Any:
+    """The option that takes the name of an optimizer."""
+    from memprop.graph.optimizers import OPTIMIZER_NAMES
+
+    return Annotated[str, typer.Option(help=_listed(OPTIMIZER_NAMES))]
+
+
+def _of_model() -> dict[str, tuple[Any, Any]]:
+    """What describes a model beside depth and width, and its defaults."""
+    from memprop.models.mlp import options
+
+    return {field.name: _of_field(field) for field in options()}
+
+
+class TakesModel:
+    """A command whose first parameter, a function that makes a model, becomes options.
+
+    The options follow from the fields of ``MLP``. They are worked out when the command is called:
+    loading what they follow from takes longer than everything else that ``memprop --help`` does.
 
     Args:
+        command: the command, whose first parameter makes the model.
         depth: the default number of hidden layers.
         width: the default width of each.
     """
-    options = {"depth": (Depth, depth), "width": (Width, width), **_MODEL}
 
-    def decorate(command: Callable[..., None]) -> Any:
-        @functools.wraps(command)
+    __name__: str
+
+    def __init__(self, command: Callable[..., None], depth: int, width: int) -> None:
+        functools.update_wrapper(self, command)
+        self.command, self.depth, self.width = command, depth, width
+
+    def __call__(self) -> None:
+        """Stands in the list of commands; :meth:`with_options` is what is run."""
+
+    def with_options(self) -> Callable[..., None]:
+        """The command with an option for each field of ``MLP``."""
+        options = {
+            "depth": (Depth, self.depth),
+            "width": (Width, self.width),
+            **_of_model(),
+            "data": (Data, "digits"),
+        }
+
+        @functools.wraps(self.command)
         def run(**given: Any) -> None:
             description = {name: given.pop(name) for name in options}
 
@@ -92,17 +118,20 @@ def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]],
 
                 return described(**description)
 
-            command(describe, **given)
+            self.command(describe, **given)
 
-        own = list(inspect.signature(command).parameters.values())[1:]
+        own = list(inspect.signature(self.command).parameters.values())[1:]
         shown = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=usual)
             for name, (kind, usual) in options.items()
         ]
-        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+        own = [_keyword(parameter) for parameter in own]
         parameters = [*shown[:2], *own, *shown[2:]]
         run.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return run
 
-    return decorate
+
+def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]], TakesModel]:
+    """A decorator for commands that take a model, with the default depth and width of it."""
+    return functools.partial(TakesModel, depth=depth, width=width)

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 class Activation(Layer):
     """An element-wise layer; its fields are the constants of the operator.
 
-    A subclass names its operator and is registered with it, see :func:`memprop.register`::
+    A subclass names its operator; :func:`memprop.register` makes both known, for example::
 
-        class Softplus(mp.Activation):
-            rule = "softplus"
+        class Softsign(mp.Activation):
+            rule = "softsign"
 
     Attributes:
         rule: the operator, which is also the name that ``MLP(activation=...)`` takes.

@@ -4,6 +4,7 @@ A parameter W and its state are updated in place: the operator writes W', which 
 gradient is read only, so that whoever ran the step can still look at it.
 """
 
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Final
 
@@ -59,6 +60,24 @@ OPTIMIZERS: Final[Registry[type[Optimizer]]] = Registry(
 Optimizer.registry = OPTIMIZERS
 
 
+class _OrNone(Collection[str]):
+    """The names of optimizers as they are now, and "none"."""
+
+    def __contains__(self, name: object) -> bool:
+        return name == "none" or name in OPTIMIZERS
+
+    def __iter__(self) -> Iterator[str]:
+        yield "none"
+        yield from OPTIMIZERS
+
+    def __len__(self) -> int:
+        return 1 + len(OPTIMIZERS)
+
+
+OPTIMIZER_NAMES: Final[Collection[str]] = _OrNone()
+"""What ``optimizer=...`` takes by name."""
+
+
 def update_rule(
     optimizer: type[Optimizer], kernel: Kernel, *, flops: int, scratch: tuple[str, ...] = ()
 ) -> Rule:
@@ -111,7 +130,7 @@ def optimizer_named(given: str | Optimizer | None) -> Optimizer | None:
     if given == "none":
         return None
     if given not in OPTIMIZERS:
-        raise unknown_name("optimizer", given, ["none", *OPTIMIZERS])
+        raise unknown_name("optimizer", given, OPTIMIZER_NAMES)
     return OPTIMIZERS[given]()
 
 

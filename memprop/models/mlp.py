@@ -53,13 +53,13 @@ class MLP(Sequential):
 
     widths: Sequence[int]
     _: KW_ONLY
-    activation: str = option("relu", check=Choice(ACTIVATIONS), help="Of the hidden layers.")
+    activation: str = option("relu", check=Choice(ACTIVATIONS), help="Of the hidden layers:")
     bias: bool = option(True, check=Flag(), help="Whether layers add a bias.")
-    loss: str = option("cross_entropy", check=LOSS, help="Of the output.", inference=False)
+    loss: str = option("cross_entropy", check=LOSS, help="Of the output:", inference=False)
     l2: float = option(
         0.0, check=L2, help="Strength of the penalty on the weights.", inference=False
     )
-    dtype: str = option("float32", check=DTYPE, help="Of parameters and activations.")
+    dtype: str = option("float32", check=DTYPE, help="Of parameters and activations:")
     seed: int = option(0, check=SEED, help="Of the initial weights and the samples.")
     dropout: float = option(
         0.0,
@@ -70,10 +70,10 @@ class MLP(Sequential):
     dropout_mask: str = option(
         "regenerate",
         check=Choice(MASKS),
-        help="Whether backward draws the mask of dropout again, or it is kept.",
+        help="Whether backward draws the mask of dropout again or forward keeps it:",
         inference=False,
     )
-    norm: str | None = option(None, check=Choice(NORMS, none="none"), help="Of the hidden layers.")
+    norm: str | None = option(None, check=Choice(NORMS, none="none"), help="Of the hidden layers:")
     residual: bool = option(False, check=Flag(), help="Skip connections around hidden layers.")
 
     def __post_init__(self) -> None:

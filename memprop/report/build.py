@@ -16,7 +16,8 @@ from memprop.report.frames import as_if_measured, shown_in_series
 from memprop.report.headline import headline
 from memprop.report.pictures import Picture, Planned, peak_pictures, pictures_of, planned_of
 from memprop.report.tables import Table, series_tables, tables_of
-from memprop.sweep.plan import AXES, trials
+from memprop.sweep.axes import AXES
+from memprop.sweep.plan import trials
 from memprop.sweep.spec import SweepSpec
 
 

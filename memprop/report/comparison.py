@@ -5,7 +5,7 @@ from typing import Final
 
 import pandas as pd
 
-from memprop.sweep.plan import AXES
+from memprop.sweep.axes import AXES
 from memprop.units import format_bytes
 
 MEMORY: Final = (

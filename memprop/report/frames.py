@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-AXES: Final = (
-    *("width", "activation", "optimizer", "loss", "bias", "l2", "dtype", "update"),
-    *("dropout", "dropout_mask", "norm", "residual"),
+from memprop.sweep.axes import TABLE
+
+AXES: Final = tuple(
+    axis.name for axis in TABLE if axis.name not in ("depth", "batch", "mode", "schedule")
 )
 """What distinguishes two training series beside depth, batch and schedule."""
 
-INFERENCE_AXES: Final = ("width", "activation", "bias", "dtype", "norm", "residual")
+INFERENCE_AXES: Final = ("width", *(axis.name for axis in TABLE if axis.inference))
 """What of that the forward pass depends on."""
 
 WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler")

@@ -18,7 +18,7 @@ from memprop.report.frames import (
     shown_in_series,
     training_against_inference,
 )
-from memprop.sweep.model import how, model_of
+from memprop.sweep.model import model_of, step_options
 from memprop.sweep.plan import Trial, trials
 from memprop.sweep.spec import SweepSpec
 from memprop.traces.trace import Trace
@@ -196,7 +196,7 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> dict[str, tuple[s
             simulate(
                 model_of(trial, data.features, data.classes),
                 trial.batch,
-                **how(trial),
+                **step_options(trial),
             ),
         )
         for schedule in _shown(results)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from memprop.data import Dataset
+from memprop.graph.losses import LOSSES
 from memprop.models.mlp import MLP
 
 
@@ -11,12 +12,10 @@ def arrays_for(
 ) -> tuple[np.ndarray, ...]:
     """``batch`` samples of ``data``, and in training what the model's loss compares them with.
 
-    For mse that is a row of zeros with a one at the label.
+    For a loss with targets that is a row of zeros with a one at the label.
     """
     x, y = data.batch(batch, seed)
     x = x.astype(model.dtype, copy=False)
     if mode == "inference":
         return (x,)
-    if model.loss == "mse":
-        return x, np.eye(data.classes, dtype=model.dtype)[y]
-    return x, y
+    return (x, y) if LOSSES[model.loss].labels else (x, np.eye(data.classes, dtype=model.dtype)[y])

@@ -4,55 +4,40 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError
+from memprop.sweep.axes import AXES, TABLE
 
 if TYPE_CHECKING:
     from memprop.sweep.spec import SweepSpec
-
-AXES: Final = (
-    "depth",
-    "batch",
-    "width",
-    "mode",
-    "schedule",
-    "activation",
-    "optimizer",
-    "loss",
-    "bias",
-    "l2",
-    "dtype",
-    "update",
-    "dropout",
-    "dropout_mask",
-    "norm",
-    "residual",
-)
-"""The axes of a grid in the order of the columns of results; the last one turns fastest."""
-
 
 LEDGER: Final = "ledger"
 TIMES: Final = "times"
 """The parts of a trial beside its witnesses."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """One point of the product and how to measure it: all that a process needs to run it.
+_Coordinates: Any = make_dataclass(
+    "_Coordinates",
+    [
+        (axis.name, axis.check.kind, field(default=axis.default))
+        for axis in sorted(TABLE, key=lambda axis: axis.default is not MISSING)
+    ],
+    frozen=True,
+    kw_only=True,
+)
+"""A field for each axis."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(_Coordinates):
+    """What is asked of a trial: a point of the product, and how to measure it.
+
+    It is all that a process needs to run it. What comes of it is a row of results.
 
     Attributes:
-        depth: number of hidden layers.
-        batch: samples of a step.
-        width: units of each hidden layer.
-        l2: factor of the penalty.
-        update: when the optimizer updates a parameter.
-        dropout: probability that a hidden unit is dropped.
-        dropout_mask: whether the mask is drawn again or kept.
-        norm: of the hidden layers; "none" for none.
-        residual: whether hidden layers have skip connections.
         seed: of the parameters and of the order of the samples.
         witnesses: who watches the peak, in the order of :data:`WITNESSES`.
         steps: steps in a repeat.
@@ -61,19 +46,10 @@ class Trial:
         memory_limit_bytes: of the process's address space; None for no limit.
         data_source: "digits" or a path.
         data_digest: SHA-256 of the data file, so that other data make another trial.
+
+    The axes are fields too, see :mod:`memprop.sweep.axes`.
     """
 
-    depth: int
-    batch: int
-    width: int
-    mode: str
-    schedule: str
-    activation: str
-    optimizer: str
-    loss: str
-    bias: bool
-    l2: float
-    dtype: str
     seed: int
     witnesses: tuple[str, ...]
     steps: int
@@ -82,18 +58,13 @@ class Trial:
     memory_limit_bytes: int | None
     data_source: str
     data_digest: str = ""
-    update: str = "at_end"
-    dropout: float = 0.0
-    dropout_mask: str = "regenerate"
-    norm: str = "none"
-    residual: bool = False
 
     @property
     def key(self) -> str:
         """16 hexadecimal digits that stand for everything that decides the result.
 
-        All fields do: a limit decides whether there is one, so a trial with another limit is
-        another trial.
+        A limit decides whether there is a result, so a trial with another limit is another trial.
+        Axes that have their default are left out, so that a new axis leaves all keys as they are.
         """
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
@@ -102,8 +73,17 @@ class Trial:
         return {name: getattr(self, name) for name in AXES}
 
     def to_json(self) -> str:
-        """One line of JSON, the same for equal trials on every machine."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """One line of JSON, the same for equal trials on every machine.
+
+        Axes that have their default are left out.
+        """
+        usual = {axis.name: axis.default for axis in TABLE}
+        values = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in usual or value != usual[name]
+        }
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Trial":

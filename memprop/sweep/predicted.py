@@ -19,10 +19,11 @@ from memprop.engine.step import simulate
 from memprop.errors import MempropError, OutputError
 from memprop.files import make_folder, write_whole
 from memprop.models.mlp import MLP
+from memprop.sweep.axes import AXES
 from memprop.sweep.lock import locked
-from memprop.sweep.model import how, model_of
+from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import described
-from memprop.sweep.plan import AXES, Trial
+from memprop.sweep.plan import Trial
 from memprop.sweep.results import tidy, write_results
 from memprop.sweep.spec import GridSpec, SweepSpec
 from memprop.sweep.store import FILE, remove_store
@@ -128,7 +129,7 @@ def _rows(trial: Trial, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
 
 def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
     slices = slices_of(trial.schedule)
-    options = how(trial)
+    options = step_options(trial)
     lines = lines_of((model, *(options[n] for n in ("schedule", "mode", "optimizer", "update"))))
     one, two = (simulate(model, slices * rows, **options) for rows in (1, 2))
     found = _described(lines, one, two, batches // slices)
@@ -179,7 +180,7 @@ def _one_by_one(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]
     found = []
     for batch in batches.tolist():
         try:
-            trace = simulate(model, batch, **how(trial))
+            trace = simulate(model, batch, **step_options(trial))
             row = {"predicted_peak": trace.peak, **described(trace), "status": "simulated"}
         except MempropError as error:
             row = {"status": "error", "message": str(error)}

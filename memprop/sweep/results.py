@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError
 from memprop.files import make_folder, whole_file
-from memprop.sweep.plan import AXES, Trial
+from memprop.sweep.axes import TABLE
 from memprop.sweep.store import FILE, stored_rows
 
 if TYPE_CHECKING:
@@ -36,12 +36,7 @@ _BYTES: Final = (
 )
 
 _KINDS: Final = {
-    **dict.fromkeys(AXES, "string"),
-    **dict.fromkeys(("depth", "batch", "width"), "int64"),
-    "bias": "bool",
-    "l2": "float64",
-    "dropout": "float64",
-    "residual": "bool",
+    **{axis.name: axis.column for axis in TABLE},
     "status": "string",
     "message": "string",
     **dict.fromkeys(_BYTES, "Int64"),
@@ -61,13 +56,9 @@ _KINDS: Final = {
 integers that may be missing are pandas' nullable ones."""
 
 _LATER_AXES: Final = MappingProxyType(
-    {
-        field.name: field.default
-        for field in fields(Trial)
-        if field.name in AXES and field.default is not MISSING
-    }
+    {axis.name: axis.default for axis in TABLE if axis.default is not MISSING}
 )
-"""Axes that results of earlier versions lack, with the value they had."""
+"""Axes that results of earlier versions may lack, with the value they had."""
 
 COLUMNS: Final = tuple(_KINDS)
 """The columns in their order; columns that a trial adds come after them."""

@@ -9,10 +9,11 @@ import psutil
 from memprop.data import Dataset
 from memprop.engine.step import simulate
 from memprop.errors import MempropError
+from memprop.graph.losses import LOSSES
 from memprop.machine.cgroup import memory_allowance
 from memprop.schedules.budget import Share
 from memprop.schedules.names import strategy_named
-from memprop.sweep.model import how, model_of
+from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import Row, failed
 from memprop.sweep.plan import Trial
 from memprop.units import format_bytes
@@ -66,7 +67,7 @@ def predicted_peak(trial: Trial, data: Dataset) -> int | None:
     """
     strategy = strategy_named(trial.schedule)
     planned = trial.mode == "train" and strategy.depends_on_batch
-    options = how(trial) | ({"schedule": "lean"} if planned else {})
+    options = step_options(trial) | ({"schedule": "lean"} if planned else {})
     try:
         model = model_of(trial, data.features, data.classes)
         peak = simulate(model, trial.batch, **options).peak
@@ -83,7 +84,7 @@ def _given_bytes(trial: Trial, data: Dataset) -> int:
     size = np.dtype(trial.dtype).itemsize
     labels = 0
     if trial.mode == "train":
-        labels = data.classes * size if trial.loss == "mse" else 8
+        labels = 8 if LOSSES[trial.loss].labels else data.classes * size
     return trial.batch * (data.features * size + labels)
 
 

@@ -8,9 +8,10 @@ written ``[[grid]]``, each::
 
 import os
 import tomllib
-from collections.abc import Callable, Collection
+from collections.abc import Callable
+from dataclasses import MISSING
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -20,30 +21,21 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    create_model,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from memprop.errors import SpecError, unknown_name
-from memprop.graph.activations import ACTIVATIONS
-from memprop.graph.losses import LOSSES
-from memprop.graph.operators.dropout import MASKS
-from memprop.graph.optimizers import OPTIMIZERS
-from memprop.models.mlp import NORMS
-from memprop.models.sequential import DTYPES
+from memprop.checks import Check, Choice
+from memprop.errors import InvalidTypeError, InvalidValueError, SpecError, UnknownNameError
 from memprop.probes import MODULES
-from memprop.schedules.names import WRITTEN, strategy_named
+from memprop.sweep import axes
+from memprop.sweep.axes import LARGEST_COUNT, SIMULATE
 from memprop.sweep.mistakes import first_mistake
-from memprop.terms import MODES, UPDATES
 from memprop.units import parse_bytes, parse_seconds
 
-OPTIMIZER_NAMES: Final = ("none", *OPTIMIZERS)
 WITNESSES: Final = tuple(MODULES)
 
-SIMULATE: Final = "simulate"
-MODES_OF_TRIALS: Final = (*MODES, SIMULATE)
-"""A trial of mode "simulate" is predicted as one of mode "train" would be, and not run."""
-
-_LARGEST_COUNT: Final = 2**31 - 1
 _LARGEST_INTEGER: Final = 2**63 - 1  # what a column of results holds
 _LONGEST_AXIS: Final = 10**6
 _LONGEST_SECONDS: Final = 500 * 3600  # waiting for a process takes at most 2^31 milliseconds
@@ -87,17 +79,21 @@ def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def _known(what: str, names: Collection[str]) -> Callable[[str], str]:
-    def check(name: str) -> str:
-        if name not in names:
-            raise unknown_name(what, name, names)
-        return name
+def _checked(name: str, check: Check) -> Callable[[Any], Any]:
+    """``check`` for an axis, as pydantic wants it; it keeps names that stand for ``None``."""
 
-    return check
+    def value_of(value: Any) -> Any:
+        try:
+            kept = check(name, value)
+        except UnknownNameError:
+            raise  # its message says more than what was expected
+        except (InvalidValueError, InvalidTypeError) as error:
+            if isinstance(check, Choice) or check.kind is str:
+                raise ValueError(str(error)) from None
+            raise PydanticCustomError("not_allowed", "not allowed") from None
+        return value if kept is None else kept
 
-
-def _schedule(name: str) -> str:
-    return strategy_named(name).name
+    return value_of
 
 
 def _in_listed_order(witnesses: tuple[str, ...]) -> tuple[str, ...]:
@@ -125,28 +121,13 @@ def _limit_bytes(value: object) -> int:
 
 Values = Annotated[tuple[T, ...], BeforeValidator(_as_axis), AfterValidator(_without_repeats)]
 Axis = Annotated[Values[T], AfterValidator(_not_empty)]
-Count = Annotated[int, Field(gt=0, le=_LARGEST_COUNT)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Mode = Annotated[str, AfterValidator(_known("mode", MODES_OF_TRIALS))]
-ScheduleName = Annotated[str, AfterValidator(_schedule)]
-Activation = Annotated[str, AfterValidator(_known("activation", ACTIVATIONS))]
-OptimizerName = Annotated[str, AfterValidator(_known("optimizer", OPTIMIZER_NAMES))]
-Loss = Annotated[str, AfterValidator(_known("loss", LOSSES))]
-DType = Annotated[str, AfterValidator(_known("dtype", DTYPES))]
-Update = Annotated[str, AfterValidator(_known("update", UPDATES))]
-Probability = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-DropoutMask = Annotated[str, AfterValidator(_known("dropout_mask", MASKS))]
-Norm = Annotated[str, AfterValidator(_known("norm", NORMS))]
-Witness = Annotated[str, AfterValidator(_known("witness", WITNESSES))]
+Count = Annotated[int, Field(gt=0, le=LARGEST_COUNT)]
+Witness = Annotated[str, AfterValidator(_checked("witness", Choice(WITNESSES)))]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 LimitBytes = Annotated[int, BeforeValidator(_limit_bytes)]
 
 # The description of a field is what a message says was expected.
-_COUNT: Final = f"a positive integer up to {_LARGEST_COUNT}"
-
-
-def _one_of(names: Collection[str]) -> str:
-    return f"one of {', '.join(names)}"
+_COUNT: Final = f"a positive integer up to {LARGEST_COUNT}"
 
 
 # The tables of the file
@@ -158,33 +139,14 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class GridSpec(_Table):
+class _Grid(_Table):
     """The axes. Each is a tuple of values; a scalar of the file is an axis with one value.
 
     ``depth`` is the number of hidden layers, ``width`` the units of each, ``batch`` the samples
     of a step. ``schedule`` says nothing to mode "inference", which has a schedule of its own.
     """
 
-    depth: Axis[Count] = Field(description=_COUNT)
-    batch: Axis[Count] = Field(description=_COUNT)
-    width: Axis[Count] = Field(description=_COUNT)
-    mode: Axis[Mode] = Field(default=("train",), description=_one_of(MODES_OF_TRIALS))
-    schedule: Axis[ScheduleName] = Field(default=("lean",), description=_one_of(WRITTEN))
-    activation: Axis[Activation] = Field(default=("relu",), description=_one_of(ACTIVATIONS))
-    optimizer: Axis[OptimizerName] = Field(default=("none",), description=_one_of(OPTIMIZER_NAMES))
-    loss: Axis[Loss] = Field(default=("cross_entropy",), description=_one_of(LOSSES))
-    bias: Axis[bool] = Field(default=(True,), description="true or false")
-    l2: Axis[NotNegative] = Field(default=(0.0,), description="a finite number of at least 0")
-    dtype: Axis[DType] = Field(default=("float32",), description=_one_of(DTYPES))
-    update: Axis[Update] = Field(default=("at_end",), description=_one_of(UPDATES))
-    dropout: Axis[Probability] = Field(
-        default=(0.0,), description="a number of at least 0 and below 1"
-    )
-    dropout_mask: Axis[DropoutMask] = Field(default=("regenerate",), description=_one_of(MASKS))
-    norm: Axis[Norm] = Field(default=("none",), description=_one_of(NORMS))
-    residual: Axis[bool] = Field(default=(False,), description="true or false")
-
-    @field_validator("schedule")
+    @field_validator("schedule", check_fields=False)
     @classmethod
     def _inference_cannot_train(
         cls, schedules: tuple[str, ...], info: ValidationInfo
@@ -194,6 +156,31 @@ class GridSpec(_Table):
                 "'inference' cannot train: leave it out, mode 'inference' takes it by itself"
             )
         return schedules
+
+
+def _field(axis: axes.Axis) -> tuple[Any, Any]:
+    """An axis as pydantic wants a field: its type, and what else there is to say of it."""
+    value = Annotated[axis.check.kind, AfterValidator(_checked(axis.name, axis.check))]
+    default: Any = ... if axis.default is MISSING else (axis.default,)
+    return Axis[value], Field(default=default, description=axis.check.expected)
+
+
+if TYPE_CHECKING:
+
+    class GridSpec(_Grid):
+        """What is made below, for type checkers."""
+
+        def __init__(self, **values: object) -> None: ...
+
+        def __getattr__(self, name: str) -> tuple[Any, ...]: ...
+else:
+    GridSpec = create_model(
+        "GridSpec",
+        __base__=_Grid,
+        __doc__=_Grid.__doc__,
+        __module__=__name__,
+        **{axis.name: _field(axis) for axis in axes.TABLE},
+    )
 
 
 def _as_grids(value: object) -> tuple[object, ...]:
@@ -208,7 +195,7 @@ class MeasureSpec(_Table):
     """
 
     witnesses: Annotated[Values[Witness], AfterValidator(_in_listed_order)] = Field(
-        default=("tracemalloc", "kernel"), description=_one_of(WITNESSES)
+        default=("tracemalloc", "kernel"), description=Choice(WITNESSES).expected
     )
     steps: Count = Field(default=5, description=_COUNT)
     repeats: Count = Field(default=3, description=_COUNT)

@@ -28,6 +28,13 @@ CREATE TABLE IF NOT EXISTS sweep (position INTEGER PRIMARY KEY, key TEXT NOT NUL
 """``trials`` holds every result there is, ``sweep`` the keys of the specification that was run last
 in their order: a result that the specification no longer asks for is kept but not shown."""
 
+SCHEMA: Final = 1
+"""The version of what the file holds, in SQLite's ``user_version``.
+
+0 was before versions were written: the keys of trials depended on every axis there was, so that a
+new axis changed them all.
+"""
+
 _STATUSES: Final = "SELECT key, json_extract(row, '$.status') FROM trials"
 _ADD: Final = "INSERT OR REPLACE INTO trials VALUES (?, ?, ?, ?)"
 
@@ -124,6 +131,7 @@ def stored_rows(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         _explained(path),
         closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection,
     ):
+        _check_schema(connection, path)
         return _rows(connection, None)
 
 
@@ -140,10 +148,47 @@ def _opened(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(_TABLES)
+        _upgrade(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of the file, which this version of memprop can read.
+
+    Raises:
+        DataError: a newer version wrote it.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > SCHEMA:
+        raise DataError(
+            f"{path} was written by a newer memprop (schema {version}, this one knows {SCHEMA}): "
+            "update memprop, or choose another folder with --out"
+        )
+    return version
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Bring the file to the schema of this version, all at once or not at all.
+
+    Raises:
+        DataError: a newer version wrote it, or a trial in it cannot be read.
+    """
+    if _check_schema(connection, path) == SCHEMA:
+        return
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        stored = connection.execute("SELECT key, trial FROM trials").fetchall()
+        keys = {key: Trial.from_json(text) for key, text in stored}
+        for key, trial in keys.items():
+            connection.execute(
+                "UPDATE OR REPLACE trials SET key = ?, trial = ? WHERE key = ?",
+                (trial.key, trial.to_json(), key),
+            )
+            connection.execute("UPDATE sweep SET key = ? WHERE key = ?", (trial.key, key))
+        connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
 
 def remove_store(folder: Path) -> None:

@@ -25,7 +25,7 @@ from memprop.probes import MODULES, witness
 from memprop.sweep.batches import arrays_for
 from memprop.sweep.forks import run_in_child
 from memprop.sweep.limit import MemoryLimit
-from memprop.sweep.model import how, model_of
+from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import Row, described, failed, row_of
 from memprop.sweep.plan import LEDGER, TIMES, Trial
 
@@ -41,7 +41,7 @@ def main(request: str) -> None:
     limit = MemoryLimit(trial.memory_limit_bytes)
     try:
         model = model_of(trial, data.features, data.classes)
-        predicted = simulate(model, trial.batch, **how(trial))
+        predicted = simulate(model, trial.batch, **step_options(trial))
         _write({"predicted_peak": predicted.peak, **described(predicted)})
         arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
         prepared = _Prepared(trial, model, arrays, predicted.persistent_bytes)
@@ -76,7 +76,7 @@ class _Prepared:
 
     def step(self, allocator: str, *, record: bool = True) -> Step:
         """A step that can be run."""
-        options = {"allocator": allocator, "record": record, **how(self.trial)}
+        options = {"allocator": allocator, "record": record, **step_options(self.trial)}
         return Step(self.model, self.trial.batch, **options)
 
 

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from memprop.errors import InvalidValueError
+from memprop.sweep.axes import AXES
 from memprop.sweep.executors.process import ProcessExecutor
-from memprop.sweep.plan import AXES
 from memprop.sweep.results import load_results
 from memprop.sweep.runner import run_sweep
 from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec

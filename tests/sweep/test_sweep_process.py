@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from memprop.probes.kernel import ENVIRONMENT
+from memprop.sweep.axes import AXES
 from memprop.sweep.executors import process
 from memprop.sweep.executors.process import ProcessExecutor
 from memprop.sweep.outcome import STATUSES
-from memprop.sweep.plan import AXES, trials
+from memprop.sweep.plan import trials
 
 READ = "trial = json.loads(json.loads(request)['trial'])\n"
 

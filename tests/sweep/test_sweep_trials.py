@@ -3,12 +3,13 @@ import itertools
 from dataclasses import FrozenInstanceError, replace
 
 import pytest
+from cases import ACTIVATIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from memprop.errors import DataError
-from memprop.models.mlp import ACTIVATIONS
-from memprop.sweep.plan import AXES, Trial, trials
+from memprop.sweep.axes import AXES
+from memprop.sweep.plan import Trial, trials
 from memprop.sweep.spec import (
     WITNESSES,
     GridSpec,
@@ -38,12 +39,11 @@ TRIAL = Trial(
 )
 
 CANONICAL = (
-    '{"activation":"relu","batch":32,"bias":true,"data_digest":"","data_source":"digits","depth":2,'
-    '"dropout":0.0,"dropout_mask":"regenerate","dtype":"float32","l2":0.0,"loss":"cross_entropy",'
-    '"memory_limit_bytes":null,"mode":"train","norm":"none","optimizer":"sgd","repeats":3,'
-    '"residual":false,"schedule":"lean","seed":0,"steps":5,"timeout_seconds":60.0,'
-    '"update":"at_end","width":64,"witnesses":["tracemalloc","kernel"]}'
+    '{"batch":32,"data_digest":"","data_source":"digits","depth":2,"memory_limit_bytes":null,'
+    '"optimizer":"sgd","repeats":3,"seed":0,"steps":5,"timeout_seconds":60.0,"width":64,'
+    '"witnesses":["tracemalloc","kernel"]}'
 )
+"""What the trial differs in from the defaults of the axes, and how it is measured."""
 
 
 def sweep(measure=None, **axes):

@@ -12,8 +12,8 @@ from memprop.engine.step import simulate
 from memprop.errors import MempropError
 from memprop.report.frames import AXES
 from memprop.report.page.encode import encode
-from memprop.sweep.model import how, model_of
-from memprop.sweep.plan import AXES as ALL_AXES
+from memprop.sweep.axes import AXES as ALL_AXES
+from memprop.sweep.model import model_of, step_options
 from memprop.sweep.plan import Trial
 from memprop.sweep.spec import SweepSpec
 from memprop.terms import MODES
@@ -103,7 +103,7 @@ def _simulated(spec: SweepSpec, chosen: pd.DataFrame, varied: Sequence[str]) -> 
         trial = _trial(row, spec.data.source)
         try:
             model = model_of(trial, data.features, data.classes)
-            trace = simulate(model, trial.batch, **how(trial))
+            trace = simulate(model, trial.batch, **step_options(trial))
         except MempropError:  # a message of the results says so
             continue
         group, label = _named(trial, trace, varied)
