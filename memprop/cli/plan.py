@@ -41,11 +41,12 @@ def plan(
 
 
 def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> None:
-    from memprop.cli.output import console, print_json, table
+    from memprop.cli.output import console, print_json, table, waiting
     from memprop.tradeoff import frontier
     from memprop.units import format_bytes
 
-    found = frontier(model, batch, **how)
+    with waiting("planning"):
+        found = frontier(model, batch, **how)
     if as_json:
         rows = found.to_dict(orient="records")
         print_json({"model": repr(model), "batch": batch, "frontier": rows})
@@ -68,14 +69,15 @@ def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> Non
 
 def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: bool) -> None:
     from memprop.cli.chart import timeline
-    from memprop.cli.output import console, print_json, table
+    from memprop.cli.output import console, print_json, table, waiting
     from memprop.engine.step import simulate
     from memprop.tradeoff import is_least, schedule
     from memprop.units import format_bytes
 
-    found = schedule(model, batch, f"budget:{room}", **how)
-    lean = schedule(model, batch, **how)
-    rows, least = layers(found), is_least(found, room)
+    with waiting("planning"):
+        found = schedule(model, batch, f"budget:{room}", **how)
+        lean = schedule(model, batch, **how)
+        rows, least = layers(found), is_least(found, room)
     if as_json:
         print_json(
             {

@@ -8,7 +8,8 @@ them does better. The cheapest is taken; where the graph is short, a search over
 (:mod:`memprop.schedules.search`) then finds what is cheaper still.
 """
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ from memprop.errors import InfeasibleBudget
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.as_chain import GraphChain, chains
 from memprop.schedules.every import every
-from memprop.schedules.optimal import frontier_plans, optimal
+from memprop.schedules.optimal import frontier_plans, optimal, plans_below
 from memprop.schedules.plan import BACKWARD, DROP, Plan, infeasible
 from memprop.schedules.revolve import extra_steps, revolve
 from memprop.schedules.search import STATES, search
@@ -25,26 +26,35 @@ from memprop.schedules.space import space_of
 from memprop.schedules.spend import Priced, spend
 from memprop.schedules.stages import layers
 
-_ROUNDS: Final = 4
+_ROUNDS: Final = 2
 """How often the chain is planned for what the graph left of its budget."""
 
 _BELOW: Final = 12
 """How many plans of the chain's frontier are priced below a budget."""
 
-_SPENT: Final = 24
-"""How many of the cheapest plans that fit are spent the rest of a budget on."""
+_IMPROVED: Final = 8
+"""How many of the cheapest plans are improved until the budget is used up."""
+
+_SHORT: Final = 400
+"""Operators up to which the whole frontier is planned for a budget: about a second."""
 
 _MOST_POINTS: Final = 64
 """Of a frontier, for each way to see the step; or up to twice as many."""
 
+_WORK: Final = 100_000
+"""Operators that are looked at for each plan that is improved."""
+
 _WORK_A_POINT: Final = 30_000
-"""Operators looked at for each: for a thousand layers, a few seconds in all."""
+"""The same for each point of a frontier: for a thousand layers, a few seconds in all."""
 
 _STATES_A_POINT: Final = 2_000
-"""States that a search looks at for each."""
+"""States that a search looks at for each point of a frontier."""
 
 _MOST_REPEATED: Final = 32
 """Forward passes beyond the first; orders with more are longer than anyone would wait for."""
+
+_LONG: Final = 64
+"""Layers up to which every number of segments and of stored states is tried."""
 
 
 class Share(NamedTuple):
@@ -75,28 +85,45 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
     budget = given.of(everything.peak) if isinstance(given, Share) else given
     if everything.peak <= budget:
         return everything.order
-    planned = [*frontier(graph, batch)]
-    for view in chains(graph, batch):
-        planned += _planned(graph, budget, batch, view)
+    planned = [one for view in chains(graph, batch) for one in _planned(graph, budget, batch, view)]
+    if len(graph.operators) <= _SHORT:
+        planned += frontier(graph, batch)
     fitting = [one for one in planned if one.peak <= budget]
-    least = min((one.flops for one in fitting), default=None)
-    for one in named(graph, batch):
-        if least is not None and one.flops >= least:
-            break  # they come by rising cost
-        if one.peak <= budget:
-            fitting.append(one)
-            break
-    cheapest = sorted(fitting, key=lambda one: one.flops)[:_SPENT]
-    tried = [
-        spend(one, budget, _WORK_A_POINT) for one in {one.order: one for one in cheapest}.values()
-    ]
-    best = min(tried, key=lambda one: one.flops, default=None)
-    if best is None:
-        best = smallest(graph, batch)
-        if best.peak > budget:
-            raise infeasible(budget, best.peak)
-    best = spend(best, budget)
+    chosen = _cheapest(fitting)
+    few = len(chosen) < _IMPROVED
+    chosen += _cheapest_named(graph, batch, budget, chosen)
+    improved = [spend(one, budget, _WORK) for one in chosen]
+    if few:
+        # Few plans fit: the budget is near the smallest. What is gained within a plan's own peak
+        # first leads to other ends there than the whole budget at once.
+        leanest = min(named(graph, batch), key=lambda one: (one.peak, one.flops))
+        if not chosen:
+            leanest = smallest(graph, batch)
+            if leanest.peak > budget:
+                raise infeasible(budget, leanest.peak)
+        if leanest.peak <= budget:
+            improved.append(spend(spend(leanest, leanest.peak, _WORK), budget, _WORK))
+    best = min(improved, key=lambda one: one.flops)
     return searched(graph, batch, budget, best).order
+
+
+def _cheapest_named(
+    graph: Graph, batch: int, budget: int, others: Sequence[Priced]
+) -> list[Priced]:
+    """The cheapest named strategy within ``budget``, if it is cheaper than all ``others``."""
+    least = min((one.flops for one in others), default=None)
+    for one in _named_by_cost(graph, batch):
+        if least is not None and one.flops >= least:
+            break
+        if one.peak <= budget:
+            return [one]
+    return []
+
+
+def _cheapest(plans: Iterable[Priced]) -> list[Priced]:
+    """The cheapest of ``plans``, each order once."""
+    different = {one.order: one for one in plans}
+    return sorted(different.values(), key=lambda one: one.flops)[:_IMPROVED]
 
 
 def searched(graph: Graph, batch: int, budget: int, best: Priced, states: int = STATES) -> Priced:
@@ -126,18 +153,19 @@ def smallest(graph: Graph, batch: int) -> Priced:
         else:
             best = Priced.of(graph, batch, order)
             high = best.peak
-    return best
+    best = spend(best, best.peak, _WORK_A_POINT)  # which may make it smaller still
+    return searched(graph, batch, best.peak, best, _STATES_A_POINT)
 
 
 def _planned(graph: Graph, budget: int, batch: int, view: GraphChain) -> Iterator[Priced]:
-    """The optimum of the chain, for what the chain takes to be the budget, and plans below it.
+    """The optimum of the chain for a budget, and plans that need a little less.
 
     The chain takes every stage for a whole, so a plan that it finds a little dearer may be the
-    cheaper one on the graph; and what was not used is offered again.
+    cheaper one on the graph; and what the graph did not use of the budget is offered again.
     """
     room = budget - view.fixed_bytes
-    below = [plan for plan in frontier_plans(view.chain) if plan.peak <= room]
-    yield from (priced(graph, batch, view, plan) for plan in below[-_BELOW:])
+    below = plans_below(view.chain, room, _BELOW)
+    yield from (priced(graph, batch, view, plan) for plan in below)
     for _ in range(_ROUNDS):
         try:
             plan = optimal(view.chain, max(room, 1))
@@ -153,18 +181,27 @@ def _planned(graph: Graph, budget: int, batch: int, view: GraphChain) -> Iterato
 @lru_cache(maxsize=4)
 def named(graph: Graph, batch: int) -> tuple[Priced, ...]:
     """Every named strategy that recomputes, by rising cost."""
+    return tuple(_named_by_cost(graph, batch))
+
+
+def _named_by_cost(graph: Graph, batch: int) -> Iterator[Priced]:
+    """The same, each made when it is asked for, as far as possible: the dear ones are long."""
     n = len(layers(graph))
-    orders = [every(graph, k) for k in _few(n)]
-    orders.append(selective(graph))
-    orders += [revolve(graph, c) for c in _few(n) if extra_steps(n, c) <= _MOST_REPEATED * n]
-    return tuple(sorted((Priced.of(graph, batch, o) for o in orders), key=lambda one: one.flops))
+    segmented = [every(graph, k) for k in _few(n)] + [selective(graph)]
+    short = sorted((Priced.of(graph, batch, o) for o in segmented), key=lambda one: one.flops)
+    long = (
+        Priced.of(graph, batch, revolve(graph, states))
+        for states in reversed(_few(n))
+        if extra_steps(n, states) <= _MOST_REPEATED * n
+    )
+    return heapq.merge(short, long, key=lambda one: one.flops)
 
 
 def _few(n: int) -> list[int]:
-    """All numbers from 1 to n; for long chains those that make a difference."""
-    if n <= 64:
+    """All numbers from 1 to n; for many layers about as many for each doubling."""
+    if n <= _LONG:
         return list(range(1, n + 1))
-    return sorted({-(-n // parts) for parts in range(1, n + 1)} | set(range(1, 33)))
+    return sorted({round(2 ** (step / 2)) for step in range(2 * n.bit_length()) if 2**step <= n**2})
 
 
 def priced(graph: Graph, batch: int, view: GraphChain, plan: Plan) -> Priced:

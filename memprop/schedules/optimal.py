@@ -122,6 +122,19 @@ def frontier_plans(chain: Chain, levels: int = LEVELS) -> tuple[Plan, ...]:
     return tuple(kept)
 
 
+def plans_below(chain: Chain, room: int, count: int) -> list[Plan]:
+    """The ``count`` cheapest plans behind :func:`optimal_frontier` whose peak is within ``room``.
+
+    Of a long chain only these are made out of the solved recurrence, which takes a while for each.
+    """
+    if len(chain) <= exact.LONGEST:
+        return [plan for plan in frontier_plans(chain) if plan.peak <= room][-count:]
+    grid = _grid(chain, everything_saved(chain).peak, LEVELS)
+    costs = grid.levels()[: max((room - chain.input_bytes) // grid.terms.unit + 1, 0)]
+    drops = [t for t in range(len(costs)) if costs[t] < (costs[t - 1] if t else float("inf"))]
+    return [_plan(chain, grid.actions(t), _rounded(grid)) for t in drops[-count:]]
+
+
 def everything_saved(chain: Chain) -> Plan:
     """The plan that computes nothing twice."""
     n = len(chain)

@@ -61,7 +61,7 @@ def _actions(
     graph: Graph, order: Sequence[Operator], dying: Sequence[list[str]]
 ) -> Iterator[Action]:
     for operator, dead in zip(order, dying, strict=True):
-        into = _overwrites(graph, operator, dead)
+        into = chosen_overwrites(graph, operator, dead)
         yield Compute(operator.name, into)
         taken = [operand for _, operand in into]
         for name in dead:
@@ -69,7 +69,9 @@ def _actions(
                 yield Free(name)
 
 
-def _overwrites(graph: Graph, operator: Operator, dying: list[str]) -> tuple[tuple[str, str], ...]:
+def chosen_overwrites(
+    graph: Graph, operator: Operator, dying: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
     """The pairs in which a target takes over the buffer of an operand that dies here."""
     always, where_dead = graph.overwrites(operator)
     if not (always or where_dead):

@@ -14,9 +14,8 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from memprop.graph.graph import Graph, Operator
-from memprop.schedules.actions import Compute
-from memprop.schedules.live import live_bytes
-from memprop.schedules.order import in_order, useful_places
+from memprop.schedules.live import bytes_while_running
+from memprop.schedules.order import useful_places
 
 _MOST_WORK: Final = 300_000
 """A few seconds."""
@@ -49,9 +48,7 @@ class Priced:
     @cached_property
     def live(self) -> np.ndarray:
         """Live bytes while each operator runs."""
-        actions = in_order(self.graph, self.order)
-        during = live_bytes(self.graph, actions, self.batch).during
-        return during[[isinstance(action, Compute) for action in actions]]
+        return bytes_while_running(self.graph, self.batch, self.order)
 
     @property
     def peak(self) -> int:

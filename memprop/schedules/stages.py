@@ -8,6 +8,7 @@ cuts are inside a stage, so the graph of a stage may have any form.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 from memprop.graph.graph import Graph, Operator
@@ -35,6 +36,7 @@ class Stage:
         return self.forward[0].layer
 
 
+@lru_cache(maxsize=4)
 def stages(graph: Graph) -> tuple[Stage, ...]:
     """The finest cut of the training step ``graph`` into stages, first to last.
 
@@ -64,6 +66,7 @@ def stages(graph: Graph) -> tuple[Stage, ...]:
     )
 
 
+@lru_cache(maxsize=4)
 def layers(graph: Graph) -> tuple[Stage, ...]:
     """The stages of ``graph``, those of one layer taken together."""
     found = stages(graph)

@@ -12,10 +12,16 @@ from memprop.errors import InfeasibleBudget, InvalidValueError
 from memprop.graph.autodiff import differentiate
 from memprop.graph.operators.adam import Adam
 from memprop.graph.optimizers import with_updates
+from memprop.schedules.actions import Compute
 from memprop.schedules.as_chain import chains
 from memprop.schedules.budget import frontier, priced
 from memprop.schedules.check import check
+from memprop.schedules.every import every
+from memprop.schedules.live import bytes_while_running, live_bytes
 from memprop.schedules.optimal import frontier_plans
+from memprop.schedules.order import in_order, useful_places
+from memprop.schedules.revolve import revolve
+from memprop.schedules.selective import selective
 
 
 def smallest(mlp, batch, **how):
@@ -228,3 +234,16 @@ def test_sizes_beyond_what_can_be_counted_are_one_clear_line(name):
 def test_numbers_of_thousands_of_digits_are_refused(name):
     with pytest.raises(InvalidValueError):
         mp.schedule(mp.MLP([4, 4, 4]), 8, name + "9" * 5000 + ("%" if name == "budget:0" else ""))
+
+
+@pytest.mark.parametrize("update", ["at_end", "in_backward"])
+@pytest.mark.parametrize("blocks", [{}, *BLOCKS.values()], ids=str)
+def test_planners_price_an_order_as_its_actions_are_counted(blocks, update):
+    forward = model(depth=9, activation="sigmoid", l2=0.1, **blocks).graph()
+    graph = with_updates(differentiate(forward), Adam(), update)
+    for order in (graph.operators, every(graph, 3), revolve(graph, 2), selective(graph)):
+        order = [order[place] for place in useful_places(graph, order)]
+        actions = in_order(graph, order)
+        counted = live_bytes(graph, actions, 6).during
+        running = counted[[isinstance(action, Compute) for action in actions]]
+        assert bytes_while_running(graph, 6, order).tolist() == running.tolist()
