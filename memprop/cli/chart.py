@@ -11,7 +11,7 @@ from rich.text import Text
 
 from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
-from memprop.traces.stretches import highest_of_stretches
+from memprop.traces.downsample import downsample
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
@@ -42,7 +42,7 @@ def timeline(trace: Trace, screen: Console) -> Text:
     """
     blocks = _draws_blocks(screen)
     total = trace.live.total
-    drawn = highest_of_stretches(total, MOST_STRETCHES).tolist()
+    drawn = downsample(total, MOST_STRETCHES).tolist()
     labels = _labels(trace, drawn, screen.width)
     sizes = [f" {format_bytes(int(total[event])):>10}" for event in drawn]
     room = max(screen.width - len(labels[0]) - len(sizes[0]) - len(_MARK), 1)

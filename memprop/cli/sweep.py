@@ -63,7 +63,7 @@ def sweep(
     from memprop.sweep.environment import environment_json
     from memprop.sweep.executors.names import executor_named
     from memprop.sweep.predicted import predict_sweep
-    from memprop.sweep.runner import Wishes, run_sweep
+    from memprop.sweep.runner import RunOptions, run_sweep
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
@@ -75,9 +75,9 @@ def sweep(
     if loaded.simulated:
         ran, skipped = predict_sweep(loaded, folder, fresh=fresh, files=files), 0
     else:
-        wishes = Wishes(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit)
+        options = RunOptions(fresh=fresh, prune=prune, retry=retry, skip_oom=skip_oom, limit=limit)
         with executor_named(executor, scheduler, jobs) as execute:
-            outcome = run_sweep(loaded, folder, execute=execute, wishes=wishes, files=files)
+            outcome = run_sweep(loaded, folder, execute=execute, options=options, files=files)
         ran, skipped = outcome.ran, outcome.skipped
     _report(folder, ran, skipped, as_json=as_json)
 

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from memprop.engine.uncollected import uncollected
+from memprop.engine.gc_paused import gc_paused
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
@@ -33,7 +33,7 @@ class Model(Protocol):
         ...
 
 
-@uncollected()
+@gc_paused()
 def schedule_for(
     model: Model,
     schedule: str | Schedule = "lean",

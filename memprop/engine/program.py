@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from memprop.engine.gc_paused import gc_paused
 from memprop.engine.order import Order, order_of
-from memprop.engine.uncollected import uncollected
 from memprop.graph.rules import Kernel
 from memprop.schedules.same import Same
 from memprop.schedules.schedule import Schedule
@@ -71,11 +71,11 @@ class Program:
         The first brings to life all that is there before the first operator: inputs, parameters,
         optimizer state.
         """
-        with uncollected():
+        with gc_paused():
             return tuple(_instructions(self))
 
 
-@uncollected()
+@gc_paused()
 def compile_schedule(schedule: Schedule) -> Program:
     """The program of a legal schedule."""
     return Program(schedule, order_of(Same(schedule.graph, schedule.actions)))

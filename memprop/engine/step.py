@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike
 
 from memprop.checks import check_positive_integer
 from memprop.engine.arrays import Arena, Arrays, Heap
+from memprop.engine.gc_paused import gc_paused
 from memprop.engine.inputs import Inputs, as_array
 from memprop.engine.log import Log
 from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
 from memprop.engine.shapes import predicted_sizes
-from memprop.engine.uncollected import uncollected
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Graph, Variable
 from memprop.graph.optimizers import Optimizer
@@ -202,7 +202,7 @@ def trace(
     return step.trace
 
 
-@uncollected()
+@gc_paused()
 def simulate(
     model: Model,
     batch: SupportsIndex,

@@ -1,11 +1,12 @@
 """``budget:BYTES``: the least recomputation whose peak stays within a number of bytes.
 
-The step is seen as a chain (:mod:`memprop.schedules.as_chain`), its stages keeping all or what is
-dear to compute alone, and planned by the recurrence of :mod:`memprop.schedules.needs`; the plan's
-order is then priced on the graph itself, in true bytes, and what is left of the budget is spent on
-leaving recomputations out. Every strategy that has a name and fits is considered too, so none of
-them does better. The cheapest is taken; where the graph is short, a search over single operators
-(:mod:`memprop.schedules.search`) then finds what is cheaper still.
+The step is seen as a chain (:mod:`memprop.schedules.as_chain`), whose stages keep everything or
+only what is expensive to compute, and planned by the recurrence of
+:mod:`memprop.schedules.memory_thresholds`. The order of the plan is then priced on the graph
+itself, in true bytes, and recomputations are dropped as long as the budget allows. Every named
+strategy that fits is considered too, so none of them does better. The cheapest is taken; where the
+graph is short, a search over single operators (:mod:`memprop.schedules.search`) then finds what is
+cheaper still. What each part gains and costs is measured by ``experiments/benchmarks/planner.py``.
 """
 
 import heapq
@@ -16,6 +17,7 @@ from typing import Final, NamedTuple
 from memprop.errors import InfeasibleBudget
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.as_chain import GraphChain, chains
+from memprop.schedules.drop_recomputations import Priced, drop_recomputations
 from memprop.schedules.every import every
 from memprop.schedules.optimal import frontier_plans, optimal, plans_below
 from memprop.schedules.plan import BACKWARD, DROP, Plan, infeasible
@@ -23,7 +25,6 @@ from memprop.schedules.revolve import extra_steps, revolve
 from memprop.schedules.search import STATES, search
 from memprop.schedules.selective import selective
 from memprop.schedules.space import space_of
-from memprop.schedules.spend import Priced, spend
 from memprop.schedules.stages import layers
 
 _ROUNDS: Final = 2
@@ -57,7 +58,7 @@ _LONG: Final = 64
 """Layers up to which every number of segments and of stored states is tried."""
 
 
-class Share(NamedTuple):
+class BudgetFraction(NamedTuple):
     """A budget as a share of what the step needs where nothing is computed twice."""
 
     percent: int
@@ -70,7 +71,7 @@ class Share(NamedTuple):
         return peak * self.percent // 100
 
 
-def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Operator]:
+def within_budget(graph: Graph, given: int | BudgetFraction, batch: int) -> Sequence[Operator]:
     """The order of the training step ``graph`` for a budget and a batch size.
 
     Args:
@@ -82,7 +83,7 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
         InfeasibleBudget: nothing fits; the error names the smallest budget that something fits.
     """
     everything = Priced.of(graph, batch, graph.operators)
-    budget = given.of(everything.peak) if isinstance(given, Share) else given
+    budget = given.of(everything.peak) if isinstance(given, BudgetFraction) else given
     if everything.peak <= budget:
         return everything.order
     planned = [one for view in chains(graph, batch) for one in _planned(graph, budget, batch, view)]
@@ -92,7 +93,7 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
     chosen = _cheapest(fitting)
     few = len(chosen) < _IMPROVED
     chosen += _cheapest_named(graph, batch, budget, chosen)
-    improved = [spend(one, budget, _WORK) for one in chosen]
+    improved = [drop_recomputations(one, budget, _WORK) for one in chosen]
     if few:
         # Few plans fit: the budget is near the smallest. What is gained within a plan's own peak
         # first leads to other ends there than the whole budget at once.
@@ -102,7 +103,11 @@ def within_budget(graph: Graph, given: int | Share, batch: int) -> Sequence[Oper
             if leanest.peak > budget:
                 raise infeasible(budget, leanest.peak)
         if leanest.peak <= budget:
-            improved.append(spend(spend(leanest, leanest.peak, _WORK), budget, _WORK))
+            improved.append(
+                drop_recomputations(
+                    drop_recomputations(leanest, leanest.peak, _WORK), budget, _WORK
+                )
+            )
     best = min(improved, key=lambda one: one.flops)
     return searched(graph, batch, budget, best).order
 
@@ -153,7 +158,7 @@ def smallest(graph: Graph, batch: int) -> Priced:
         else:
             best = Priced.of(graph, batch, order)
             high = best.peak
-    best = spend(best, best.peak, _WORK_A_POINT)  # which may make it smaller still
+    best = drop_recomputations(best, best.peak, _WORK_A_POINT)  # which may make it smaller still
     return searched(graph, batch, best.peak, best, _STATES_A_POINT)
 
 
@@ -230,7 +235,9 @@ def frontier(graph: Graph, batch: int) -> tuple[Priced, ...]:
     found.append(smallest(graph, batch))
     points: list[Priced] = []
     for one in sorted(found, key=lambda one: (one.peak, one.flops)):
-        tried = [spend(given, one.peak, _WORK_A_POINT) for given in (one, *points[-1:])]
+        tried = [
+            drop_recomputations(given, one.peak, _WORK_A_POINT) for given in (one, *points[-1:])
+        ]
         cheapest = min(tried, key=lambda one: (one.flops, one.peak))
         cheapest = searched(graph, batch, one.peak, cheapest, _STATES_A_POINT)
         if not points or cheapest.flops < points[-1].flops:

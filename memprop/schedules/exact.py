@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from memprop.schedules.backtrack import Decision, backtrack
 from memprop.schedules.chain import Chain
-from memprop.schedules.needs import Needs
+from memprop.schedules.memory_thresholds import MemoryThresholds
 from memprop.schedules.plan import StageAction
-from memprop.schedules.unfold import Decision, unfold
 
 LONGEST: Final = 12
 """Stages up to which this is fast: the number of steps grows quickly beyond."""
@@ -44,7 +44,7 @@ Choice = Full | Keep
 @lru_cache(maxsize=32)
 def choices(chain: Chain) -> tuple[Choice, ...]:
     """The best choices for the whole chain, by rising need and falling cost."""
-    needs = Needs.of(chain)
+    needs = MemoryThresholds.of(chain)
     n = len(chain)
     table: dict[tuple[int, int], list[Choice]] = {}
     for i in range(n, 0, -1):
@@ -53,7 +53,9 @@ def choices(chain: Chain) -> tuple[Choice, ...]:
     return tuple(table[1, n])
 
 
-def _full(needs: Needs, table: dict[tuple[int, int], list[Choice]], i: int, j: int) -> list[Choice]:
+def _full(
+    needs: MemoryThresholds, table: dict[tuple[int, int], list[Choice]], i: int, j: int
+) -> list[Choice]:
     least, own = needs.full(i, j), needs.own_cost(i)
     if i == j:
         return [Full(least, own, None)]
@@ -62,7 +64,7 @@ def _full(needs: Needs, table: dict[tuple[int, int], list[Choice]], i: int, j: i
 
 
 def _keeping(
-    needs: Needs, table: dict[tuple[int, int], list[Choice]], i: int, j: int
+    needs: MemoryThresholds, table: dict[tuple[int, int], list[Choice]], i: int, j: int
 ) -> list[Choice]:
     found: list[Choice] = []
     for k, least in enumerate(needs.runs(i, j), start=i + 1):
@@ -92,4 +94,4 @@ def actions(chain: Chain, choice: Choice) -> Iterator[StageAction]:
             return Decision(state.k, state.right, state.left)
         return Decision(i, state.rest)
 
-    return unfold(len(chain), choice, decide)
+    return backtrack(len(chain), choice, decide)

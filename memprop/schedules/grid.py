@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from memprop.schedules.backtrack import Decision, backtrack
 from memprop.schedules.chain import Chain
-from memprop.schedules.needs import Needs
+from memprop.schedules.memory_thresholds import MemoryThresholds
 from memprop.schedules.plan import StageAction
-from memprop.schedules.unfold import Decision, unfold
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class Grid:
             stored = chain.saved_bytes[i - 1] if k == i else chain.sizes[k - 1]
             return Decision(k, now + (-stored // unit), now)
 
-        return unfold(len(chain), level, decide)
+        return backtrack(len(chain), level, decide)
 
     def _choice(self, i: int, j: int, level: int) -> int:
         """The best k at this level, i for a full forward, 0 for full forwards of all."""
@@ -70,7 +70,7 @@ class Terms:
 
     def __init__(self, chain: Chain, unit: int) -> None:
         self.chain, self.unit = chain, unit
-        self.needs = Needs.of(chain)
+        self.needs = MemoryThresholds.of(chain)
         n = len(chain)
         self.sizes = [self.up(size) for size in chain.sizes]
         self.saved = [0, *(self.up(size) for size in chain.saved_bytes)]

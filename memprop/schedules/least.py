@@ -8,16 +8,16 @@ from functools import lru_cache
 
 import numpy as np
 
+from memprop.schedules.backtrack import Decision, backtrack
 from memprop.schedules.chain import Chain
 from memprop.schedules.grid import Terms
 from memprop.schedules.plan import StageAction
-from memprop.schedules.unfold import Decision, unfold
 
 
 def actions(chain: Chain) -> Iterator[StageAction]:
     """The memory-persistent plan of least peak."""
     best = _choices(chain)
-    return unfold(len(chain), None, lambda i, j, _: Decision(best[i, j]))
+    return backtrack(len(chain), None, lambda i, j, _: Decision(best[i, j]))
 
 
 @lru_cache(maxsize=8)

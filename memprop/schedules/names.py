@@ -20,7 +20,7 @@ from memprop.schedules.selective import selective
 from memprop.schedules.store import inference, textbook
 
 if TYPE_CHECKING:
-    from memprop.schedules.budget import Share
+    from memprop.schedules.budget import BudgetFraction
 
 _MICROBATCH: Final = "microbatch"
 
@@ -34,7 +34,7 @@ class _Kind(NamedTuple):
     """What the number after the colon counts; empty where there is none."""
 
 
-def _within_budget(graph: Graph, given: "int | Share", batch: int) -> Sequence[Operator]:
+def _within_budget(graph: Graph, given: "int | BudgetFraction", batch: int) -> Sequence[Operator]:
     from memprop.schedules.budget import within_budget  # loaded only by those who plan
 
     return within_budget(graph, given, batch)
@@ -73,7 +73,7 @@ class Strategy:
 
     name: str
     kind: str
-    argument: "int | Share | None" = None
+    argument: "int | BudgetFraction | None" = None
     slices: int = 1
 
     def in_slices(self, slices: int) -> "Strategy":
@@ -139,7 +139,7 @@ def _planned(
 
 
 def _with(
-    kind: _Kind, argument: "int | Share", batch: int | None, graph: Graph
+    kind: _Kind, argument: "int | BudgetFraction", batch: int | None, graph: Graph
 ) -> Sequence[Operator]:
     assert kind.order is not None  # noqa: S101 - only those with an order take an argument
     return kind.order(graph, argument) if batch is None else kind.order(graph, argument, batch)
@@ -193,7 +193,7 @@ def strategy_named(name: str) -> Strategy:
     return Strategy(name.replace(" ", ""), kind, argument, (slices or [1])[0] or 1)
 
 
-def _parsed(name: str, part: str) -> "tuple[str, int | Share | None]":
+def _parsed(name: str, part: str) -> "tuple[str, int | BudgetFraction | None]":
     """The kind and the number of one part of ``name``."""
     kind, colon, number = (piece.strip() for piece in part.partition(":"))
     if kind not in _KINDS and kind != _MICROBATCH:
@@ -213,9 +213,9 @@ def _parsed(name: str, part: str) -> "tuple[str, int | Share | None]":
     return kind, int(number)
 
 
-def _budget(text: str) -> "int | Share":
+def _budget(text: str) -> "int | BudgetFraction":
     """A budget in bytes, or in percent of the peak of "lean"."""
-    from memprop.schedules.budget import Share
+    from memprop.schedules.budget import BudgetFraction
     from memprop.schedules.optimal import check_budget
 
     if not text.endswith("%"):
@@ -225,7 +225,7 @@ def _budget(text: str) -> "int | Share":
         raise InvalidValueError(
             f"a budget in percent is a whole number from 1 to 100, as in 'budget:50%', got {text!r}"
         )
-    return Share(int(percent))
+    return BudgetFraction(int(percent))
 
 
 def _is_count(text: str, most: int) -> bool:

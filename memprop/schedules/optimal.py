@@ -1,8 +1,8 @@
 """The cheapest way through a chain within a byte budget.
 
-Among memory-persistent schedules (see :mod:`memprop.schedules.needs`) the plan found is optimal
-for chains of up to 12 stages, where no size is rounded, and for longer ones up to the rounding of
-memory to a thousandth of the budget. Other schedules can be cheaper: ask with
+Among memory-persistent schedules (see :mod:`memprop.schedules.memory_thresholds`) the plan found is
+optimal for chains of up to 12 stages, where no size is rounded, and for longer ones up to the
+rounding of memory to a thousandth of the budget. Other schedules can be cheaper: ask with
 ``persistent=False``.
 """
 

@@ -13,7 +13,7 @@ from memprop.errors import InfeasibleBudget
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph, Operator
 from memprop.graph.optimizers import Optimizer
-from memprop.schedules.budget import Share, named, smallest, within_budget
+from memprop.schedules.budget import BudgetFraction, named, smallest, within_budget
 from memprop.schedules.plan import infeasible
 from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.schedule import Schedule
@@ -23,7 +23,7 @@ _ROUNDS: Final = 8
 
 def within_budget_in_slices(
     name: str,
-    given: int | Share,
+    given: int | BudgetFraction,
     forward: Graph,
     optimizer: Optimizer | None,
     batch: int,
@@ -43,7 +43,7 @@ def within_budget_in_slices(
         InfeasibleBudget: nothing fits; the error names the smallest budget that something fits.
     """
     whole = in_that_order("lean", as_built, forward, optimizer)
-    budget = given.of(whole.peak_at(batch)) if isinstance(given, Share) else given
+    budget = given.of(whole.peak_at(batch)) if isinstance(given, BudgetFraction) else given
     step = _SlicedStep(name, forward, optimizer, batch, slices)
     best = min(step.planned(budget), key=lambda found: found.flops_at(batch), default=None)
     for other in step.named():  # by rising cost

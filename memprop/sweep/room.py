@@ -11,7 +11,7 @@ from memprop.engine.step import simulate
 from memprop.errors import MempropError
 from memprop.graph.losses import LOSSES
 from memprop.machine.cgroup import memory_allowance
-from memprop.schedules.budget import Share
+from memprop.schedules.budget import BudgetFraction
 from memprop.schedules.names import strategy_named
 from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import Row, failed
@@ -75,7 +75,7 @@ def predicted_peak(trial: Trial, data: Dataset) -> int | None:
         return None
     if planned:
         budget = strategy.argument
-        return min(peak, budget.of(peak) if isinstance(budget, Share) else budget or peak)
+        return min(peak, budget.of(peak) if isinstance(budget, BudgetFraction) else budget or peak)
     return peak
 
 

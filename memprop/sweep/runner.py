@@ -48,7 +48,7 @@ class SweepOutcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class RunOptions:
     """What is done with results that are there, and with what need not be run.
 
     Attributes:
@@ -70,7 +70,7 @@ def run_sweep(
     spec: SweepSpec,
     folder: str | os.PathLike[str],
     *,
-    wishes: Wishes = Wishes(),
+    options: RunOptions = RunOptions(),
     execute: Executor,
     progress: bool = True,
     files: Mapping[str, str] | None = None,
@@ -81,7 +81,7 @@ def run_sweep(
         spec: what to run.
         folder: where the results are stored; it is made if need be.
         execute: runs the trials.
-        wishes: what else is to be done or left.
+        options: what else is to be done or left.
         progress: show a bar on stderr if that is a terminal.
         files: texts to write into the folder, by name, once it is known to be ours.
 
@@ -93,19 +93,19 @@ def run_sweep(
         KeyboardInterrupt: the user stopped it; what was done is stored.
     """
     clock = time.perf_counter()
-    if wishes.limit is not None:
-        check_positive_integer("limit", wishes.limit)
+    if options.limit is not None:
+        check_positive_integer("limit", options.limit)
     planned = trials(spec)
     make_folder(Path(folder))
-    with locked(Path(folder)), ResultStore(folder, fresh=wishes.fresh) as store:
+    with locked(Path(folder)), ResultStore(folder, fresh=options.fresh) as store:
         for name, text in (files or {}).items():
             write_whole(Path(folder) / name, text)
-        pending = _pending(store, planned, wishes)
-        left_out = _told_shortages(pending, spec, wishes)
+        pending = _pending(store, planned, options)
+        left_out = _told_shortages(pending, spec, options)
         for shortage in left_out:
             store.add(shortage.trial, shortage.row())
         skipped = {shortage.trial for shortage in left_out}
-        chosen = [trial for trial in pending if trial not in skipped][: wishes.limit]
+        chosen = [trial for trial in pending if trial not in skipped][: options.limit]
         try:
             with Bar(progress, len(planned) - len(chosen), len(planned)) as bar:
                 count = _run(chosen, store, bar, execute)
@@ -121,36 +121,38 @@ def run_sweep(
 # What is to be run
 
 
-def _pending(store: ResultStore, planned: Sequence[Trial], wishes: Wishes) -> list[Trial]:
+def _pending(store: ResultStore, planned: Sequence[Trial], options: RunOptions) -> list[Trial]:
     """The trials that have to be run; says what becomes of results that are no longer asked for."""
-    again = ("skipped", *(FAILURES if wishes.retry else ()))
+    again = ("skipped", *(FAILURES if options.retry else ()))
     statuses = store.statuses()
     pending = [trial for trial in planned if statuses.get(trial.key, "skipped") in again]
     stale = statuses.keys() - {trial.key for trial in planned}
     if stale:
-        fate = "dropped (--prune)" if wishes.prune else "kept, unseen (--prune drops them)"
+        fate = "dropped (--prune)" if options.prune else "kept, unseen (--prune drops them)"
         say(
             f"the specification has changed: {len(pending)} of its {len(planned)} trials are to be "
             f"run; {len(stale)} results that it no longer asks for are {fate}"
         )
-    if wishes.prune:
+    if options.prune:
         store.drop(stale)
     store.plan(planned)
     return pending
 
 
-def _told_shortages(pending: Sequence[Trial], spec: SweepSpec, wishes: Wishes) -> list[Shortage]:
+def _told_shortages(
+    pending: Sequence[Trial], spec: SweepSpec, options: RunOptions
+) -> list[Shortage]:
     """Say which trials will run out of memory; those of them that are left out."""
     found = shortages(pending, load_data(spec.data.source)) if pending else []
     if not found:
         return []
-    fate = "they are skipped" if wishes.skip_oom else "they are run all the same (--skip-oom)"
+    fate = "they are skipped" if options.skip_oom else "they are run all the same (--skip-oom)"
     say(f"{len(found)} of {len(pending)} trials are predicted to run out of memory, {fate}:")
     for shortage in found[:_MOST_TOLD]:
         say(f"  {title(shortage.trial)}: {shortage}")
     if len(found) > _MOST_TOLD:
         say(f"  and {len(found) - _MOST_TOLD} more")
-    return found if wishes.skip_oom else []
+    return found if options.skip_oom else []
 
 
 # Running

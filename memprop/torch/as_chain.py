@@ -11,7 +11,7 @@ from memprop.schedules.measured import Part, measured_chain
 from memprop.terms import PHASES
 from memprop.torch.blocks import Blocks, blocks_of, lists_of, units
 from memprop.torch.ledger import Ledger
-from memprop.torch.probe import Call, Probe
+from memprop.torch.module_calls import Call, ModuleCallRecorder
 from memprop.torch.recorded import recorded
 from memprop.torch.task import Task, new_gradients_dropped
 from memprop.torch.work import Work
@@ -69,11 +69,11 @@ def as_chain(task: Task, wanted: str | None) -> ModuleChain:
 def _watched(task: Task, names: set[str]) -> _Step:
     """Run a task and watch the modules of these names."""
     modules = {task.module.get_submodule(name): name for name in sorted(names)}
-    found: list[tuple[Probe, Work]] = []
+    found: list[tuple[ModuleCallRecorder, Work]] = []
 
     @contextmanager
     def beside(ledger: Ledger) -> Iterator[None]:
-        probe, work = Probe(ledger), Work(ledger)
+        probe, work = ModuleCallRecorder(ledger), Work(ledger)
         found.append((probe, work))
         with probe.on(modules), work:
             yield

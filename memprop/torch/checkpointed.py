@@ -12,11 +12,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from memprop.errors import ScheduleError
-from memprop.torch.again import Again, table_of
 from memprop.torch.ambient import drawn, switches
-from memprop.torch.later import Kind, later
+from memprop.torch.deferred_tensor import TensorMeta, later
 from memprop.torch.places import TENSOR, TORCH_GENERATOR
 from memprop.torch.reach import Reach
+from memprop.torch.recompute_context import RecomputeContext, table_of
 from memprop.torch.segments import Part, blocks
 from memprop.torch.verified import CHECK, FirstRun, extent
 
@@ -120,7 +120,7 @@ class _State(threading.local):
     running = False
     block = ""
     value: torch.Tensor | None = None
-    kind: Kind | None = None
+    kind: TensorMeta | None = None
     calls: "tuple[_Call, ...]" = ()
     handed_on: torch.Tensor | None = None
     covered: "tuple[tuple[dict[str, Any], str, Any], ...]" = ()
@@ -143,10 +143,10 @@ _MISSING = object()
 class _Chain:
     """What the blocks of one module share.
 
-    The call of a block is noted, and it hands on a :class:`Later` in the place of its result; the
-    call of the last one runs them all, each with the other arguments that it was given. So nobody
-    can take the result of one block for that of another. What a block will leave in its attributes
-    has stand-ins as well until it has run.
+    The call of a block is noted, and it hands on a :class:`DeferredTensor` in place of its result;
+    the call of the last one runs them all, each with the other arguments that it was given. So
+    nobody can take the result of one block for that of another. What a block will leave in its
+    attributes has stand-ins as well until it has run.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class _Chain:
         self.forget()
         state = self.state
         state.value = value
-        state.kind = Kind.of(value) if self._traits.alike else None
+        state.kind = TensorMeta.of(value) if self._traits.alike else None
         state.switches, state.drawn = switches(), drawn()
 
     def forget(self, *_: object) -> None:
@@ -279,8 +279,10 @@ class _Chain:
             determinism_check=CHECK,
         )
 
-    def _again(self, inside: Sequence[int], calls: "Sequence[_Call]", value: torch.Tensor) -> Again:
-        return Again(
+    def _again(
+        self, inside: Sequence[int], calls: "Sequence[_Call]", value: torch.Tensor
+    ) -> RecomputeContext:
+        return RecomputeContext(
             {self._names[place]: self._modules[place] for place in inside},
             value,
             [

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprop.torch.again import keeps_statistics
 from memprop.torch.places import ITERATOR, TENSOR
 from memprop.torch.reach import Found, Snapshot
+from memprop.torch.recompute_context import keeps_statistics
 from memprop.torch.writes import During, address
 
 

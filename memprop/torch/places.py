@@ -28,7 +28,7 @@ _LARGE_BYTES: Final = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Kind:
+class TensorMeta:
     """What can be done with places of one kind.
 
     Attributes:
@@ -188,37 +188,37 @@ def _put_slots(thing: Any, saved: dict[str, Any]) -> None:
         setattr(thing, name, value)
 
 
-MODULE: Final = Kind(_save_module, _same_module, _put_module, _in_module)
-ATTRIBUTES: Final = Kind(
+MODULE: Final = TensorMeta(_save_module, _same_module, _put_module, _in_module)
+ATTRIBUTES: Final = TensorMeta(
     lambda thing: vars(thing).copy(),
     lambda thing, saved: _same_table(vars(thing), saved),
     lambda thing, saved: put_table(vars(thing), saved),
     _named_attributes,
 )
-SLOTS: Final = Kind(
+SLOTS: Final = TensorMeta(
     _slots,
     lambda thing, saved: _same_table(_slots(thing), saved),
     _put_slots,
     lambda thing: ((f".{name}", value) for name, value in _slots(thing).items()),
 )
-TABLE: Final = Kind(lambda table: dict(table), _same_table, put_table, _named_entries)
-ITEMS: Final = Kind(list, _same_items, _put_items, _named_items)
-SET: Final = Kind(set, lambda items, saved: items == saved, _put_set, _named_items)
-CELL: Final = Kind(
+TABLE: Final = TensorMeta(lambda table: dict(table), _same_table, put_table, _named_entries)
+ITEMS: Final = TensorMeta(list, _same_items, _put_items, _named_items)
+SET: Final = TensorMeta(set, lambda items, saved: items == saved, _put_set, _named_items)
+CELL: Final = TensorMeta(
     _cell, lambda cell, saved: _cell(cell) is saved, _put_cell, lambda cell: [("", _cell(cell))]
 )
-_CLASS: Final = Kind(
+_CLASS: Final = TensorMeta(
     _of_class,
     lambda kind, saved: _same_table(_of_class(kind), saved),
     _put_class,
     lambda kind: ((f".{name}", value) for name, value in _of_class(kind).items()),
 )
-GLOBALS: Final = Kind(
+GLOBALS: Final = TensorMeta(
     lambda names: names.now(),
     lambda names, saved: _same_table(names.now(), saved),
     lambda names, saved: names.put(saved),
 )
-ARRAY: Final = Kind(
+ARRAY: Final = TensorMeta(
     lambda array: array.copy(),
     lambda array, saved: array.tobytes() == saved.tobytes(),
     lambda array, saved: np.copyto(array, saved),
@@ -241,32 +241,32 @@ def _put_torch_state(generator: torch.Generator, saved: torch.Tensor) -> None:
         generator.set_state(saved)
 
 
-TORCH_GENERATOR: Final = Kind(_torch_state, _same_torch_state, _put_torch_state)
+TORCH_GENERATOR: Final = TensorMeta(_torch_state, _same_torch_state, _put_torch_state)
 
 
 def _put_numpy_generator(generator: np.random.Generator, saved: Any) -> None:
     generator.bit_generator.state = saved
 
 
-NUMPY_GENERATOR: Final = Kind(
+NUMPY_GENERATOR: Final = TensorMeta(
     lambda generator: generator.bit_generator.state,
     lambda generator, saved: pickle.dumps(generator.bit_generator.state) == pickle.dumps(saved),
     _put_numpy_generator,
 )
-NUMPY_STATE: Final = Kind(
+NUMPY_STATE: Final = TensorMeta(
     lambda state: state.get_state(),
     lambda state, saved: pickle.dumps(state.get_state()) == pickle.dumps(saved),
     lambda state, saved: state.set_state(saved),
 )
-RANDOM: Final = Kind(
+RANDOM: Final = TensorMeta(
     lambda generator: generator.getstate(),
     lambda generator, saved: generator.getstate() == saved,
     lambda generator, saved: generator.setstate(saved),
 )
-ITERATOR: Final = Kind(lambda _: None, lambda _, __: True, None)
+ITERATOR: Final = TensorMeta(lambda _: None, lambda _, __: True, None)
 """What hands out one value after the other; it can neither be looked at nor put back."""
-TOO_LARGE: Final = Kind(len, lambda thing, saved: len(thing) == saved, None)
-TENSOR: Final = Kind(
+TOO_LARGE: Final = TensorMeta(len, lambda thing, saved: len(thing) == saved, None)
+TENSOR: Final = TensorMeta(
     lambda tensor: None if tensor.is_inference() else tensor._version,
     lambda tensor, saved: saved is None or tensor._version == saved,
     None,
@@ -280,7 +280,7 @@ def _hooks_of(tensor: torch.Tensor) -> Iterator[Any]:
         yield from (hooks or {}).values()
 
 
-def _with_attributes(kind: Kind) -> Kind:
+def _with_attributes(kind: TensorMeta) -> TensorMeta:
     """The kind of a container whose class gives it attributes as well."""
     assert kind.put is not None  # noqa: S101 - every container can be put back
     put = kind.put
@@ -289,7 +289,7 @@ def _with_attributes(kind: Kind) -> Kind:
         put(thing, saved[0])
         put_table(vars(thing), saved[1])
 
-    return Kind(
+    return TensorMeta(
         lambda thing: (kind.save(thing), vars(thing).copy()),
         lambda thing, saved: kind.same(thing, saved[0]) and _same_table(vars(thing), saved[1]),
         put_both,
@@ -297,9 +297,9 @@ def _with_attributes(kind: Kind) -> Kind:
     )
 
 
-def _passed_through(inside: Callable[[Any], Iterable[tuple[str, Any]]]) -> Kind:
+def _passed_through(inside: Callable[[Any], Iterable[tuple[str, Any]]]) -> TensorMeta:
     """The kind of what cannot be changed itself, and holds what can be."""
-    return Kind(lambda _: None, lambda _, __: True, lambda _, __: None, inside)
+    return TensorMeta(lambda _: None, lambda _, __: True, lambda _, __: None, inside)
 
 
 TUPLE: Final = _passed_through(_named_items)
@@ -307,7 +307,7 @@ METHOD: Final = _passed_through(lambda m: (("", m.__self__), ("", m.__func__)))
 PARTIAL: Final = _passed_through(
     lambda p: (("", p.func), *_named_items(p.args), *_named_entries(p.keywords))
 )
-FUNCTION: Final = Kind(
+FUNCTION: Final = TensorMeta(
     lambda function: vars(function).copy(),
     lambda function, saved: _same_table(vars(function), saved),
     lambda function, saved: put_table(vars(function), saved),
@@ -317,7 +317,7 @@ FUNCTION: Final = Kind(
 
 _ATOMS: Final = frozenset((int, float, bool, str, bytes, complex, type(None), torch.dtype))
 _SIZED: Final = (TABLE, ITEMS, SET, TUPLE)
-_OF_BASE: Final[tuple[tuple[type | tuple[type, ...], Kind], ...]] = (
+_OF_BASE: Final[tuple[tuple[type | tuple[type, ...], TensorMeta], ...]] = (
     (torch.Tensor, TENSOR),
     (nn.Module, MODULE),
     (torch.Generator, TORCH_GENERATOR),
@@ -351,7 +351,7 @@ def is_foreign(module: object) -> bool:
     return name.partition(".")[0] in _LIBRARIES
 
 
-def kind_of(thing: Any) -> Kind | None:
+def kind_of(thing: Any) -> TensorMeta | None:
     """The kind of a place; ``None`` for what is none, as a number, and for what is not followed."""
     own = type(thing)
     if own in _ATOMS:
@@ -367,7 +367,7 @@ def kind_of(thing: Any) -> Kind | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _kind_of_instances(own: type) -> Kind | None:
+def _kind_of_instances(own: type) -> TensorMeta | None:
     for base, kind in _OF_BASE:
         if issubclass(own, base):
             has_more = own.__dictoffset__ != 0 and kind in (TABLE, ITEMS, SET)

@@ -7,8 +7,8 @@ import pytest
 from cases import model
 
 import memprop as mp
+from memprop.engine.gc_paused import gc_paused
 from memprop.engine.program import compile_schedule
-from memprop.engine.uncollected import uncollected
 from memprop.traces.events import ALLOCATE, FREE, READ
 
 SCHEDULES = ["textbook", "lean", "sqrt", "lean+microbatch:2"]
@@ -77,7 +77,7 @@ def test_a_schedule_with_other_actions_has_another_order():
     assert shorter.flops_at(4) < longer.flops_at(4) == schedule.flops
 
 
-@uncollected()
+@gc_paused()
 def fail():
     assert not gc.isenabled()
     raise ZeroDivisionError

@@ -13,7 +13,7 @@ from memprop.sweep.executors import process
 from memprop.sweep.executors.names import executor_named
 from memprop.sweep.executors.process import ProcessExecutor
 from memprop.sweep.plan import trials
-from memprop.sweep.runner import Wishes, run_sweep
+from memprop.sweep.runner import RunOptions, run_sweep
 from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec
 from memprop.sweep.store import ResultStore, stored_rows
 
@@ -75,15 +75,15 @@ def test_a_second_run_has_nothing_to_do(tmp_path, spec):
 
 def test_fresh_runs_everything_again(tmp_path, spec):
     run_sweep(spec, tmp_path, execute=Executor(fail=(1, 2, 4)))
-    outcome = run_sweep(spec, tmp_path, wishes=Wishes(fresh=True), execute=Executor())
+    outcome = run_sweep(spec, tmp_path, options=RunOptions(fresh=True), execute=Executor())
     assert (outcome.ran, outcome.skipped, outcome.failed) == (6, 0, 0)
     assert {row["status"] for row in stored_rows(tmp_path)} == {"ok"}
 
 
 def test_a_limit_is_kept_and_the_rest_comes_later(tmp_path, spec):
     execute = Executor()
-    assert run_sweep(spec, tmp_path, wishes=Wishes(limit=4), execute=execute).ran == 4
-    outcome = run_sweep(spec, tmp_path, wishes=Wishes(limit=4), execute=execute)
+    assert run_sweep(spec, tmp_path, options=RunOptions(limit=4), execute=execute).ran == 4
+    outcome = run_sweep(spec, tmp_path, options=RunOptions(limit=4), execute=execute)
     assert (outcome.ran, outcome.skipped) == (2, 4)
     assert set(execute.runs.values()) == {1}
 
@@ -135,7 +135,7 @@ def test_a_changed_spec_keeps_what_it_still_asks_for(tmp_path, spec, capsys):
     assert [row["depth"] for row in stored_rows(tmp_path)] == [4, 8]
     with ResultStore(tmp_path) as store:
         assert len(store.statuses()) == 7
-    outcome = run_sweep(changed, tmp_path, wishes=Wishes(prune=True), execute=Executor())
+    outcome = run_sweep(changed, tmp_path, options=RunOptions(prune=True), execute=Executor())
     assert (outcome.ran, outcome.skipped) == (0, 2)
     assert "5 results that it no longer asks for are dropped (--prune)" in capsys.readouterr().err
     with ResultStore(tmp_path) as store:
@@ -145,7 +145,7 @@ def test_a_changed_spec_keeps_what_it_still_asks_for(tmp_path, spec, capsys):
 def test_what_failed_is_run_again_only_if_that_is_wanted(tmp_path, spec):
     run_sweep(spec, tmp_path, execute=Executor(fail=(2,)))
     assert run_sweep(spec, tmp_path, execute=Executor()).ran == 0
-    assert run_sweep(spec, tmp_path, wishes=Wishes(retry=True), execute=Executor()).ran == 2
+    assert run_sweep(spec, tmp_path, options=RunOptions(retry=True), execute=Executor()).ran == 2
     assert {row["status"] for row in stored_rows(tmp_path)} == {"ok"}
 
 
@@ -226,7 +226,7 @@ def test_what_is_predicted_to_run_out_of_memory_does(tmp_path, capsys):
 def test_what_is_predicted_to_run_out_of_memory_can_be_left_out(tmp_path, capsys):
     spec = limited("32 MiB", 64, 16384)
     with ProcessExecutor() as execute:
-        outcome = run_sweep(spec, tmp_path, execute=execute, wishes=Wishes(skip_oom=True))
+        outcome = run_sweep(spec, tmp_path, execute=execute, options=RunOptions(skip_oom=True))
     assert (outcome.ran, outcome.failed) == (1, 0)
     assert "they are skipped" in capsys.readouterr().err
     _, left_out = stored_rows(tmp_path)
@@ -278,7 +278,7 @@ def test_a_bar_is_shown_on_a_terminal_only_if_it_is_wanted(
 
 def test_a_limit_and_jobs_must_be_positive(tmp_path, spec):
     with pytest.raises(InvalidValueError, match="limit must be a positive integer, got 0"):
-        run_sweep(spec, tmp_path, execute=Executor(), wishes=Wishes(limit=0))
+        run_sweep(spec, tmp_path, execute=Executor(), options=RunOptions(limit=0))
     with pytest.raises(InvalidValueError, match="jobs must be a positive integer, got 0"):
         executor_named("process", jobs=0)
 

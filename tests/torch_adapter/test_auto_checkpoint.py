@@ -630,10 +630,10 @@ def test_leaving_out_planned_blocks_is_an_error(torch, mpt):
 
 
 def test_a_second_run_of_blocks_whose_input_was_written_over_is_an_error(torch):
-    from memprop.torch.again import Again
+    from memprop.torch.recompute_context import RecomputeContext
 
     given = torch.zeros(3)
-    again = Again({"blocks.0": torch.nn.Identity()}, given)
+    again = RecomputeContext({"blocks.0": torch.nn.Identity()}, given)
     with again:
         pass
     given += 1

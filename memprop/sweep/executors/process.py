@@ -22,8 +22,8 @@ from memprop.checks import check_positive_integer
 from memprop.machine.choice import chosen
 from memprop.machine.cpu import usable_cores
 from memprop.probes.kernel import ENVIRONMENT
+from memprop.sweep.executors.read_write_lock import ReadWriteLock
 from memprop.sweep.executors.server import Answer, Server, ServerGone
-from memprop.sweep.executors.turns import Turns
 from memprop.sweep.forks import Ended
 from memprop.sweep.outcome import Row, failed, row_of
 from memprop.sweep.plan import LEDGER, TIMES, Trial
@@ -45,7 +45,7 @@ class ProcessExecutor:
 
     def __init__(self, jobs: int = 1) -> None:
         self.jobs = check_positive_integer("jobs", jobs)
-        self._turns = Turns()
+        self._machine = ReadWriteLock()
         self._lock = threading.Lock()
         self._idle: dict[str, list[Server]] = {}
         self._servers: set[Server] = set()
@@ -80,12 +80,12 @@ class ProcessExecutor:
         if self.jobs == 1:
             return self._parts(trial, (LEDGER, *trial.witnesses, TIMES), trial.timeout_seconds)
         begin = time.monotonic()
-        with self._turns.shared():
+        with self._machine.shared():
             row = self._parts(trial, (LEDGER, *trial.witnesses), trial.timeout_seconds)
         if row["status"] != "ok":
             return row
         left = trial.timeout_seconds - (time.monotonic() - begin)
-        with self._turns.alone():
+        with self._machine.alone():
             return row | self._parts(trial, (TIMES,), max(left, 0.0))
 
     def _parts(self, trial: Trial, parts: Sequence[str], seconds: float) -> Row:

@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
+from memprop.traces.downsample import downsample
 from memprop.traces.figures.axes import LEGEND, axes_for, format_byte_axis, ink, share_of_text
 from memprop.traces.figures.phases import mark_phases
-from memprop.traces.stretches import highest_of_stretches
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def plot_timeline(trace: "Trace", ax: Axes | None = None, *, top: float | None =
     """
     axes = axes_for(ax)
     live = trace.live
-    drawn = highest_of_stretches(live.total, _MOST_STEPS)
+    drawn = downsample(live.total, _MOST_STEPS)
     present = [name for name in CATEGORY_COLORS if live.by_category[:, _column(name)].any()]
     heights = np.array([live.by_category[drawn, _column(name)] for name in present])
     axes.stackplot(

@@ -12,7 +12,7 @@ _NOTHING = torch.empty(0, device="meta")
 
 
 @dataclass(frozen=True)
-class Kind:
+class TensorMeta:
     """The shape, type and device of a tensor."""
 
     shape: torch.Size
@@ -20,7 +20,7 @@ class Kind:
     device: torch.device
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> "Kind":
+    def of(cls, tensor: torch.Tensor) -> "TensorMeta":
         """The kind of a tensor."""
         return cls(tensor.shape, tensor.dtype, tensor.device)
 
@@ -41,14 +41,14 @@ _ABOUT = {
 """Questions that can be answered where a kind is known."""
 
 
-class Later(torch.Tensor):
+class DeferredTensor(torch.Tensor):
     """Stands for the result of a block; whoever computes with it is told what is wrong."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Raise ScheduleError, but for questions about the kind, if that is known."""
         leaves = tree_leaves((args, kwargs))
-        stands = vars(next(leaf for leaf in leaves if isinstance(leaf, Later)))
+        stands = vars(next(leaf for leaf in leaves if isinstance(leaf, DeferredTensor)))
         if stands["kind"] is not None and func in _ABOUT:
             return _ABOUT[func](stands["kind"], *args[1:], **(kwargs or {}))
         if stands["attribute"] is not None:
@@ -62,11 +62,11 @@ class Later(torch.Tensor):
         )
 
 
-def later(name: str, kind: Kind | None = None, attribute: str | None = None) -> torch.Tensor:
+def later(name: str, kind: TensorMeta | None = None, attribute: str | None = None) -> torch.Tensor:
     """A stand-in for the result of the block ``name``, of this kind if it is known.
 
     Or for what it will leave in an attribute.
     """
-    made = torch.Tensor._make_subclass(Later, _NOTHING)  # no operator, so no mode sees it
+    made = torch.Tensor._make_subclass(DeferredTensor, _NOTHING)  # no operator, so no mode sees it
     vars(made).update(name=name, kind=kind, attribute=attribute)
     return made

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Inside, Python does not look for garbage in cycles.
 
     It would look every few hundred objects, through all that were made before; of the thousands

@@ -16,7 +16,7 @@ from memprop.torch.places import TENSOR
 from memprop.torch.reach import Reach, Snapshot
 
 
-class Again:
+class RecomputeContext:
     """The context of the second run of some blocks, and of a third: ``with again: ...``.
 
     Made when they run first. In it, all that the blocks can reach holds what it held before the

@@ -11,8 +11,8 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from memprop.torch.ambient import drawn, switches
+from memprop.torch.deferred_tensor import TensorMeta
 from memprop.torch.effects import Effects, Watched
-from memprop.torch.later import Kind
 from memprop.torch.ledger import Ledger
 from memprop.torch.reach import Reach, Snapshot
 from memprop.torch.writes import Writes, address
@@ -61,7 +61,7 @@ class Call:
 
     name: str
     given: dict[int | str, Any]
-    kinds: dict[int | str, Kind]
+    kinds: dict[int | str, TensorMeta]
     sizes: dict[int | str, int]
     storages: dict[int | str, int | None]
     begin: int
@@ -73,7 +73,7 @@ class Call:
     before: Around = Around()
     after: Around = Around()
     result: Token | None = None
-    kind: Kind | None = None
+    kind: TensorMeta | None = None
     variable: int | None = None
     bytes: int = 0
 
@@ -93,7 +93,7 @@ class _Open:
     watched: Watched
 
 
-class Probe:
+class ModuleCallRecorder:
     """Notes the calls of some modules.
 
     Attributes:
@@ -142,7 +142,7 @@ class Probe:
         sizes = {key: _bytes(tensor) for key, tensor in tensors.items()}
         storages = {key: self._storage(tensor) for key, tensor in tensors.items()}
         tokens = tree_map(self._token, given)
-        kinds = {key: Kind.of(tensor) for key, tensor in tensors.items()}
+        kinds = {key: TensorMeta.of(tensor) for key, tensor in tensors.items()}
         call = Call(name, tokens, kinds, sizes, storages, begin=len(self._ledger))
         self.calls.append(call)
         for tensor in tensors.values():
@@ -169,7 +169,7 @@ class Probe:
             return
         call.result = self._token(result)
         call.variable = self._ledger.variable_of(result)
-        call.kind = Kind.of(result)
+        call.kind = TensorMeta.of(result)
         call.bytes = _bytes(result)
         if result.requires_grad:
             result.register_hook(lambda _: self._note_backward(call))

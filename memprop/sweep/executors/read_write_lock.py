@@ -1,11 +1,11 @@
-"""Turns: many may work at the same time, or one alone."""
+"""ReadWriteLock: many may work at the same time, or one alone."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Turns:
+class ReadWriteLock:
     """A lock that is shared or exclusive; who wants to be alone is waited for."""
 
     def __init__(self) -> None:

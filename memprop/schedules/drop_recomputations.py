@@ -56,7 +56,7 @@ class Priced:
         return int(self.live.max(initial=0))
 
 
-def spend(given: Priced, budget: int, most_work: int = _MOST_WORK) -> Priced:
+def drop_recomputations(given: Priced, budget: int, most_work: int = _MOST_WORK) -> Priced:
     """``given``, which fits into ``budget`` bytes, with recomputations left out, dearest first.
 
     Args:

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def highest_of_stretches(total: np.ndarray, most: int) -> np.ndarray:
+def downsample(total: np.ndarray, most: int) -> np.ndarray:
     """The event with the largest live bytes in each of at most ``most`` stretches, in order.
 
     The peak is among them. Where there are no more events than that, each is a stretch.

@@ -24,7 +24,7 @@ from memprop.schedules.chain import Chain
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
+class MemoryThresholds:
     """The thresholds of a chain.
 
     Attributes:
@@ -38,7 +38,7 @@ class Needs:
     prefix: tuple[float, ...]
 
     @classmethod
-    def of(cls, chain: Chain) -> "Needs":
+    def of(cls, chain: Chain) -> "MemoryThresholds":
         """The thresholds of ``chain``."""
         left = accumulate(reversed(chain.left_bytes), initial=0)
         return cls(chain, tuple(left)[::-1], tuple(accumulate(chain.forward_cost, initial=0)))

@@ -24,7 +24,7 @@ class Decision(NamedTuple):
     left: Any = None
 
 
-def unfold(
+def backtrack(
     stages: int, state: object, decide: Callable[[int, int, Any], Decision]
 ) -> Iterator[StageAction]:
     """The actions for the stages 1..``stages``.
