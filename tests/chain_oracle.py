@@ -11,7 +11,7 @@ import itertools
 NOTHING, OUTPUT, SAVED = 0, 1, 2
 
 
-def frontier(chain, *, persistent=True):
+def frontier(chain):
     """``(peak, cost)`` of every schedule that none beats in both, by rising peak."""
     n = len(chain)
     # What is stored of the stages 0..n, the stage just computed and not stored, the gradient.
@@ -28,17 +28,17 @@ def frontier(chain, *, persistent=True):
             if not found or peak < found[-1][0]:
                 found.append((peak, cost))
             continue
-        for price, high, after in _moves(chain, state, persistent):
+        for price, high, after in _moves(chain, state):
             label = max(peak, high)
             if label < least_peak.get(after, float("inf")):
                 heapq.heappush(queue, (cost + price, label, next(count), after))
     return found[::-1]
 
 
-def _moves(chain, state, persistent):  # noqa: C901 - the memory model in one place
+def _moves(chain, state):
     stored, fresh, gradient = state
     n = len(chain)
-    live = chain.sizes[gradient] + sum(chain.left_bytes[gradient:])
+    live = chain.sizes[gradient] + sum(chain.retained_bytes[gradient:])
     live += sum(chain.sizes[s] for s in range(n + 1) if stored[s] == OUTPUT or s == fresh)
     live += sum(chain.saved_bytes[s - 1] for s in range(1, n + 1) if stored[s] == SAVED)
 
@@ -48,10 +48,6 @@ def _moves(chain, state, persistent):  # noqa: C901 - the memory model in one pl
             new[stage] = value
         return tuple(new)
 
-    if not persistent:
-        for stage in range(n + 1):
-            if stored[stage]:
-                yield 0, live, (put((stage, NOTHING)), fresh, gradient)
     for stage in range(1, gradient + 1):
         before = stage - 1
         if stored[stage] or fresh == stage or not (stored[before] or fresh == before):
@@ -61,10 +57,7 @@ def _moves(chain, state, persistent):  # noqa: C901 - the memory model in one pl
         price = chain.forward_cost[stage - 1]
         high = live + chain.sizes[stage] + chain.forward_workspace[stage - 1]
         keep = put((before, OUTPUT)) if fresh == before else stored
-        if persistent:
-            yield price, high, (keep, stage, gradient)
-        else:  # whatever is live may go at any time, so all of it counts as stored
-            yield price, high, (put((stage, OUTPUT)), None, gradient)
+        yield price, high, (keep, stage, gradient)
         if fresh == before:  # its input may go
             yield price, high, (stored, stage, gradient)
         high = live + chain.saved_bytes[stage - 1] + chain.saving_workspace[stage - 1]
@@ -72,7 +65,7 @@ def _moves(chain, state, persistent):  # noqa: C901 - the memory model in one pl
         yield price, high, (saved, None, gradient)
     if fresh is None and stored[gradient] == SAVED and stored[gradient - 1]:
         below = gradient - 1
-        left = chain.left_bytes[below]
+        left = chain.retained_bytes[below]
         high = live + chain.backward_workspace[below] + left
         after = put((gradient, NOTHING))
         gone = chain.saved_bytes[below] + chain.sizes[gradient]

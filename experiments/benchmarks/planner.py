@@ -2,9 +2,9 @@
 
     python -m experiments.benchmarks.planner reports/planner
 
-Each variant plans six budgets for seven networks, from near the smallest to near the peak of "lean",
-and the table says how far its FLOPs are above those of the best variant. Caches are emptied before
-each plan, and times are those of the processor.
+Each variant plans six budgets for seven networks, from near the smallest to near the peak of
+"lean", and the table says how far its FLOPs are above those of the best variant. Caches are emptied
+before each plan, and times are those of the processor.
 """
 
 import sys

@@ -26,9 +26,11 @@ of parameters are; they are negative where it lets go of what was there from the
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import Any
 
 from memprop.errors import InvalidTypeError, InvalidValueError
 
@@ -46,7 +48,7 @@ class Chain:
         forward_workspace: bytes that a forward needs while it runs.
         backward_workspace: bytes that a backward needs while it runs.
         saving_workspace: bytes that a full forward needs; those of a forward if not given.
-        left_bytes: bytes that a backward leaves behind until the end; they may be negative.
+        retained_bytes: bytes that a backward leaves behind until the end; they may be negative.
 
     Raises:
         InvalidValueError, InvalidTypeError: an entry is impossible; the message says which.
@@ -60,7 +62,7 @@ class Chain:
     forward_workspace: Sequence[int] = ()
     backward_workspace: Sequence[int] = ()
     saving_workspace: Sequence[int] = ()
-    left_bytes: Sequence[int] = ()
+    retained_bytes: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -83,7 +85,7 @@ class Chain:
                     f"of {output} bytes"
                 )
 
-        total = sum(self.sizes) + sum(self.saved_bytes) + sum(map(abs, self.left_bytes))
+        total = sum(self.sizes) + sum(self.saved_bytes) + sum(map(abs, self.retained_bytes))
         total += sum((*self.forward_workspace, *self.backward_workspace, *self.saving_workspace))
         if total >= 2**62:
             raise InvalidValueError(
@@ -108,8 +110,14 @@ class Chain:
                 f"{name} has {len(given)} entries, but output_bytes has {stages}: "
                 "give one for each stage"
             )
-        check = _cost if name.endswith("cost") else _left if name == "left_bytes" else _size
+        check = _cost if name.endswith("cost") else _left if name == "retained_bytes" else _size
         return tuple(check(f"{name}[{place}]", value) for place, value in enumerate(given))
+
+    @property
+    def left_bytes(self) -> Sequence[int]:
+        """The old name of :attr:`retained_bytes`."""
+        _warn_of_old_name()
+        return self.retained_bytes
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:
@@ -117,7 +125,30 @@ class Chain:
         return (self.input_bytes, *self.output_bytes)
 
 
-_OPTIONAL = ("forward_workspace", "backward_workspace", "saving_workspace", "left_bytes")
+def _warn_of_old_name() -> None:
+    warnings.warn(
+        "left_bytes of a Chain is called retained_bytes now", DeprecationWarning, stacklevel=3
+    )
+
+
+def _taking_old_names(init: Callable[..., None]) -> Callable[..., None]:
+    """``init`` that takes ``left_bytes`` for ``retained_bytes``, with a warning."""
+
+    @wraps(init)
+    def taking(self: Chain, **given: Any) -> None:
+        if "left_bytes" in given:
+            if "retained_bytes" in given:
+                raise InvalidTypeError("give retained_bytes, and not its old name left_bytes too")
+            _warn_of_old_name()
+            given["retained_bytes"] = given.pop("left_bytes")
+        init(self, **given)
+
+    return taking
+
+
+Chain.__init__ = _taking_old_names(Chain.__init__)
+
+_OPTIONAL = ("forward_workspace", "backward_workspace", "saving_workspace", "retained_bytes")
 
 
 def _listed(name: str, values: object) -> tuple[object, ...]:

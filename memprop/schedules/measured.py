@@ -67,5 +67,7 @@ def measured_chain(
         forward_workspace=forward_workspace,
         saving_workspace=saving,
         backward_workspace=[max(extra, 0) for extra in needed],
-        left_bytes=[up_to - before for up_to, before in zip(left_up_to, left_before, strict=True)],
+        retained_bytes=[
+            up_to - before for up_to, before in zip(left_up_to, left_before, strict=True)
+        ],
     )

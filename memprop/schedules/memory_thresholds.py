@@ -40,7 +40,7 @@ class MemoryThresholds:
     @classmethod
     def of(cls, chain: Chain) -> "MemoryThresholds":
         """The thresholds of ``chain``."""
-        left = accumulate(reversed(chain.left_bytes), initial=0)
+        left = accumulate(reversed(chain.retained_bytes), initial=0)
         return cls(chain, tuple(left)[::-1], tuple(accumulate(chain.forward_cost, initial=0)))
 
     def full(self, i: int, j: int) -> int:
@@ -53,8 +53,8 @@ class MemoryThresholds:
         """The memory that the backward of i asks for."""
         chain = self.chain
         own = chain.saved_bytes[i - 1] + chain.sizes[i] + self.behind[i]
-        # What it lets go of (a negative left_bytes) is there until it runs.
-        return own + max(chain.backward_workspace[i - 1] + chain.left_bytes[i - 1], 0)
+        # What it lets go of (a negative retained_bytes) is there until it runs.
+        return own + max(chain.backward_workspace[i - 1] + chain.retained_bytes[i - 1], 0)
 
     def runs(self, i: int, j: int) -> list[int]:
         """The memory that keeping k asks for, k = i+1..j."""

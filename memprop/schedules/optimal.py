@@ -2,10 +2,11 @@
 
 Among memory-persistent schedules (see :mod:`memprop.schedules.memory_thresholds`) the plan found is
 optimal for chains of up to 12 stages, where no size is rounded, and for longer ones up to the
-rounding of memory to a thousandth of the budget. Other schedules can be cheaper: ask with
-``persistent=False``.
+rounding of memory to a thousandth of the budget. Schedules that drop what they stored, and compute
+it again, can be cheaper for about one small chain in thirteen.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, SupportsIndex
 
 from memprop.checks import check_positive_integer
 from memprop.errors import InvalidTypeError, InvalidValueError
-from memprop.schedules import exact, least, unrestricted
+from memprop.schedules import exact, least
 from memprop.schedules.chain import Chain
 from memprop.schedules.grid import Grid, solve
 from memprop.schedules.plan import (
@@ -45,26 +46,27 @@ _EXACT: Final = "dynamic programming, exact"
 _LEAST: Final = "dynamic programming for the least memory"
 
 
-def optimal(chain: Chain, budget: str | SupportsIndex, *, persistent: bool = True) -> Plan:
+def optimal(chain: Chain, budget: str | SupportsIndex, *, persistent: bool | None = None) -> Plan:
     """The plan of least cost for ``chain`` whose peak stays within ``budget``.
 
     Args:
         chain: the stages.
         budget: bytes, or a text such as "8 MiB"; everything that is live counts.
-        persistent: whether what is stored must stay until its own backward. With ``False`` all
-            schedules are searched for short chains, and longer ones are improved upon.
+        persistent: no longer of use. What is stored stays until its own backward; ``False`` used to
+            search schedules that drop it and compute it again.
 
     Raises:
         InfeasibleBudget: no plan fits; the error names the smallest budget that one fits.
     """
     _check_chain(chain)
     room = check_budget(budget)
-    if not persistent and len(chain) <= unrestricted.LONGEST:
-        return _of_all_schedules(chain, room)
-    plan = _persistent(chain, room)
-    if persistent or plan.optimal_in == ALL:
-        return plan
-    return unrestricted.with_less_repetition(plan, room)
+    if persistent is not None:
+        warnings.warn(
+            "mp.optimal plans memory-persistent schedules only: leave persistent= out",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    return _persistent(chain, room)
 
 
 def check_budget(budget: str | SupportsIndex) -> int:
@@ -145,15 +147,6 @@ def everything_saved(chain: Chain) -> Plan:
     return replace(plan, lower_bound=plan.cost)
 
 
-def _of_all_schedules(chain: Chain, room: int) -> Plan:
-    actions = unrestricted.cheapest(chain, room)
-    if actions is None:
-        most = everything_saved(chain).peak
-        raise infeasible(room, unrestricted.smallest_peak(chain, most))
-    plan = _plan(chain, actions, "search over all schedules", ALL)
-    return replace(plan, lower_bound=plan.cost)
-
-
 @lru_cache(maxsize=64)
 def _persistent(chain: Chain, room: int) -> Plan:
     most = everything_saved(chain)
@@ -182,7 +175,7 @@ def _grid(chain: Chain, room: int, levels: int) -> Grid:
         *chain.forward_workspace,
         *chain.saving_workspace,
         *chain.backward_workspace,
-        *chain.left_bytes,
+        *chain.retained_bytes,
     )
     common = gcd(*sizes)
     if common and memory // common <= levels:
@@ -207,7 +200,7 @@ def _unit(chain: Chain, least: int) -> int:
 
 
 def _covered(chain: Chain) -> str:
-    return IN_TURN if any(left > 0 for left in chain.left_bytes) else PERSISTENT
+    return IN_TURN if any(left > 0 for left in chain.retained_bytes) else PERSISTENT
 
 
 def _rounded(grid: Grid) -> str:

@@ -140,7 +140,7 @@ class _Machine:
     def _backward(self, stage: int) -> None:
         if self.gradient != stage or stage not in self.saved:
             raise ScheduleError(f"backward {stage}: d_{stage} or s_{stage} is not live")
-        left = self.chain.left_bytes[stage - 1]
+        left = self.chain.retained_bytes[stage - 1]
         workspace = self.chain.backward_workspace[stage - 1]
         self.peak = max(self.peak, self.live + workspace + left)
         self.cost += self.chain.backward_cost[stage - 1]

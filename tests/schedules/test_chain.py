@@ -26,7 +26,7 @@ def test_what_is_not_given_is_zero_and_full_forwards_need_what_forwards_need():
     chain = two_stages(forward_workspace=[4, 5])
     assert len(chain) == 2
     assert chain.saving_workspace == (4, 5)
-    assert chain.backward_workspace == chain.left_bytes == (0, 0)
+    assert chain.backward_workspace == chain.retained_bytes == (0, 0)
 
 
 def test_arrays_make_the_same_chain_as_lists_in_integers_of_any_size():
@@ -47,10 +47,10 @@ def test_arrays_make_the_same_chain_as_lists_in_integers_of_any_size():
         ({"backward_workspace": [0, 3]}, 11_211 + 3),
         # d_1 has taken the place of s_2 and d_2.
         ({"backward_workspace": [20_000, 0]}, 1 + 1_010 + 10 + 20_000),
-        ({"left_bytes": [0, 3]}, 11_211 + 3),
+        ({"retained_bytes": [0, 3]}, 11_211 + 3),
         # What backward 2 lets go of is there until it runs.
-        ({"left_bytes": [0, -3]}, 11_211),
-        ({"left_bytes": [0, 20_000], "backward_workspace": [5, 0]}, 11_211 + 20_000),
+        ({"retained_bytes": [0, -3]}, 11_211),
+        ({"retained_bytes": [0, 20_000], "backward_workspace": [5, 0]}, 11_211 + 20_000),
     ],
 )
 def test_the_peak_of_saving_everything(options, peak):
@@ -94,3 +94,16 @@ def test_a_cost_that_no_sum_can_hold_is_an_impossible_value(cost):
             output_bytes=[1, 1],
             saved_bytes=[1, 1],
         )
+
+
+def test_the_old_name_of_what_a_backward_retains_still_works():
+    sizes = {"input_bytes": 1, "output_bytes": [1, 1], "saved_bytes": [1, 1]}
+    costs = {"forward_cost": [1, 1], "backward_cost": [1, 1]}
+    chain = mp.Chain(**costs, **sizes, retained_bytes=[2, 3])
+    with pytest.warns(DeprecationWarning, match="called retained_bytes"):
+        old = mp.Chain(**costs, **sizes, left_bytes=[2, 3])
+    assert old == chain
+    with pytest.warns(DeprecationWarning, match="called retained_bytes"):
+        assert chain.left_bytes == (2, 3)
+    with pytest.raises(mp.MempropError, match="old name"):
+        mp.Chain(**costs, **sizes, left_bytes=[2, 3], retained_bytes=[2, 3])
