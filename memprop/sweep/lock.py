@@ -1,66 +1,60 @@
 """One sweep at a time in a folder."""
 
-import fcntl
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from filelock import FileLock, Timeout
+
 from memprop.errors import FolderInUseError, OutputError
 
 FILE: Final = ".lock"
+HOLDER: Final = ".lock.holder"
+"""Who holds the lock, for the message to others; the lock itself is the system's."""
+
+_MOST_SHOWN: Final = 200
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder``, which is there, against other sweeps.
 
-    The system lets go of it at the latest when this process ends, however that may be.
+    The system lets go of the lock when this process ends, however that happens.
 
     Raises:
         FolderInUseError: another sweep holds it.
         OutputError: the lock cannot be made.
     """
-    path = folder / FILE
-    descriptor = _acquired(path)
+    path, holder = folder / FILE, folder / HOLDER
+    lock = FileLock(path, timeout=0)
     try:
-        os.ftruncate(descriptor, 0)
+        lock.acquire()
+    except Timeout:
+        raise FolderInUseError(
+            f"another sweep runs in {folder} ({_told(holder)}): "
+            "wait for it or stop it, or choose another folder with --out"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{path} cannot be made: {reason}") from None
+    try:
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        os.write(descriptor, f"process {os.getpid()} on {platform.node()} since {began}".encode())
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            holder.write_text(f"process {os.getpid()} on {platform.node()} since {began}")
         yield
     finally:
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
+        holder.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # while it is held: nobody can have locked it since
+        lock.release()
 
 
-def _acquired(path: Path) -> int:
-    while True:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be made: {error.strerror}") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 200).decode("utf-8", "replace")
-            os.close(descriptor)
-            raise FolderInUseError(
-                f"another sweep runs in {path.parent} ({holder or 'it has just begun'}): "
-                "wait for it or stop it, or choose another folder with --out"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise OutputError(f"{path} cannot be locked: {error.strerror}") from None
-        if _is_still(path, descriptor):
-            return descriptor
-        os.close(descriptor)  # its last holder has just removed it
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
+def _told(holder: Path) -> str:
+    """What the sweep that holds the lock has written of itself."""
     try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        return holder.read_bytes()[:_MOST_SHOWN].decode("utf-8", "replace")
+    except OSError:
+        return "it has just begun"
