@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from memprop.checks import check_positive_integer
+from memprop.engine.options import StepOptions
 from memprop.engine.prepare import Model, check_slices, depends_on_batch, schedule_for, slices_of
-from memprop.engine.step import simulate
+from memprop.engine.step import predicted_trace
 from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.schedule import Schedule
@@ -44,13 +45,14 @@ def peak_bytes(
         An integer, or an int64 array of the shape of ``batch``, of what ``simulate(...).peak`` is
         for each, to the byte.
     """
-    how = (model, schedule, mode, optimizer, update)
+    options = StepOptions(schedule=schedule, mode=mode, optimizer=optimizer, update=update)
     given: Any = batch
     if mode == "train" and depends_on_batch(schedule):
-        return _one_by_one(how, given)
+        return _one_by_one(model, options, given)
+    lines = lines_of(model, options)
     if np.ndim(given) == 0:
-        return _peak(lines_of(how), check_positive_integer("batch", given))
-    return _peaks(lines_of(how), np.asarray(given))
+        return _peak(lines, check_positive_integer("batch", given))
+    return _peaks(lines, np.asarray(given))
 
 
 def max_batch(
@@ -73,33 +75,31 @@ def max_batch(
         update: "at_end" or "in_backward".
     """
     room = parse_bytes(budget)
+    options = StepOptions(schedule=schedule, mode=mode, optimizer=optimizer, update=update)
     if mode == "train" and depends_on_batch(schedule):
-        return _largest((model, schedule, mode, optimizer, update), room)
-    lines = lines_of((model, schedule, mode, optimizer, update))
+        return _largest(model, options, room)
+    lines = lines_of(model, options)
     if any(constant > room for constant, slope, _ in lines.each if slope == 0):
         return 0
     rows = min((room - constant) // slope for constant, slope, _ in lines.each if slope > 0)
     return max(0, rows) * lines.slices
 
 
-How = tuple[Model, str | Schedule, str, str | Optimizer | None, str]
-
-
-def _one_by_one(how: How, sizes: Any) -> Any:
+def _one_by_one(model: Model, options: StepOptions, sizes: Any) -> Any:
     """The peaks under a schedule that is another one for every batch size."""
     if np.ndim(sizes) == 0:
-        return schedule_for(*how, check_positive_integer("batch", sizes)).peak
-    peaks = [_one_by_one(how, size) for size in np.asarray(sizes).reshape(-1).tolist()]
+        return schedule_for(model, options, check_positive_integer("batch", sizes)).peak
+    peaks = [_one_by_one(model, options, size) for size in np.asarray(sizes).reshape(-1).tolist()]
     return np.array(peaks, dtype=np.int64).reshape(np.shape(sizes))
 
 
-def _largest(how: How, room: int) -> int:
+def _largest(model: Model, options: StepOptions, room: int) -> int:
     """The largest batch under such a schedule: doubled until it fails, then halved in between."""
-    slices = slices_of(how[1])
+    slices = slices_of(options.schedule)
 
     def fits(rows: int) -> bool:
         try:
-            return _one_by_one(how, rows * slices) <= room
+            return _one_by_one(model, options, rows * slices) <= room
         except InfeasibleBudget:
             return False
 
@@ -133,19 +133,13 @@ class Lines:
     slices: int
 
 
-def lines_of(how: How) -> Lines:
+def lines_of(model: Model, options: StepOptions) -> Lines:
     """Live bytes as lines over the batch size, those that can be highest.
 
     The events are the same for every batch size, and two points make a line.
     """
-    slices = schedule_for(*how).slices
-    model, schedule, mode, optimizer, update = how
-    one, two = (
-        simulate(
-            model, rows * slices, schedule=schedule, mode=mode, optimizer=optimizer, update=update
-        ).live.total
-        for rows in (1, 2)
-    )
+    slices = schedule_for(model, options).slices
+    one, two = (predicted_trace(model, rows * slices, options).live.total for rows in (1, 2))
     slopes = two - one
     constants = one - slopes
     # Of two lines the one with both the smaller slope and the smaller constant is never higher.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, SupportsIndex
 
 from memprop.checks import check_positive_integer
+from memprop.engine.options import StepOptions
 from memprop.engine.prepare import Model, schedule_for
 from memprop.errors import MempropError
 from memprop.graph.optimizers import Optimizer
@@ -36,7 +37,8 @@ def schedule(
         InfeasibleBudget: the budget is too small; the error names the smallest that is not.
     """
     size = check_positive_integer("batch", batch)
-    return schedule_for(model, strategy, "train", optimizer, update, size)
+    options = StepOptions(schedule=strategy, optimizer=optimizer, update=update)
+    return schedule_for(model, options, size)
 
 
 def is_least(found: Schedule, budget: int) -> bool:

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from memprop.engine.gc_paused import gc_paused
+from memprop.engine.options import StepOptions
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
@@ -34,23 +35,12 @@ class Model(Protocol):
 
 
 @gc_paused()
-def schedule_for(
-    model: Model,
-    schedule: str | Schedule = "lean",
-    mode: str = "train",
-    optimizer: str | Optimizer | None = None,
-    update: str = "at_end",
-    batch: int | None = None,
-) -> Schedule:
+def schedule_for(model: Model, options: StepOptions, batch: int | None = None) -> Schedule:
     """The schedule of one step of ``model``.
 
     Args:
         model: what is trained.
-        schedule: a name, such as "lean", or a schedule of your own, which is checked. Inference
-            has its own schedule whatever is named here.
-        mode: "train" or "inference".
-        optimizer: updates the parameters in a training step.
-        update: "at_end" of the step, or "in_backward": each as soon as its gradient is complete.
+        options: how; a schedule of one's own is checked.
         batch: samples of the step; ``None`` for a schedule that does not depend on them.
 
     Raises:
@@ -61,26 +51,26 @@ def schedule_for(
         raise InvalidTypeError(
             f"model must be a model such as mp.MLP([64, 256, 10]), got {model!r}"
         )
-    if mode not in MODES:
-        raise unknown_name("mode", mode, MODES)
-    if update not in UPDATES:
-        raise unknown_name("update", update, UPDATES)
-    chosen = optimizer_named(optimizer)
-    forward = model.graph(mode)
-    if isinstance(schedule, Schedule):
-        check(schedule)
-        _check_belongs(schedule, forward, chosen)
+    if options.mode not in MODES:
+        raise unknown_name("mode", options.mode, MODES)
+    if options.update not in UPDATES:
+        raise unknown_name("update", options.update, UPDATES)
+    optimizer = optimizer_named(options.optimizer)
+    forward = model.graph(options.mode)
+    if isinstance(options.schedule, Schedule):
+        found = options.schedule
+        check(found)
+        _check_belongs(found, forward, optimizer)
         if batch is not None:
-            check_slices(batch, schedule.slices)
-        found = schedule
-    elif mode == "inference":
-        strategy_named(schedule)
-        found = inference(forward)
+            check_slices(batch, found.slices)
     else:
-        strategy = strategy_named(schedule)
-        if batch is not None:
-            check_slices(batch, strategy.slices)
-        found = strategy.schedule(forward, chosen, update, batch)
+        strategy = strategy_named(options.schedule)
+        if options.mode == "inference":
+            found = inference(forward)
+        else:
+            if batch is not None:
+                check_slices(batch, strategy.slices)
+            found = strategy.schedule(forward, optimizer, options.update, batch)
     return replace(found, batch=batch)
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from contextvars import Context, copy_context
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, SupportsIndex
@@ -15,6 +16,7 @@ from memprop.engine.arrays import Arena, Arrays, Heap
 from memprop.engine.gc_paused import gc_paused
 from memprop.engine.inputs import Inputs, as_array
 from memprop.engine.log import Log
+from memprop.engine.options import StepOptions
 from memprop.engine.prepare import Model, resliced, schedule_for
 from memprop.engine.program import Program, compile_schedule
 from memprop.engine.run import run
@@ -66,12 +68,16 @@ class Step:
     ) -> None:
         if not isinstance(allocator, str) or allocator not in ALLOCATORS:
             raise unknown_name("allocator", allocator, ALLOCATORS)
-        self.mode = mode
-        self.allocator = allocator
+        self._model, self._record = model, record
+        self.options = StepOptions(
+            schedule=schedule,
+            mode=mode,
+            optimizer=optimizer,
+            update=update,
+            allocator=allocator,
+        )
         self.batch = check_positive_integer("batch", batch)
-        self.schedule = schedule_for(model, schedule, mode, optimizer, update, self.batch)
-        self._made_from = (model, schedule, mode, optimizer, update)
-        self._record = record
+        self.schedule = schedule_for(model, self.options, self.batch)
         self._program = compile_schedule(self.schedule)
         _check_size(self._program)  # before any array is made
         self._persistent = _persistent_arrays(self.schedule, model)
@@ -80,7 +86,7 @@ class Step:
     def _begin(self) -> None:
         graph, rows = self.schedule.graph, _rows(self.schedule)
         self._inputs = Inputs(graph, self.batch, self.schedule.slices)
-        self._arrays = ALLOCATORS[self.allocator](self._program, rows, self._persistent)
+        self._arrays = ALLOCATORS[self.options.allocator](self._program, rows, self._persistent)
         self._log = Log.for_program(self._program, self._arrays.sizes) if self._record else None
         self._context = _quiet_context()
         self._results: Mapping[str, np.ndarray] = {}
@@ -92,9 +98,9 @@ class Step:
         """
         other = copy.copy(self)
         other.batch = check_positive_integer("batch", batch)
-        model, schedule, mode, optimizer, update = self._made_from
-        again = resliced(schedule, other.batch, largest=_rows(self.schedule))
-        other.schedule = schedule_for(model, again, mode, optimizer, update, other.batch)
+        again = resliced(self.options.schedule, other.batch, largest=_rows(self.schedule))
+        options = replace(self.options, schedule=again)
+        other.schedule = schedule_for(self._model, options, other.batch)
         other._program = compile_schedule(other.schedule)
         _check_size(other._program)
         other._begin()
@@ -111,7 +117,7 @@ class Step:
         """
         self.release()
         self._context.run(self._run, x, y)
-        if self.mode == "inference":
+        if self.options.mode == "inference":
             return self._results[self.schedule.graph.outputs[0]].copy()  # outlives the arena
         return float(self._results["L"])
 
@@ -122,6 +128,16 @@ class Step:
             self._results = self._arrays.outputs()
         finally:
             self._arrays.clear()  # a step that ran out of memory must not hold on to it
+
+    @property
+    def mode(self) -> str:
+        """Which part of a step it runs: "train" or "inference"."""
+        return self.options.mode
+
+    @property
+    def allocator(self) -> str:
+        """Where its arrays live: "arena" or "heap"."""
+        return self.options.allocator
 
     def release(self) -> None:
         """Let go of what the last run put out; every run begins with this."""
@@ -153,7 +169,7 @@ class Step:
             InvalidValueError: nothing was run yet.
         """
         self._check_has_run()
-        if self.mode == "inference":
+        if self.options.mode == "inference":
             return {"prediction": self._results[self.schedule.graph.outputs[0]]}
         scalars = {"loss": "L", "penalty": "s", "objective": "J"}
         found = {k: float(self._results[v]) for k, v in scalars.items() if v in self._results}
@@ -173,9 +189,9 @@ class Step:
         if self._log is None:
             raise InvalidValueError("this step leaves no trace: make it with record=True")
         self._check_has_run()
-        about = {"simulated": False, "allocator": self.allocator}
+        about = {"simulated": False, "allocator": self.options.allocator}
         outputs = copy.deepcopy(self.outputs)  # the arena is written over by the next run
-        return _trace(self._program, self.mode, self._log, about, outputs)
+        return _trace(self._program, self.options.mode, self._log, about, outputs)
 
 
 def trace(
@@ -218,11 +234,17 @@ def simulate(
     :class:`Step`.
     """
     size = check_positive_integer("batch", batch)
-    program = compile_schedule(schedule_for(model, schedule, mode, optimizer, update, size))
+    options = StepOptions(schedule=schedule, mode=mode, optimizer=optimizer, update=update)
+    return predicted_trace(model, size, options)
+
+
+def predicted_trace(model: Model, size: int, options: StepOptions) -> Trace:
+    """The trace that a step of ``size`` samples would leave: see :func:`simulate`."""
+    program = compile_schedule(schedule_for(model, options, size))
     _check_size(program)
     rows = size // program.schedule.slices
     log = Log.for_program(program, predicted_sizes(program, rows))
-    return _trace(program, mode, log, {"simulated": True}, None)
+    return _trace(program, options.mode, log, {"simulated": True}, None)
 
 
 def _trace(

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from memprop.data import Dataset, load_data
-from memprop.engine.step import simulate
+from memprop.engine.step import predicted_trace
 from memprop.errors import DataError
 from memprop.report import breakdown, plots, tradeoff, tradeoff_plots, witnesses
 from memprop.report.frames import (
@@ -193,10 +193,8 @@ def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> dict[str, tuple[s
     return {
         schedule: (
             f"{schedule}: depth {trial.depth}, width {trial.width}, batch {trial.batch}",
-            simulate(
-                model_of(trial, data.features, data.classes),
-                trial.batch,
-                **step_options(trial),
+            predicted_trace(
+                model_of(trial, data.features, data.classes), trial.batch, step_options(trial)
             ),
         )
         for schedule in _shown(results)

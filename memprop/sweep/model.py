@@ -1,7 +1,6 @@
 """The model that a trial trains, and how its step is made."""
 
-from typing import Any
-
+from memprop.engine.options import StepOptions
 from memprop.models.mlp import MLP
 from memprop.sweep.axes import TABLE
 from memprop.sweep.plan import Trial
@@ -14,11 +13,11 @@ def model_of(trial: Trial, features: int, classes: int) -> MLP:
     return MLP(widths, **options, seed=trial.seed)
 
 
-def step_options(trial: Trial) -> dict[str, Any]:
-    """The arguments of a step, and of its prediction."""
-    return {
-        "schedule": trial.schedule,
-        "mode": trial.mode,
-        "optimizer": trial.optimizer,
-        "update": trial.update,
-    }
+def step_options(trial: Trial) -> StepOptions:
+    """How the step of a trial is done."""
+    return StepOptions(
+        schedule=trial.schedule,
+        mode=trial.mode,
+        optimizer=trial.optimizer,
+        update=trial.update,
+    )

@@ -15,7 +15,7 @@ import numpy as np
 from memprop.capacity import Lines, lines_of
 from memprop.data import Dataset, load_data
 from memprop.engine.prepare import depends_on_batch, slices_of
-from memprop.engine.step import simulate
+from memprop.engine.step import predicted_trace
 from memprop.errors import MempropError, OutputError
 from memprop.files import make_folder, write_whole
 from memprop.models.mlp import MLP
@@ -130,8 +130,8 @@ def _rows(trial: Trial, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
 def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
     slices = slices_of(trial.schedule)
     options = step_options(trial)
-    lines = lines_of((model, *(options[n] for n in ("schedule", "mode", "optimizer", "update"))))
-    one, two = (simulate(model, slices * rows, **options) for rows in (1, 2))
+    lines = lines_of(model, options)
+    one, two = (predicted_trace(model, slices * rows, options) for rows in (1, 2))
     found = _described(lines, one, two, batches // slices)
     even = batches % slices == 0
     if even.all():
@@ -180,7 +180,7 @@ def _one_by_one(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]
     found = []
     for batch in batches.tolist():
         try:
-            trace = simulate(model, batch, **step_options(trial))
+            trace = predicted_trace(model, batch, step_options(trial))
             row = {"predicted_peak": trace.peak, **described(trace), "status": "simulated"}
         except MempropError as error:
             row = {"status": "error", "message": str(error)}

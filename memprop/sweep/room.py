@@ -1,13 +1,14 @@
 """What a trial will need, and what there is: told before anything runs."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import psutil
 
 from memprop.data import Dataset
-from memprop.engine.step import simulate
+from memprop.engine.step import predicted_trace
 from memprop.errors import MempropError
 from memprop.graph.losses import LOSSES
 from memprop.machine.cgroup import memory_allowance
@@ -67,10 +68,12 @@ def predicted_peak(trial: Trial, data: Dataset) -> int | None:
     """
     strategy = strategy_named(trial.schedule)
     planned = trial.mode == "train" and strategy.depends_on_batch
-    options = step_options(trial) | ({"schedule": "lean"} if planned else {})
+    options = step_options(trial)
+    if planned:
+        options = replace(options, schedule="lean")
     try:
         model = model_of(trial, data.features, data.classes)
-        peak = simulate(model, trial.batch, **options).peak
+        peak = predicted_trace(model, trial.batch, options).peak
     except (MempropError, MemoryError):
         return None
     if planned:

@@ -10,16 +10,17 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import numpy as np
 import numpy.ma
-import scipy.linalg.blas  # noqa: F401 - updates use it: a fork should not load it by itself
+import scipy.linalg.blas
+import scipy.special  # noqa: F401 - gelu does
 
 from memprop.data import load_data
-from memprop.engine.step import Step, simulate
+from memprop.engine.step import Step, predicted_trace
 from memprop.models.mlp import MLP
 from memprop.probes import MODULES, witness
 from memprop.sweep.batches import arrays_for
@@ -41,7 +42,7 @@ def main(request: str) -> None:
     limit = MemoryLimit(trial.memory_limit_bytes)
     try:
         model = model_of(trial, data.features, data.classes)
-        predicted = simulate(model, trial.batch, **step_options(trial))
+        predicted = predicted_trace(model, trial.batch, step_options(trial))
         _write({"predicted_peak": predicted.peak, **described(predicted)})
         arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
         prepared = _Prepared(trial, model, arrays, predicted.persistent_bytes)
@@ -76,8 +77,8 @@ class _Prepared:
 
     def step(self, allocator: str, *, record: bool = True) -> Step:
         """A step that can be run."""
-        options = {"allocator": allocator, "record": record, **step_options(self.trial)}
-        return Step(self.model, self.trial.batch, **options)
+        options = replace(step_options(self.trial), allocator=allocator)
+        return Step(self.model, self.trial.batch, record=record, **options.arguments())
 
 
 def _measure(part: str, prepared: _Prepared, limit: MemoryLimit, taken: int) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import memprop as mp
 from memprop.engine import run
+from memprop.engine.options import StepOptions
 from memprop.engine.prepare import schedule_for
 from memprop.errors import InfeasibleBudget
 from memprop.schedules.names import WRITTEN
@@ -70,7 +71,7 @@ def check_events(mlp, name, allocator, optimizer=None, update="at_end"):
         how |= {"optimizer": optimizer, "update": update}
     x, y = data(mlp, BATCH)
     how["schedule"] = name.replace("LEAST", str(least_budget(mlp, how)))
-    schedule = schedule_for(mlp, batch=BATCH, **how)
+    schedule = schedule_for(mlp, StepOptions(**how), BATCH)
     expected = tell(schedule, BATCH).events
     predicted = mp.simulate(mlp, BATCH, **how)
     ran = mp.trace(mlp, x, y if training else None, allocator=allocator, **how)
@@ -89,8 +90,9 @@ def least_budget(mlp, how):
     """The smallest budget in bytes, as the refusal of one byte names it."""
     if "LEAST" not in how["schedule"]:
         return None
+    one_byte = StepOptions(**{**how, "schedule": how["schedule"].replace("LEAST", "1")})
     with pytest.raises(InfeasibleBudget) as refused:
-        schedule_for(mlp, batch=BATCH, **{**how, "schedule": how["schedule"].replace("LEAST", "1")})
+        schedule_for(mlp, one_byte, BATCH)
     return refused.value.smallest
 
 

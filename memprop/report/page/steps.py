@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 
 from memprop.data import load_data
-from memprop.engine.step import simulate
+from memprop.engine.step import predicted_trace
 from memprop.errors import MempropError
 from memprop.report.frames import AXES
 from memprop.report.page.encode import encode
@@ -103,7 +103,7 @@ def _simulated(spec: SweepSpec, chosen: pd.DataFrame, varied: Sequence[str]) -> 
         trial = _trial(row, spec.data.source)
         try:
             model = model_of(trial, data.features, data.classes)
-            trace = simulate(model, trial.batch, **step_options(trial))
+            trace = predicted_trace(model, trial.batch, step_options(trial))
         except MempropError:  # a message of the results says so
             continue
         group, label = _named(trial, trace, varied)
