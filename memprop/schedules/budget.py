@@ -87,11 +87,10 @@ def within_budget(graph: Graph, given: int | BudgetFraction, batch: int) -> Sequ
     if everything.peak <= budget:
         return everything.order
     planned = [one for view in chains(graph, batch) for one in _planned(graph, budget, batch, view)]
-    if len(graph.operators) <= _SHORT:
-        planned += frontier(graph, batch)
-    fitting = [one for one in planned if one.peak <= budget]
-    chosen = _cheapest(fitting)
+    chosen = _cheapest(planned, budget)
     few = len(chosen) < _IMPROVED
+    if len(graph.operators) <= _SHORT:
+        chosen += _cheapest(frontier(graph, batch), budget)
     chosen += _cheapest_named(graph, batch, budget, chosen)
     improved = [drop_recomputations(one, budget, _WORK) for one in chosen]
     if few:
@@ -125,9 +124,9 @@ def _cheapest_named(
     return []
 
 
-def _cheapest(plans: Iterable[Priced]) -> list[Priced]:
-    """The cheapest of ``plans``, each order once."""
-    different = {one.order: one for one in plans}
+def _cheapest(plans: Iterable[Priced], budget: int) -> list[Priced]:
+    """The cheapest of ``plans`` that fit, each order once."""
+    different = {one.order: one for one in plans if one.peak <= budget}
     return sorted(different.values(), key=lambda one: one.flops)[:_IMPROVED]
 
 
