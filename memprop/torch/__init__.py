@@ -16,5 +16,6 @@ except ImportError as error:
     ) from error
 
 from memprop.torch.auto import auto_checkpoint as auto_checkpoint
+from memprop.torch.auto import checkpoint_plan as checkpoint_plan
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace

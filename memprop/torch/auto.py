@@ -1,5 +1,6 @@
 """The layers to checkpoint, chosen from a byte budget."""
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def auto_checkpoint(
     accumulate: int = 1,
     blocks: str | None = None,
     explain: bool = False,
-) -> "nn.Module | pd.DataFrame":
+) -> nn.Module:
     """The module with as many blocks recomputed as a byte budget for its training step asks for.
 
     The blocks, the parts of a ``ModuleList`` or ``Sequential`` that run one after the other, are
@@ -82,28 +83,89 @@ def auto_checkpoint(
         autocast: the type of :class:`torch.autocast`.
         accumulate: how often forward and backward run before the optimizer does.
         blocks: the path of the list of blocks; the one that saves most if not given.
-        explain: return the plan as a table instead.
+        explain: the old way to :func:`memprop.torch.checkpoint_plan`, which returns a table.
 
     Returns:
         A module with the same parameters and buffers, and the same keys in ``state_dict``; its
-        attribute ``checkpoint_plan`` is the plan. With ``explain``, the plan alone, a row per
-        block: ``block``, ``runs`` (forward runs in a step), ``keeps`` ("all"
-        that its backward reads, the "input" of a recomputed part, or "nothing"), ``depth`` (how
-        many checkpoints it is within), ``saved_bytes``, ``output_bytes``, ``forward_flops``,
-        ``backward_flops``. Its ``attrs`` have ``budget``, ``predicted_peak`` and ``peak_without``
-        in bytes, and ``recomputed_flops``.
+        attribute ``checkpoint_plan`` is the table of :func:`memprop.torch.checkpoint_plan`.
 
     Raises:
         InfeasibleBudget: no plan keeps to the budget; the error names the smallest that one does.
         MempropError: an argument is wrong, or the module has no such blocks.
     """
+    options: dict[str, Any] = {
+        "loss": loss,
+        "target": target,
+        "optimizer": optimizer,
+        "autocast": autocast,
+        "accumulate": accumulate,
+        "blocks": blocks,
+    }
+    if explain:
+        warnings.warn(
+            "auto_checkpoint(explain=True) is called mpt.checkpoint_plan(...) now",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        plan: Any = checkpoint_plan(module, inputs, budget, **options)
+        return plan
+    seen, choice, plan = _chosen(module, inputs, budget, **options)
+    planned = _planned(module, seen, choice.parts)
+    object.__setattr__(planned, "checkpoint_plan", plan)  # no part of the module
+    return planned
+
+
+def checkpoint_plan(
+    module: nn.Module,
+    inputs: Any,
+    budget: str | SupportsIndex,
+    *,
+    loss: Loss | None = None,
+    target: Any = None,
+    optimizer: Optimizer | None = None,
+    autocast: torch.dtype | None = None,
+    accumulate: int = 1,
+    blocks: str | None = None,
+) -> "pd.DataFrame":
+    """What :func:`memprop.torch.auto_checkpoint` would recompute, as a table.
+
+    The arguments and the errors are those of :func:`memprop.torch.auto_checkpoint`.
+
+    Returns:
+        A row per block: ``block``, ``runs`` (forward runs in a step), ``keeps`` ("all" that its
+        backward reads, the "input" of a recomputed part, or "nothing"), ``depth`` (how many
+        checkpoints it is within), ``saved_bytes``, ``output_bytes``, ``forward_flops``,
+        ``backward_flops``. Its ``attrs`` have ``budget``, ``predicted_peak`` and ``peak_without``
+        in bytes, and ``recomputed_flops``.
+    """
+    _, _, plan = _chosen(
+        module,
+        inputs,
+        budget,
+        loss=loss,
+        target=target,
+        optimizer=optimizer,
+        autocast=autocast,
+        accumulate=accumulate,
+        blocks=blocks,
+    )
+    return plan
+
+
+def _chosen(
+    module: nn.Module,
+    inputs: Any,
+    budget: str | SupportsIndex,
+    *,
+    blocks: str | None,
+    **options: Any,
+) -> "tuple[ModuleChain, Choice, pd.DataFrame]":
+    """The module as a chain, what is to be recomputed of it, and that as a table."""
     check_module(module)
     _check_made(module)
     room = check_budget(budget)
-    parts = {"loss": loss, "target": target, "mode": "train", "autocast": autocast}
-    parts |= {"optimizer": optimizer, "accumulate": accumulate}
-    with left_as_it_was(module, inputs, loss, target):
-        seen, choice = _fitting(module, inputs, room, blocks, parts)
+    with left_as_it_was(module, inputs, options["loss"], options["target"]):
+        seen, choice = _fitting(module, inputs, room, blocks, {**options, "mode": "train"})
     plan = table(seen, choice.parts)
     plan.attrs |= {
         "budget": room,
@@ -111,11 +173,7 @@ def auto_checkpoint(
         "peak_without": seen.trace.peak,
         "recomputed_flops": recomputed_flops(seen, choice.parts),
     }
-    if explain:
-        return plan
-    planned = _planned(module, seen, choice.parts)
-    object.__setattr__(planned, "checkpoint_plan", plan)  # no part of the module
-    return planned
+    return seen, choice, plan
 
 
 def _check_made(module: nn.Module) -> None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def table(seen: ModuleChain, parts: Sequence[Part]) -> "pd.DataFrame":
-    """A row per block; see :func:`memprop.torch.auto.auto_checkpoint`.
+    """A row per block; see :func:`memprop.torch.checkpoint_plan`.
 
     Blocks that run together share the figures of their stage: they stand in its first row, and
     those of the others are missing.

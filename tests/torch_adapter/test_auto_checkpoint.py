@@ -142,7 +142,7 @@ def test_parameters_are_shared_and_the_module_is_left_alone(torch, mpt):
 
 def test_fewer_bytes_cost_more_flops_and_no_budget_is_left_unused_for_nothing(torch, mpt):
     module, x = even(torch)
-    plans = [mpt.auto_checkpoint(module, x, b, explain=True) for b in budgets(mpt, module, x)]
+    plans = [mpt.checkpoint_plan(module, x, b) for b in budgets(mpt, module, x)]
     flops = [plan.attrs["recomputed_flops"] for plan in plans]
     assert flops == sorted(flops, reverse=True)
     assert flops[0] > flops[-1] == 0
@@ -179,8 +179,8 @@ def test_the_table_agrees_with_what_runs(torch, mpt):
 def test_the_state_of_the_optimizer_counts(torch, mpt):
     module, x = even(torch)
     size = sum(parameter.nbytes for parameter in module.parameters())
-    without = mpt.auto_checkpoint(module, x, "1 GiB", explain=True)
-    adam = mpt.auto_checkpoint(module, x, "1 GiB", explain=True, optimizer=torch.optim.Adam)
+    without = mpt.checkpoint_plan(module, x, "1 GiB")
+    adam = mpt.checkpoint_plan(module, x, "1 GiB", optimizer=torch.optim.Adam)
     grown = adam.attrs["predicted_peak"] - without.attrs["predicted_peak"]
     steps = 4 * len(list(module.parameters()))
     assert grown >= 2 * size + steps
@@ -194,7 +194,7 @@ def test_an_infeasible_budget_names_the_smallest_which_then_works(torch, mpt):
     with pytest.raises(mp.InfeasibleBudget, match="smallest budget") as caught:
         mpt.auto_checkpoint(module, x, "10 KiB")
     smallest = caught.value.smallest
-    plan = mpt.auto_checkpoint(module, x, smallest, explain=True)
+    plan = mpt.checkpoint_plan(module, x, smallest)
     assert plan.attrs["predicted_peak"] == smallest
     with pytest.raises(mp.InfeasibleBudget):
         mpt.auto_checkpoint(module, x, smallest - 1)
@@ -205,7 +205,7 @@ def test_a_model_without_memory_can_be_planned(torch, mpt):
         module = stacked(torch, [residual(torch, 4096) for _ in range(12)])
     x = torch.empty(4096, 16, device="meta")
     most = mpt.simulate(module, x).peak
-    plan = mpt.auto_checkpoint(module, x, most // 2, explain=True)
+    plan = mpt.checkpoint_plan(module, x, most // 2)
     assert plan.attrs["peak_without"] == most
     assert plan.attrs["predicted_peak"] <= most // 2
 
@@ -333,7 +333,7 @@ def test_a_module_that_is_no_chain_is_refused_with_the_reason(torch, mpt, made, 
 
 def test_blocks_can_be_named(torch, mpt):
     module, x = even(torch)
-    plan = mpt.auto_checkpoint(module, x, "1 GiB", blocks="blocks", explain=True)
+    plan = mpt.checkpoint_plan(module, x, "1 GiB", blocks="blocks")
     assert plan["block"].tolist() == [f"blocks.{number}" for number in range(7)]
     with pytest.raises(mp.MempropError, match="did you mean 'blocks'"):
         mpt.auto_checkpoint(module, x, "1 GiB", blocks="block")
@@ -639,3 +639,11 @@ def test_a_second_run_of_blocks_whose_input_was_written_over_is_an_error(torch):
     given += 1
     with pytest.raises(mp.MempropError, match=r"what blocks\.0 was given has been written to"):
         again.__enter__()
+
+
+def test_the_flag_that_changed_the_type_still_works_and_says_so(torch, mpt):
+    module = torch.nn.Sequential(*[torch.nn.Linear(8, 8) for _ in range(4)])
+    x = torch.randn(4, 8)
+    with pytest.warns(DeprecationWarning, match="checkpoint_plan"):
+        old = mpt.auto_checkpoint(module, x, "1 GiB", explain=True)
+    assert old.equals(mpt.checkpoint_plan(module, x, "1 GiB"))
