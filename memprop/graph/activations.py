@@ -1,6 +1,6 @@
 """Activations h = phi(z): layers that apply one element-wise operator, known by its name."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from memprop.errors import RegistrationError
@@ -34,7 +34,7 @@ class Activation(Layer):
 
     def apply(self, net: "NetworkBuilder", x: "Variable") -> "Variable":
         """Add h = phi(x) to ``net``."""
-        return net.result(self.rule, [x], letter="a", **asdict(self))
+        return net.result(self.rule, [x], letter="a", **vars(self))
 
 
 def _check(entry: type[Activation]) -> None:

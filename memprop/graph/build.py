@@ -6,16 +6,14 @@ the result of the weights, n2 of a norm, a2 of an activation, k2 of dropout, and
 and goes on to the next layer is h2. The last result of all is the output o.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
 from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
-
-import numpy as np
 
 from memprop.errors import GraphError
 from memprop.graph.activations import Activation
@@ -148,7 +146,7 @@ class NetworkBuilder:
         They are normal with a variance of the activation's gain over the number of inputs to each
         output: 2 / n for relu and its kin (He et al. 2015), 1 / n otherwise (LeCun et al. 1998).
         """
-        fan_in = int(np.prod(shape[1:]))
+        fan_in = math.prod(shape[1:])
         initial = normal((self._gains[self.layer] / fan_in) ** 0.5)
         return self.parameter(name, shape, initial, decays=True)
 
@@ -195,18 +193,17 @@ class NetworkBuilder:
             end = "o" if last else None
             if after is not None:
                 end = "h" if _begins_layer(after) else None
-            with self._naming(end):
-                if layer.begins_layer:
-                    self.layer += 1
-                x = self._applied(layer, x)
+            if layer.begins_layer:
+                self.layer += 1
+            before, self._end = self._end, end
+            x = self._applied(layer, x)
+            self._end = before
         return x
 
     def residual(self, layers: Sequence[Layer], x: Variable) -> Variable:
         """``x`` and the output of ``layers`` applied to it, added."""
-        with self._naming(None) as end:
-            y = self.sequence(layers, x)
-        with self._naming(end):
-            return self.result("add", [y, x], "r")
+        y = self.sequence(layers, x)
+        return self.result("add", [y, x], "r")
 
     def draw(self) -> dict[str, Any]:
         """The constants of an operator that draws random numbers, its own in this network."""
@@ -262,15 +259,6 @@ class NetworkBuilder:
             if str(error).startswith("layer "):
                 raise
             raise GraphError(f"layer {self.layer}, {layer!r}: {error}") from None
-
-    @contextmanager
-    def _naming(self, end: str | None) -> Iterator[str | None]:
-        """Inside, the result of a layer is called ``end``; gives what it was called outside."""
-        before, self._end = self._end, end
-        try:
-            yield before
-        finally:
-            self._end = before
 
     def _apply(
         self,
