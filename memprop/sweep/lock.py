@@ -11,6 +11,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from memprop.errors import FolderInUseError, OutputError
+from memprop.files import write_whole
 
 FILE: Final = ".lock"
 HOLDER: Final = ".lock.holder"
@@ -43,8 +44,8 @@ def locked(folder: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be made: {reason}") from None
     try:
         began = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OSError):  # a full disk: the lock holds all the same
-            holder.write_text(f"process {os.getpid()} on {platform.node()} since {began}")
+        with suppress(OutputError):  # a full disk: the lock holds all the same
+            write_whole(holder, f"process {os.getpid()} on {platform.node()} since {began}")
         yield
     finally:
         holder.unlink(missing_ok=True)
