@@ -48,9 +48,12 @@ def locked(folder: Path) -> Iterator[None]:
             write_whole(holder, f"process {os.getpid()} on {platform.node()} since {began}")
         yield
     finally:
-        holder.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)  # while it is held: nobody can have locked it since
-        lock.release()
+        try:
+            holder.unlink(missing_ok=True)
+            if os.name != "nt":  # Windows removes no file that is open; there filelock does so
+                path.unlink(missing_ok=True)  # while it is held: nobody can have locked it since
+        finally:
+            lock.release()
 
 
 def _told(holder: Path) -> str:
