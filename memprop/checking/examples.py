@@ -46,6 +46,8 @@ SMALL: Final = (Size(1, 1, 1), Size(3, 5, 2))
 LARGE: Final = (Size(4683, 7, 3), Size(2, 16_387, 3))
 """More than two blocks of 16,384 elements, and a few: in many rows, in a row, in parameters."""
 
+_MEDIUM: Final = Size(600, 7, 3)
+
 DTYPES: Final = ("float32", "float64")
 
 
@@ -92,6 +94,13 @@ def cases(name: str, size: Size, dtype: str, seed: int = 0) -> Iterator[Case]:
             _filled(word, spec, size, generator) for word, spec in zip(words, specs, strict=True)
         )
         yield Case(name, specs, operands, attributes, size.n)
+
+
+def sizes(name: str) -> tuple[Size, ...]:
+    """The sizes at which results are checked: where units are fixed, samples alone vary."""
+    words = words_of(rule(name))
+    fixed = words and all(word not in _WORDS and not {*word} & {"d", "k"} for word in words)
+    return (SMALL[0], _MEDIUM) if fixed else SMALL + LARGE
 
 
 def words_of(definition: Rule) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from memprop.checking.examples import DTYPES, LARGE, SMALL, Case, Size, cases, concrete
+from memprop.checking.examples import DTYPES, LARGE, SMALL, Case, Size, cases, concrete, sizes
 from memprop.errors import OperatorCheckError
 from memprop.graph.rules import ArraySpec, Call, Rule, rule
 
@@ -364,14 +364,14 @@ def forms(definition: Rule) -> Iterator[str]:
 def check_rule(name: str, formula: Formula | None = None) -> None:
     """All checks of one rule, at all sizes and in both dtypes."""
     definition = rule(name)
-    for size in (*SMALL, *LARGE):
+    for size in sizes(name):
         for dtype in DTYPES:
             check_kernel(name, size, dtype, formula)
             check_in_place(name, size, dtype)
             if definition.lean_rule is not None:
                 check_lean_rule(name, size, dtype)
         check_bound_once(name, size)
-    for size in LARGE:
+    for size in dict.fromkeys((LARGE[0], sizes(name)[-1])):
         check_allocates_nothing(name, size)
     for form in forms(definition):
         check_gradients(name, form)

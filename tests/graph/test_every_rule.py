@@ -11,7 +11,7 @@ import pytest
 from oracles import FORMULAS
 
 import memprop as mp
-from memprop.checking.examples import DTYPES, LARGE, SMALL, Size, cases
+from memprop.checking.examples import DTYPES, LARGE, SMALL, Size, cases, sizes
 from memprop.checking.kernels import (
     as_in_a_step,
     bind,
@@ -27,6 +27,11 @@ from memprop.checking.kernels import (
 )
 from memprop.graph.blocks import BLOCK_ELEMENTS
 from memprop.graph.rules import rule, rule_names
+
+SIZED = [
+    pytest.param(name, size, id=f"{name}-{size}") for name in rule_names() for size in sizes(name)
+]
+"""Every operator at every size at which something could go wrong."""
 
 EXACT = ("relu", "relu_backward", "identity", "one", "count", "flatten", "unflatten")
 """The operators that round nothing: they choose bits, or move them."""
@@ -51,8 +56,7 @@ def test_sizes_pass_the_end_of_a_block_and_of_the_next():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", SMALL + LARGE, ids=str)
-@pytest.mark.parametrize("name", rule_names())
+@pytest.mark.parametrize(("name", "size"), SIZED)
 def test_results_are_those_of_the_formula_written_in_full(name, size, dtype):
     check_kernel(name, size, dtype, formula(name, dtype))
 
@@ -65,12 +69,11 @@ def test_what_rounds_nothing_is_exact(name, dtype):
         np.testing.assert_array_equal(bind(case).run().results[0], wanted)
 
 
-IN_PLACE = [name for name in rule_names() if rule(name).in_place]
+IN_PLACE = [case for case in SIZED if rule(case.values[0]).in_place]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", [SMALL[1], *LARGE], ids=str)
-@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize(("name", "size"), IN_PLACE)
 def test_every_subset_of_in_place_pairs_gives_the_same_bits(name, size, dtype):
     check_in_place(name, size, dtype)
 
@@ -83,14 +86,15 @@ def test_pairs_that_fit_are_tried_alone_and_together():
     assert list(subsets(case)) == [(), (("sum", "a"),), (("sum", "b"),)]
 
 
-@pytest.mark.parametrize("size", [SMALL[1], *LARGE], ids=str)
-@pytest.mark.parametrize("name", rule_names())
+@pytest.mark.parametrize(("name", "size"), SIZED)
 def test_calls_bound_once_compute_on_what_the_arrays_hold_then(name, size):
     check_bound_once(name, size)
 
 
-@pytest.mark.parametrize("size", LARGE, ids=str)
-@pytest.mark.parametrize("name", rule_names())
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [(n, s) for n in rule_names() for s in dict.fromkeys((LARGE[0], sizes(n)[-1]))],
+)
 def test_a_kernel_allocates_no_array(name, size):
     """A mask of the larger operands would take 32 KiB, a number for each of 4,683 samples 18."""
     check_allocates_nothing(name, size)
@@ -145,7 +149,7 @@ LEAN = [name for name in rule_names() if rule(name).lean_rule]
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LEAN)
 def test_the_lean_rule_gives_the_same_bits_beside_its_residual(name, dtype):
-    for size in (*SMALL, *LARGE):
+    for size in sizes(name):
         check_lean_rule(name, size, dtype)
 
 
