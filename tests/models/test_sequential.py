@@ -195,7 +195,7 @@ def test_gradients_are_those_of_pytorch(torch, name, schedule):
     assert_like_pytorch(torch, model, *digits(model), schedule)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     channels=st.integers(1, 3),
     outputs=st.integers(1, 4),
@@ -221,7 +221,7 @@ def test_convolution_and_pooling_are_those_of_pytorch(
     assert_like_pytorch(torch, model, x, generator.integers(0, 3, batch), schedule)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     heads=st.integers(1, 3),
     share=st.integers(1, 4),
