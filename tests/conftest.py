@@ -1,6 +1,7 @@
 """What all tests share: optional parts, figures that open no window, BLAS left alone."""
 
 import os
+import sys
 
 import matplotlib
 import pytest
@@ -11,6 +12,14 @@ os.environ["MEMPROP_BLAS"] = "off"  # measuring kernels takes seconds, and write
 
 pytest_plugins = ["pytester"]
 """A pytest inside pytest, for the plugin; only the outermost conftest may name it."""
+
+
+@pytest.fixture(autouse=True)
+def figures_closed():
+    """A figure that a test leaves open would be counted by the next test of the same process."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pytest
 from optional import load_optional
 from pages import ROOT, examples, pages, run_python, run_shell, same
@@ -80,8 +79,6 @@ SCRIPTS = "\n".join(
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    yield
-    plt.close("all")
 
 
 def test_blocks_that_do_not_run_by_themselves_are_counted():

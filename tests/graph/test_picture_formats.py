@@ -5,7 +5,6 @@ import re
 from collections import Counter
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pydot
 import pytest
 
@@ -109,7 +108,6 @@ def test_the_same_graph_is_the_same_file(graph, suffix, tmp_path):
     first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
     graph.draw(first, backward=True)
     graph.draw(second, backward=True)
-    plt.close("all")
     assert first.read_bytes() == second.read_bytes()
     assert first.stat().st_size > 1000
 
@@ -130,7 +128,6 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
     for suffix in ("svg", "mmd"):
         with pytest.raises(mp.MempropError, match="nowhere"):
             MODEL.graph().draw(tmp_path / "nowhere" / f"graph.{suffix}")
-    plt.close("all")
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"format": "dot", "ax": object()}])

@@ -77,7 +77,6 @@ def test_nodes_do_not_overlap_and_labels_stay_inside(model, how):
         inner = boxes[f"label of {key}"]
         assert left <= inner[0] < inner[2] <= right, key
         assert low <= inner[1] < inner[3] <= high, key
-    plt.close("all")
 
 
 def test_a_picture_fits_into_the_axes_of_a_larger_figure():
@@ -87,4 +86,3 @@ def test_a_picture_fits_into_the_axes_of_a_larger_figure():
     assert not one.patches
     assert two.patches
     figure.canvas.draw()
-    plt.close("all")

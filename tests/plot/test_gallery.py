@@ -17,12 +17,6 @@ TOLERANCE = 6
 """Root mean square of the difference, of 255: versions of FreeType set glyphs a little apart."""
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 @pytest.mark.parametrize("name", GALLERY)
 def test_a_figure_looks_as_it_did_when_it_was_looked_at(name, tmp_path):
     save(name, tmp_path / f"{name}.png")
