@@ -134,19 +134,14 @@ def _runs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, str, int, str]]:
 
 def layers(schedule: Any) -> list[dict[str, Any]]:
     """For each layer what is kept when backward begins, and what is computed again."""
-    from memprop.schedules.actions import Free
+    from memprop.schedules.walk import walk
 
     graph = schedule.graph
-    live: set[str] = {variable.name for variable in graph.sources}
-    for action in schedule.actions:
-        if isinstance(action, Free):
-            live.discard(action.variable)
-            continue
-        operator = graph.operators_by_name[action.operator]
-        if operator.phase == "backward":
+    live: set[str] = set()
+    for moment in walk(graph, schedule.actions):
+        live = set(moment.live)
+        if moment.operator is not None and moment.operator.phase == "backward":
             break
-        live.difference_update(operand for _, operand in action.into)
-        live.update(operator.outputs)
     runs = schedule.marks.runs
     kept = [v for v in graph.variables if v.name in live and v.category == "activation"]
     forward = [operator for operator in graph.operators if operator.phase == "forward"]

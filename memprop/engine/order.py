@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from memprop.graph.graph import Graph, Operator
-from memprop.schedules.actions import Compute
+from memprop.graph.graph import Graph
 from memprop.schedules.same import Same
+from memprop.schedules.walk import walk
 from memprop.terms import PHASES
 from memprop.traces.events import ALLOCATE, FREE, READ
 
@@ -54,87 +54,57 @@ class Order:
 @lru_cache(maxsize=32)
 def order_of(same: Same) -> Order:
     """The order of a legal schedule; it does not depend on the batch size."""
-    graph, actions = same.graph, same.actions
-    walk = _Walk(graph)
-    for action in actions:
-        if isinstance(action, Compute):
-            walk.compute(graph.operators_by_name[action.operator], dict(action.into))
-        else:
-            walk.free(action.variable)
-    return walk.order()
+    graph = same.graph
+    numbers = dict(zip(graph.operators_by_name, count(), strict=False))
+    # Of each event the variable and its storage.
+    names = [variable.name for variable in graph.sources]
+    storages = list(range(len(names)))
+    phase, number = _PHASE["setup"], -1
+    instructions = [(phase, number, len(names), 0, 0, False)]
+    for _, operator, live, born, dead in walk(graph, same.actions):
+        if operator is None:
+            instructions.append((phase, number, 0, 0, 1, False))
+            names += dead
+            storages += map(live.__getitem__, dead)
+            continue
+        read, number, phase = operator.inputs, numbers[operator.name], _PHASE[operator.phase]
+        instructions.append((phase, number, len(born), len(read), len(dead), True))
+        names += (*born, *read, *dead)
+        storages += born.values()
+        storages += map(live.__getitem__, read)
+        if dead:
+            storages += [born[name] if name in born else live[name] for name in dead]
+    return _order(graph, names, storages, np.array(instructions, dtype=np.int64))
 
 
-class _Walk:
-    """Follows every variable from storage to storage and writes down what happens."""
+def _order(graph: Graph, names: list[str], storages: list[int], instructions: np.ndarray) -> Order:
+    # What is freed behind the last operator is what was kept to the end.
+    behind = np.flatnonzero(instructions[:, 5]).max(initial=0) + 1
+    instructions[behind:, :2] = _PHASE["end"], -1
+    counts = instructions[:, 2:5]
+    place = np.repeat(np.arange(len(instructions)), counts.sum(axis=1))
+    kind = np.repeat(np.tile([ALLOCATE, READ, FREE], len(instructions)), counts.reshape(-1))
+    numbers = dict(zip(graph.by_name, count(), strict=False))
+    variable = np.array([numbers[name] for name in names], dtype=np.int64)
+    storage = np.array(storages, dtype=np.int64)
+    return Order(
+        kind=kind,
+        phase=instructions[place, 0],
+        operator=instructions[place, 1],
+        variable=variable,
+        storage=storage,
+        over=_overwritten(kind, variable, storage),
+        place=place,
+        instructions=instructions,
+    )
 
-    def __init__(self, graph: Graph) -> None:
-        self.variable = dict(zip(graph.by_name, count(), strict=False))
-        self.operator = dict(zip(graph.operators_by_name, count(), strict=False))
-        self.storage: dict[str, int] = {}  # of the variables alive now
-        self.storages = 0
-        # Of each event the variable and its storage, of each allocation what it is written over.
-        self.names: list[str] = []
-        self.homes: list[int] = []
-        self.over: list[int] = []
-        self.instructions: list[tuple[int, int, int, int, int, bool]] = []
-        self._setup(tuple(variable.name for variable in graph.sources))
 
-    def _setup(self, sources: tuple[str, ...]) -> None:
-        self.instructions.append((_PHASE["setup"], -1, len(sources), 0, 0, False))
-        self._note(sources, {}, (), ())
-
-    def compute(self, operator: Operator, into: dict[str, str]) -> None:
-        born, read = operator.outputs + operator.workspace, operator.inputs
-        dead = (*into.values(), *operator.workspace)
-        number = self.operator[operator.name]
-        sizes = (len(born), len(read), len(dead))
-        self.instructions.append((_PHASE[operator.phase], number, *sizes, True))
-        self._note(born, into, read, dead)
-
-    def free(self, name: str) -> None:
-        phase, operator, *_ = self.instructions[-1]
-        self.instructions.append((phase, operator, 0, 0, 1, False))
-        self.names.append(name)
-        self.homes.append(self.storage.pop(name))
-        self.over.append(-1)
-
-    def _note(
-        self,
-        born: tuple[str, ...],
-        into: dict[str, str],
-        read: tuple[str, ...],
-        dead: tuple[str, ...],
-    ) -> None:
-        storage = self.storage
-        for name in born:
-            if name in into:
-                storage[name] = storage[into[name]]
-                self.over.append(self.variable[into[name]])
-            else:
-                storage[name] = self.storages
-                self.storages += 1
-                self.over.append(-1)
-        used = born + read
-        self.names += used + dead
-        self.homes += [storage[name] for name in used]
-        self.homes += [storage.pop(name) for name in dead]
-        self.over += [-1] * (len(read) + len(dead))
-
-    def order(self) -> Order:
-        instructions = np.array(self.instructions, dtype=np.int64)
-        # What is freed behind the last operator is what was kept to the end.
-        behind = np.flatnonzero(instructions[:, 5]).max(initial=0) + 1
-        instructions[behind:, :2] = _PHASE["end"], -1
-        counts = instructions[:, 2:5]
-        place = np.repeat(np.arange(len(instructions)), counts.sum(axis=1))
-        kinds = np.tile([ALLOCATE, READ, FREE], len(instructions))
-        return Order(
-            kind=np.repeat(kinds, counts.reshape(-1)),
-            phase=instructions[place, 0],
-            operator=instructions[place, 1],
-            variable=np.array([self.variable[name] for name in self.names], dtype=np.int64),
-            storage=np.array(self.homes, dtype=np.int64),
-            over=np.array(self.over, dtype=np.int64),
-            place=place,
-            instructions=instructions,
-        )
+def _overwritten(kind: np.ndarray, variable: np.ndarray, storage: np.ndarray) -> np.ndarray:
+    """Of each event the variable whose storage it takes over: the one that had it before."""
+    births = np.flatnonzero(kind == ALLOCATE)
+    births = births[np.argsort(storage[births], kind="stable")]
+    before, after = births[:-1], births[1:]
+    same = storage[before] == storage[after]
+    over = np.full(len(kind), -1, dtype=np.int64)
+    over[after[same]] = variable[before[same]]
+    return over

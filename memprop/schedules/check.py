@@ -1,12 +1,12 @@
-"""The reference machine: it walks a schedule and says whether it can be run.
+"""The reference machine: it walks a schedule and says whether it can be run."""
 
-It shares nothing with the engine but the schedule itself, so that each can witness the other.
-"""
+from collections.abc import Mapping
 
 from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleError
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.actions import Compute, Free
 from memprop.schedules.schedule import Schedule
+from memprop.schedules.walk import walk
 from memprop.terms import PERSISTENT
 
 
@@ -20,17 +20,19 @@ def check(schedule: Schedule) -> None:
         ScheduleError: anything else that cannot be done; the message names operator and variable.
     """
     graph = schedule.graph
-    live = {variable.name for variable in graph.sources}
-    for action in schedule.actions:
-        if isinstance(action, Compute):
-            _compute(graph, action, live)
+    live: Mapping[str, int] = {}
+    for moment in walk(graph, schedule.actions):
+        live = moment.live
+        if isinstance(moment.action, Compute):
+            _check_compute(graph, moment.action, moment.operator, live)
         else:
-            _free(graph, action, live)
+            _check_free(graph, moment.action, live)
     _check_end(graph, live)
 
 
-def _compute(graph: Graph, action: Compute, live: set[str]) -> None:
-    operator = graph.operators_by_name.get(action.operator)
+def _check_compute(
+    graph: Graph, action: Compute, operator: Operator | None, live: Mapping[str, int]
+) -> None:
     if operator is None:
         raise ScheduleError(f"the graph has no operator {action.operator!r}")
     for name in operator.inputs:
@@ -40,8 +42,6 @@ def _compute(graph: Graph, action: Compute, live: set[str]) -> None:
         if name in live:
             raise ScheduleError(f"{operator.name} computes {name}, which is still live")
     _check_into(graph, operator, action)
-    live.difference_update(operand for _, operand in action.into)
-    live.update(operator.outputs)
 
 
 def _check_into(graph: Graph, operator: Operator, action: Compute) -> None:
@@ -64,7 +64,7 @@ def _check_into(graph: Graph, operator: Operator, action: Compute) -> None:
         raise ScheduleError(f"{operator.name} writes one variable over two")
 
 
-def _free(graph: Graph, action: Free, live: set[str]) -> None:
+def _check_free(graph: Graph, action: Free, live: Mapping[str, int]) -> None:
     variable = graph.by_name.get(action.variable)
     if variable is None:
         raise ScheduleError(f"the graph has no variable {action.variable!r}")
@@ -72,10 +72,9 @@ def _free(graph: Graph, action: Free, live: set[str]) -> None:
         raise DoubleFreeError(f"{action.variable} is freed, but it is not live")
     if variable.category in PERSISTENT:
         raise ScheduleError(f"{action.variable} outlives the step and cannot be freed")
-    live.remove(action.variable)
 
 
-def _check_end(graph: Graph, live: set[str]) -> None:
+def _check_end(graph: Graph, live: Mapping[str, int]) -> None:
     for name in graph.outputs:
         if name not in live:
             raise ScheduleError(f"the output {name} is not live at the end of the step")

@@ -14,6 +14,7 @@ from memprop.errors import InvalidValueError
 from memprop.graph.graph import Graph, Operator
 from memprop.schedules.actions import Action, Compute
 from memprop.schedules.order import chosen_overwrites
+from memprop.schedules.walk import Moment, walk
 
 
 class Live(NamedTuple):
@@ -32,7 +33,7 @@ def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> Live:
     """The account of ``actions`` for one value of the batch size."""
     sizes = graph.bytes_at(batch)
     begin = sum(sizes[variable.name] for variable in graph.sources)
-    changes = [_change(graph, action, sizes) for action in actions]
+    changes = [_change(moment, sizes) for moment in walk(graph, actions)]
     _check_countable(begin + sum(born for born, _ in changes), batch)
     born, died = np.array(changes, dtype=np.int64).reshape(-1, 2).T
     after = begin + np.cumsum(born - died)
@@ -48,14 +49,16 @@ def _check_countable(total: int, batch: int) -> None:
         )
 
 
-def _change(graph: Graph, action: Action, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """Bytes that come to life as ``action`` begins, and bytes that are gone when it is done."""
-    if not isinstance(action, Compute):
-        return 0, sizes[action.variable]
-    operator = graph.operators_by_name[action.operator]
-    over = {target for target, _ in action.into}
-    born = sum(sizes[n] for n in operator.outputs + operator.workspace if n not in over)
-    # A result keeps the storage of the operand that it is written over; scratch gives it up too.
+def _change(moment: Moment, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """Bytes that come to life as an action begins, and bytes that are gone when it is done."""
+    operator = moment.operator
+    if operator is None:
+        return 0, sum(sizes[name] for name in moment.dead)
+    over = (
+        {target for target, _ in moment.action.into} if isinstance(moment.action, Compute) else ()
+    )
+    born = sum(sizes[name] for name in moment.born if name not in over)
+    # A result keeps the storage of the operand that it is written over; scratch gives its own up.
     return born, sum(sizes[name] for name in operator.workspace)
 
 

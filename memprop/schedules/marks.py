@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from memprop.graph.graph import Graph
 from memprop.graph.picture.build import Marks, cacheable
-from memprop.schedules.actions import Action, Compute, Free
+from memprop.schedules.actions import Action, Compute
+from memprop.schedules.walk import walk
 
 
 def marks_of(graph: Graph, actions: Sequence[Action]) -> Marks:
@@ -19,16 +20,15 @@ def marks_of(graph: Graph, actions: Sequence[Action]) -> Marks:
 
 
 def _reused(graph: Graph, actions: Sequence[Action]) -> Iterator[str]:
-    alive = {variable.name for variable in graph.sources}
     done: set[str] = set()
-    for action in actions:
-        if isinstance(action, Free):
-            alive.discard(action.variable)
+    recomputed: set[str] = set()  # variables whose first value is gone
+    for moment in walk(graph, actions):
+        operator = moment.operator
+        if operator is None:
             continue
-        operator, again = graph.operators_by_name[action.operator], action.operator in done
+        again = operator.name in done
         if again or operator.phase == "backward":
-            yield from alive.intersection(operator.inputs)
-        alive.difference_update(operand for _, operand in action.into)
-        if not again:
-            alive.update(operator.outputs)
-        done.add(action.operator)
+            yield from (n for n in operator.inputs if n in moment.live and n not in recomputed)
+        if again:
+            recomputed.update(operator.outputs)
+        done.add(operator.name)
