@@ -1,11 +1,9 @@
 """Two steps side by side: what is larger at the peak of the one than at that of the other."""
 
-from collections import defaultdict
 from typing import Final
 
 import pandas as pd
 
-from memprop.traces.events import ALLOCATE, FREE
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
@@ -13,28 +11,6 @@ COLUMNS: Final = (
     *("variable", "category", "layer", "a_size", "b_size", "a_bytes", "b_bytes"),
     *("difference_bytes", "change"),
 )
-
-
-def held_at_peak(trace: Trace) -> dict[int, int]:
-    """What each variable holds at the peak, in bytes, by its number; they sum to the peak.
-
-    A buffer in which several variables live counts for the oldest of them, as everywhere.
-    """
-    inside: defaultdict[int, list[int]] = defaultdict(list)
-    size_of: dict[int, int] = {}
-    events, until = trace.events, trace.peak_event + 1
-    columns = (events.kind, events.variable, events.storage, events.bytes)
-    for kind, variable, storage, size in zip(*(c[:until].tolist() for c in columns), strict=True):
-        if kind == ALLOCATE:
-            inside[storage].append(variable)
-            size_of[storage] = size
-        elif kind == FREE:
-            inside[storage].remove(variable)
-    held: defaultdict[int, int] = defaultdict(int)
-    for storage, variables in inside.items():
-        if variables:
-            held[variables[0]] += size_of[storage]
-    return dict(held)
 
 
 def variables_side_by_side(a: Trace, b: Trace) -> pd.DataFrame:
@@ -65,7 +41,7 @@ def variables_side_by_side(a: Trace, b: Trace) -> pd.DataFrame:
 
 
 def _held(trace: Trace) -> pd.DataFrame:
-    held = held_at_peak(trace)
+    held = {buffer.variable: buffer.bytes for buffer in trace.buffers_at(trace.peak_event)}
     rows = [
         (variable.name, variable.category, variable.layer, variable.bytes, held.get(number, 0))
         for number, variable in enumerate(trace.variables)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from memprop.terms import PERSISTENT, PHASES
-from memprop.traces.events import ALLOCATE, FREE, READ
+from memprop.traces.events import READ, Events
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,30 +56,43 @@ class Life:
 
 def lives(trace: "Trace") -> list[Life]:
     """Every life of every variable, in the order of birth; one that is computed again has more."""
-    events = trace.events
-    columns = (events.kind, events.phase, events.operator, events.variable)
-    found: list[Life] = []
-    done: set[int] = set()
-    last, backward = -1, None
-    current: dict[int, Life] = {}
-    for event, (kind, phase, operator, variable) in enumerate(
-        zip(*(column.tolist() for column in columns), strict=True)
-    ):
-        if phase == _BACKWARD and backward is None:
-            backward = event
-        if operator != last:
-            done.add(last)
-            last = operator
-        if kind == ALLOCATE:
-            current[variable] = Life(variable, operator, event, phase)
-            found.append(current[variable])
-        elif kind == READ:
-            # A forward operator that runs again for backward's sake reuses what was kept for it.
-            kept = operator in done and current[variable].born < (backward or 0)
-            current[variable].reads.append((event, operator, _BACKWARD if kept else phase))
-        elif kind == FREE:
-            current[variable].freed = event
+    events, table = trace.events, trace.lives
+    order = np.argsort(table.born)
+    born, died, variable = table.born[order], table.died[order], table.variable[order]
+    columns = (variable, events.operator[born], born, events.phase[born])
+    found = [Life(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+    for number in np.flatnonzero(died < len(events)).tolist():
+        found[number].freed = int(died[number])
+    at = np.flatnonzero(events.kind == READ)
+    life = _life_of(events.variable[at], at, variable, born)
+    phase = np.where(_reuses(events, at, born[life]), _BACKWARD, events.phase[at])
+    columns = (life, at, events.operator[at], phase)
+    for number, *read in zip(*(column.tolist() for column in columns), strict=True):
+        found[number].reads.append((read[0], read[1], read[2]))
     return found
+
+
+def _life_of(
+    read: np.ndarray, at: np.ndarray, variable: np.ndarray, born: np.ndarray
+) -> np.ndarray:
+    """To which life each read belongs: the latest of its variable that has begun by then."""
+    step = max(at.max(initial=0), born.max(initial=0)) + 1
+    place = variable * step + born
+    order = np.argsort(place)
+    return order[np.searchsorted(place[order], read * step + at) - 1]
+
+
+def _reuses(events: Events, at: np.ndarray, born: np.ndarray) -> np.ndarray:
+    """Which reads are those of a forward operator that runs again and reuses what was kept for it.
+
+    They come after backward began, of a value that was born before.
+    """
+    runs = np.cumsum(np.diff(events.operator, prepend=events.operator[0]) != 0)
+    _, first, which = np.unique(events.operator, return_index=True, return_inverse=True)
+    again = runs > runs[first][which]
+    backward = np.flatnonzero(events.phase == _BACKWARD)
+    start = backward[0] if len(backward) else len(events)
+    return again[at] & (at >= start) & (born < start)
 
 
 class Intermediate(NamedTuple):

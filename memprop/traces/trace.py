@@ -15,8 +15,9 @@ import numpy as np
 
 from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
-from memprop.traces import check, compare, intermediates, io, live, timeline
+from memprop.traces import check, compare, intermediates, io, timeline
 from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.live import Buffer, LiveBytes, Lives, buffers_at, live_bytes, lives_of
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -70,10 +71,19 @@ class Trace:
     __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
 
     @cached_property
-    def live(self) -> live.LiveBytes:
+    def live(self) -> LiveBytes:
         """Live bytes after each event."""
         category_of = [CATEGORIES.index(variable.category) for variable in self.variables]
-        return live.live_bytes(self.events, np.array(category_of, dtype=np.int64))
+        return live_bytes(self.events, self.lives, np.array(category_of, dtype=np.int64))
+
+    @cached_property
+    def lives(self) -> Lives:
+        """The lives of all variables, in columns."""
+        return lives_of(self.events)
+
+    def buffers_at(self, event: int) -> list[Buffer]:
+        """The buffers that live after ``event``, by birth; their bytes sum to the live bytes."""
+        return buffers_at(self.events, self.lives, event)
 
     @cached_property
     def peak_event(self) -> int:

@@ -11,7 +11,7 @@ from memprop.report.headline import headline
 from memprop.report.page import steps
 from memprop.report.page.encode import encode
 from memprop.report.page.render import embedded
-from memprop.report.side_by_side import held_at_peak, told, variables_side_by_side
+from memprop.report.side_by_side import told, variables_side_by_side
 from memprop.sweep.predicted import predictions
 from memprop.terms import CATEGORIES
 
@@ -49,7 +49,7 @@ def test_embedded_data_is_itself_and_holds_no_markup(text):
 def test_what_variables_hold_at_the_peak_sums_to_each_category_of_it(schedule):
     trace = page_cases.traced(6, 32, schedule)
     sums = dict.fromkeys(CATEGORIES, 0)
-    for number, size in held_at_peak(trace).items():
+    for number, size in ((b.variable, b.bytes) for b in trace.buffers_at(trace.peak_event)):
         sums[trace.variables[number].category] += size
     assert sums == trace.peak_by_category()
 

@@ -17,7 +17,6 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 import memprop as mp
 from memprop.errors import InvalidValueError, OutputError
 from memprop.terms import CATEGORIES
-from memprop.traces.alive import alive
 from memprop.traces.events import KINDS
 from memprop.traces.exports.formats import FORMATS
 from memprop.traces.recorder import Recorder
@@ -67,7 +66,7 @@ def trace(request):
 def test_what_lives_sums_to_the_live_bytes_of_every_category(trace):
     for event in {0, trace.peak_event, len(trace.events) // 2, len(trace.events) - 1}:
         found = Counter()
-        for buffer in alive(trace, event):
+        for buffer in trace.buffers_at(event):
             found[trace.variables[buffer.variable].category] += buffer.bytes
         expected = dict(zip(CATEGORIES, trace.live.by_category[event].tolist(), strict=True))
         assert found == Counter({name: size for name, size in expected.items() if size})

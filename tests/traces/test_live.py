@@ -6,7 +6,7 @@ import pytest
 from memprop.errors import TraceFormatError
 from memprop.terms import CATEGORIES
 from memprop.traces.events import ALLOCATE, FREE, READ, Events, TracedVariable
-from memprop.traces.live import live_bytes
+from memprop.traces.live import buffers_at, live_bytes, lives_of
 from memprop.traces.trace import Trace
 
 VARIABLES = 7
@@ -56,9 +56,27 @@ def replayed(moves):
 @pytest.mark.parametrize("seed", range(40))
 def test_live_bytes_are_those_of_a_replay(seed):
     moves = random_moves(seed)
-    live = live_bytes(columns(moves), CATEGORY)
+    events = columns(moves)
+    live = live_bytes(events, lives_of(events), CATEGORY)
     assert live.by_category.tolist() == replayed(moves)
     assert live.total.tolist() == [sum(row) for row in replayed(moves)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_buffers_at_an_event_are_those_of_a_replay(seed):
+    moves = random_moves(seed)
+    events = columns(moves)
+    lives, living = lives_of(events), []
+    for event, (kind, variable, storage) in enumerate(moves):
+        if kind == ALLOCATE:
+            living.append((variable, storage, event))
+        elif kind == FREE:
+            living = [life for life in living if life[0] != variable]
+        oldest = {}
+        for inside, where, born in living:
+            oldest.setdefault(where, (inside, 10 + where, born))
+        found = [(b.variable, b.bytes, b.born) for b in buffers_at(events, lives, event)]
+        assert found == sorted(oldest.values(), key=lambda buffer: buffer[2])
 
 
 def first_impossible(moves):

@@ -13,7 +13,6 @@ from cases import data, model
 import memprop as mp
 from memprop.errors import OutputError, TraceFormatError
 from memprop.terms import PHASES
-from memprop.traces.alive import alive
 from memprop.traces.events import ALLOCATE, FREE, READ, Events, TracedOperator, TracedVariable
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
@@ -361,6 +360,6 @@ def test_times_make_no_difference():
 
 
 def test_a_buffer_is_that_of_the_oldest_variable_in_it():
-    found = {buffer.variable for buffer in alive(made(), 6)}  # h lies over z, which lives still
+    found = {buffer.variable for buffer in made().buffers_at(6)}  # h lies over z, which lives still
     assert found == {X, Y, W, Z}
-    assert {buffer.variable for buffer in alive(made(), 8)} == {X, Y, W, H}
+    assert {buffer.variable for buffer in made().buffers_at(8)} == {X, Y, W, H}

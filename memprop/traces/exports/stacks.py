@@ -8,7 +8,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from memprop.traces.alive import Buffer, alive
+from memprop.traces.live import Buffer
 from memprop.version import __version__
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def speedscope(trace: "Trace") -> bytes:
 def _stacks(trace: "Trace") -> list[tuple[tuple[str, ...], int]]:
     return [
         (_stack(trace, buffer), buffer.bytes)
-        for buffer in alive(trace, trace.peak_event)
+        for buffer in trace.buffers_at(trace.peak_event)
         if buffer.bytes
     ]
 
