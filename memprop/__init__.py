@@ -57,7 +57,6 @@ if typing.TYPE_CHECKING:
     from memprop.models.sequential import Sequential as Sequential
     from memprop.profiler.notebook import load_ipython_extension as load_ipython_extension
     from memprop.profiler.profiler import Profiler as Profiler
-    from memprop.profiler.what_if import what_if as what_if
     from memprop.registry import register as register
     from memprop.schedules.chain import Chain as Chain
     from memprop.schedules.optimal import optimal as optimal
@@ -65,6 +64,7 @@ if typing.TYPE_CHECKING:
     from memprop.schedules.schedule import Schedule as Schedule
     from memprop.sweep.results import load_results as load_results
     from memprop.traces.trace import Trace as Trace
+    from memprop.traces.what_if import what_if as what_if
     from memprop.tradeoff import frontier as frontier
     from memprop.tradeoff import schedule as schedule
     from memprop.units import format_bytes as format_bytes
@@ -131,7 +131,7 @@ else:
         "memprop.models.sequential": ("Sequential",),
         "memprop.profiler.notebook": ("load_ipython_extension",),
         "memprop.profiler.profiler": ("Profiler",),
-        "memprop.profiler.what_if": ("what_if",),
+        "memprop.traces.what_if": ("what_if",),
         "memprop.registry": ("register",),
         "memprop.schedules.chain": ("Chain",),
         "memprop.schedules.optimal": (

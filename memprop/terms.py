@@ -5,16 +5,18 @@ from typing import Final
 CATEGORIES: Final = (
     "input",
     "parameter",
+    "buffer",
     "activation",
     "activation_gradient",
     "parameter_gradient",
     "optimizer_state",
     "workspace",
 )
-"""What a byte is for. ``activation`` is every variable of the forward pass, ``workspace`` the
+"""What a byte is for. ``buffer`` is what a module keeps beside its parameters, such as the running
+statistics of batch norm; ``activation`` is every variable of the forward pass; ``workspace`` is the
 scratch of a kernel."""
 
-PERSISTENT: Final = frozenset({"parameter", "optimizer_state"})
+PERSISTENT: Final = frozenset({"parameter", "buffer", "optimizer_state"})
 """Categories that outlive the step."""
 
 PHASES: Final = ("setup", "forward", "loss", "backward", "update", "end")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import TraceFormatError
 from memprop.files import write_whole
-from memprop.traces.alive import alive
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ _MOST_TOLD: Final = 8
 
 def largest(trace: "Trace") -> list[tuple[str, int]]:
     """The variables that own the buffers alive at the peak, with their bytes, the largest first."""
-    buffers = alive(trace, trace.peak_event)
+    buffers = trace.buffers_at(trace.peak_event)
     named = [(trace.variables[buffer.variable].name, buffer.bytes) for buffer in buffers]
     return sorted(named, key=lambda pair: -pair[1])
 

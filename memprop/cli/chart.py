@@ -19,6 +19,7 @@ MOST_STRETCHES: Final = 24
 LETTERS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "parameter": "P",
+        "buffer": "B",
         "optimizer_state": "O",
         "input": "I",
         "activation": "A",

@@ -23,10 +23,12 @@ from memprop.engine.run import run
 from memprop.engine.shapes import predicted_sizes
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Graph, Variable
-from memprop.graph.optimizers import Optimizer
+from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.schedule import Schedule
+from memprop.traces.about import About
 from memprop.traces.events import TracedOperator, TracedVariable
 from memprop.traces.trace import Trace
+from memprop.version import __version__
 
 ALLOCATORS: Final[Mapping[str, type[Arrays]]] = MappingProxyType({"heap": Heap, "arena": Arena})
 
@@ -189,9 +191,8 @@ class Step:
         if self._log is None:
             raise InvalidValueError("this step leaves no trace: make it with record=True")
         self._check_has_run()
-        about = {"simulated": False, "allocator": self.options.allocator}
         outputs = copy.deepcopy(self.outputs)  # the arena is written over by the next run
-        return _trace(self._program, self.options.mode, self._log, about, outputs)
+        return _trace(self._program, self.options, self._log, outputs)
 
 
 def trace(
@@ -244,30 +245,34 @@ def predicted_trace(model: Model, size: int, options: StepOptions) -> Trace:
     _check_size(program)
     rows = size // program.schedule.slices
     log = Log.for_program(program, predicted_sizes(program, rows))
-    return _trace(program, options.mode, log, {"simulated": True}, None)
+    return _trace(program, options, log, None)
 
 
 def _trace(
-    program: Program,
-    mode: str,
-    log: Log,
-    about: Mapping[str, Any],
-    outputs: Mapping[str, Any] | None,
+    program: Program, options: StepOptions, log: Log, outputs: Mapping[str, Any] | None
 ) -> Trace:
+    """The trace of a step; without outputs it was simulated."""
     schedule = program.schedule
-    described = {
-        "mode": mode,
-        "schedule": schedule.name,
-        "batch": schedule.batch,
-        "flops": schedule.flops,
-        "recomputed_flops": schedule.recomputed_flops,
-        **about,
-    }
+    optimizer = optimizer_named(options.optimizer)
+    about = About(
+        framework="memprop",
+        version=__version__,
+        run="simulated" if outputs is None else "real",
+        device="cpu",
+        mode=options.mode,
+        schedule=schedule.name,
+        batch=schedule.batch,
+        optimizer="none" if optimizer is None else optimizer.rule,
+        update=None if optimizer is None else options.update,
+        allocator=None if outputs is None else options.allocator,
+        flops=schedule.flops,
+        recomputed_flops=schedule.recomputed_flops,
+    )
     return Trace(
         events=log.events(program),
         variables=_traced_variables(schedule.graph, _rows(schedule)),
-        operators=_traced_operators(schedule.graph),
-        about=MappingProxyType(described),
+        operators=_traced_operators(schedule.graph, _rows(schedule)),
+        about=about,
         outputs=outputs,
     )
 
@@ -283,8 +288,13 @@ def _traced_variables(graph: Graph, batch: int) -> tuple[TracedVariable, ...]:
 
 
 @lru_cache(maxsize=8)
-def _traced_operators(graph: Graph) -> tuple[TracedOperator, ...]:
-    return tuple([TracedOperator(op.name, op.phase, op.layer) for op in graph.operators])
+def _traced_operators(graph: Graph, batch: int) -> tuple[TracedOperator, ...]:
+    return tuple(
+        [
+            TracedOperator(op.name, op.phase, op.layer, flops=flops)
+            for op, flops in zip(graph.operators, graph.flops_at(batch), strict=True)
+        ]
+    )
 
 
 def _quiet_context() -> Context:

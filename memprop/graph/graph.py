@@ -116,6 +116,12 @@ class Graph:
         """The size of every variable in their order, for one batch size."""
         return [constant + per_sample * batch for constant, per_sample in self._sizes]
 
+    def flops_at(self, batch: int) -> list[int]:
+        """Floating-point operations of every operator in their order, for one batch size."""
+        signatures = self._signatures
+        costs = [signatures[operator.name].flops for operator in self.operators]
+        return [constant + per_sample * batch for constant, per_sample in costs]
+
     @cached_property
     def all_bytes(self) -> Affine:
         """The bytes of all variables together, were they alive at one time."""

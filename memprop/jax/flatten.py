@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from memprop.jax import forms, loops, opened, views
+from memprop.jax.flops import flops
 from memprop.jax.forms import Program
 from memprop.jax.program import Block, Operand, Scope, Step, Value, present
 from memprop.jax.sites import is_library, place
@@ -100,5 +101,11 @@ def _plain(equation: Any, operands: list[Operand], scope: Scope) -> Block:
         makes=present(made),
         mark=scope.mark,
         recomputed=scope.recomputed,
+        flops=_flops_of_all_runs(equation, scope),
     )
     return Block([step], made)
+
+
+def _flops_of_all_runs(equation: Any, scope: Scope) -> int | None:
+    once = flops(equation)
+    return None if once is None or scope.runs is None else once * scope.runs

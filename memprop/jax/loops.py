@@ -25,7 +25,7 @@ def scan(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flat
     """The results, one slice of each scanned operand, the body once."""
     sizes = forms.scan_sizes(equation)
     body = forms.program(forms.parameter(equation, "jaxpr"))
-    inner = _inside(equation, scope)
+    inner = _inside(equation, scope, equation.params.get("length"))
     results = _results(equation, scope)
     slices: list[Operand] = [
         value_of(aval, "slice", scope=inner, scratch=inner.loop)
@@ -48,7 +48,7 @@ def while_loop(equation: Any, operands: Sequence[Operand], scope: Scope, flatten
     first = forms.parameter(equation, "cond_nconsts")
     second = first + forms.parameter(equation, "body_nconsts")
     results = _results(equation, scope)
-    inner = _inside(equation, scope)
+    inner = _inside(equation, scope, None)
     enter = _step(equation, scope, reads=operands[second:], makes=results, keeps=operands)
     asked = flatten(condition, [*operands[:first], *results], inner)
     done = flatten(body, [*operands[first:second], *results], inner)
@@ -69,10 +69,16 @@ def cond(equation: Any, operands: Sequence[Operand], scope: Scope, flatten: Flat
     return Block([choose, *largest.steps], largest.outputs)
 
 
-def _inside(equation: Any, scope: Scope) -> Scope:
-    """The scope of a body; in one that holds both passes values are what they are in a step."""
+def _inside(equation: Any, scope: Scope, times: int | None) -> Scope:
+    """The scope of a body that is run so often.
+
+    One that holds both passes is laid out as one step, and its values are what they are in a step.
+    """
     prefix = f"{scope.prefix}{equation.primitive.name}/"
-    return replace(scope, prefix=prefix, loop=scope.loop or not _is_of_steps(equation, scope))
+    if _is_of_steps(equation, scope):
+        return replace(scope, prefix=prefix)
+    runs = None if times is None or scope.runs is None else scope.runs * times
+    return replace(scope, prefix=prefix, loop=True, runs=runs)
 
 
 def _is_of_steps(equation: Any, scope: Scope) -> bool:
@@ -103,4 +109,5 @@ def _step(
         keeps=present(keeps),
         mark="step" if _is_of_steps(equation, scope) else scope.mark,
         recomputed=scope.recomputed,
+        flops=0,
     )

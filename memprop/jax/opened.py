@@ -9,6 +9,7 @@ however it is sharded. What all devices have alike counts once, if types say so
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from memprop.jax import forms
@@ -23,7 +24,14 @@ def shard_map(equation: Any, operands: Sequence[Operand], scope: Scope, flatten:
     body = forms.program(forms.parameter(equation, "jaxpr"))
     axes = {**scope.axes, **forms.manual_axes(equation)}
     tracked = bool(equation.params.get("check_vma", False))
-    inner = replace(scope, prefix=f"{scope.prefix}shard_map/", axes=axes, tracked=tracked)
+    devices = prod(forms.manual_axes(equation).values())
+    inner = replace(
+        scope,
+        prefix=f"{scope.prefix}shard_map/",
+        axes=axes,
+        tracked=tracked,
+        runs=None if scope.runs is None else scope.runs * devices,
+    )
     block = flatten(body, operands, inner)
     whole: list[Operand] = [
         _whole(variable.aval, f"shard_map.{number}", shards, scope)
@@ -38,6 +46,7 @@ def shard_map(equation: Any, operands: Sequence[Operand], scope: Scope, flatten:
         makes=present(whole),
         mark=scope.mark,
         recomputed=scope.recomputed,
+        flops=0,
     )
     return Block([*block.steps, leave], whole)
 

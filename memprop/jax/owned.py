@@ -35,6 +35,7 @@ def owned(block: Block, avals: Sequence[Any], scope: Scope | None = None) -> Blo
                 makes=(copy,),
                 mark=scope.mark,
                 recomputed=scope.recomputed,
+                flops=0,
             )
         )
         outputs.append(copy)

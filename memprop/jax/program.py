@@ -46,6 +46,7 @@ class Step:
         mark: of which pass it says to be: "forward", "backward", "step" for a loop with both
             inside, "" if it does not say.
         recomputed: whether it says to compute again what a checkpoint did not keep.
+        flops: floating-point operations of all its runs; ``None`` where they are not known.
     """
 
     operator: str
@@ -55,6 +56,7 @@ class Step:
     keeps: tuple[Value, ...] = ()
     mark: str = ""
     recomputed: bool = False
+    flops: int | None = None
 
 
 Operand = Value | None
@@ -81,6 +83,7 @@ class Scope:
         axes: the axes of a mesh over which a ``shard_map`` around it splits, with their sizes.
         tracked: whether types say over which of these axes their shards differ.
         constants: the arrays captured by closure, by ``id``; shared by all scopes of a program.
+        runs: how often an equation here is run, on all devices; ``None`` if only its data tell.
     """
 
     prefix: str = ""
@@ -91,6 +94,7 @@ class Scope:
     axes: Mapping[str, int] = field(default_factory=dict)
     tracked: bool = True
     constants: dict[int, Value] = field(default_factory=dict)
+    runs: int | None = 1
 
 
 def present(operands: Iterable[Operand]) -> tuple[Value, ...]:

@@ -43,7 +43,7 @@ class _Recording:
     def step(self, timed: Timed, dying: list[Value]) -> None:
         """A step runs, and some values die after it."""
         phase, step = timed
-        operator = self.recorder.operator(step.operator, phase, site=step.site)
+        operator = self.recorder.operator(step.operator, phase, site=step.site, flops=step.flops)
         for value in step.reads:
             self.recorder.read(*self._place(value), phase, operator)
         for value in step.makes:

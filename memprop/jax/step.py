@@ -17,7 +17,7 @@ however they are sharded.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from memprop.jax.layout import Layout
 from memprop.jax.optimizer import check_optimizer, parameters_of, update_of
 from memprop.jax.passes import gradient_step, update_step
 from memprop.jax.record import record
+from memprop.traces.about import About
 from memprop.traces.trace import Trace
 
 
@@ -78,13 +79,12 @@ def simulate(
     check_step(fun, args, argnums, has_aux=has_aux)
     check_optimizer(optimizer, donate=donate)
     layout = _layout(fun, args, argnums, has_aux=has_aux, optimizer=optimizer, donate=donate)
-    about = about_step(fun)
+    compiled = {}
     if compile:
-        found = compiled_memory(
+        compiled = compiled_memory(
             fun, *args, argnums=argnums, has_aux=has_aux, optimizer=optimizer, donate=donate
         )
-        about |= {f"compiled_{name}": size for name, size in found.items()}
-    return record(layout).trace(about)
+    return record(layout).trace(about_step(fun, compiled))
 
 
 def _layout(
@@ -106,14 +106,17 @@ def _layout(
     return update_step(forward, backward, update, donate=donate)
 
 
-def about_step(fun: Callable[..., Any]) -> dict[str, Any]:
-    """What a trace says of where it comes from."""
-    return {
-        "framework": "jax",
-        "version": jax.__version__,
-        "platform": jax.default_backend(),
-        "function": getattr(fun, "__name__", type(fun).__name__),
-    }
+def about_step(fun: Callable[..., Any], compiled: Mapping[str, int]) -> About:
+    """What a trace says of its step; ``compiled`` are figures of the compiler by name."""
+    return About(
+        framework="jax",
+        version=jax.__version__,
+        run="simulated",
+        device=jax.default_backend(),
+        function=getattr(fun, "__name__", type(fun).__name__),
+        mode="train",
+        more={f"compiled_{name}": size for name, size in compiled.items()},
+    )
 
 
 def trace(fun: Callable[..., Any], *args: Any, **options: Any) -> Trace:

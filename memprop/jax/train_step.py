@@ -73,11 +73,10 @@ def simulate_step(
     found = arguments(step, args, ())
     told = roles(found, args, parameters, optimizer_state)
     layout = _layout(step, args, told)
-    about = about_step(step)
+    compiled = {}
     if compile:
-        jitted = step if hasattr(step, "lower") else jax.jit(step)
-        about |= {f"compiled_{name}": size for name, size in figures(jitted, args).items()}
-    return record(layout).trace(about)
+        compiled = figures(step if hasattr(step, "lower") else jax.jit(step), args)
+    return record(layout).trace(about_step(step, compiled))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ calls.py        one call: its operands made plain, its results watched again
 effects.py      what a NumPy function writes, what it only looks at, its operations
 buffers.py      the buffers that are alive, each known by the array that owns it
 ledger.py       the values in them; every read, allocation and death as an event
-what_if.py      what recomputing a cached intermediate would free, and cost
 foreign.py      frameworks with memory of their own, and whether they were at work
 sites.py        file and line of the user's own code
 html.py         the display in a notebook; notebook.py: the magic ``%%memprop``

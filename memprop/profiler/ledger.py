@@ -17,6 +17,7 @@ from memprop.profiler.effects import FROM_SHAPE, flops
 from memprop.profiler.phases import now
 from memprop.profiler.sites import current_site, site_of
 from memprop.terms import PERSISTENT
+from memprop.traces.about import About
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
@@ -164,7 +165,7 @@ class Ledger:
         operator = self._operator if operator is None else operator
         kind(variable, storage.number, storage.bytes, self._phase(), operator, passed)
 
-    def trace(self, about: Mapping[str, Any]) -> Trace:
+    def trace(self, about: About) -> Trace:
         """What happened so far."""
         with self._lock:
             self.settle()

@@ -5,6 +5,8 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from memprop.errors import PhaseError
 from memprop.profiler import html, tables, watching
 from memprop.profiler.foreign import Foreign, told
@@ -12,6 +14,7 @@ from memprop.profiler.ledger import Ledger
 from memprop.profiler.phases import Boundary, Phase, PhaseLog, check_phase_name, now
 from memprop.profiler.sampled import sampled_trace
 from memprop.profiler.tracing import TRACING, sample
+from memprop.traces.about import About
 from memprop.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -117,11 +120,15 @@ class Profiler:
         Raises:
             InvalidValueError: nothing was watched and no phase was entered.
         """
-        about = {"framework": "numpy", "source": "watched" if len(self._ledger) else "tracemalloc"}
-        if self._foreign.found:
-            about["unseen"] = self._foreign.names
-        if self._log.path:
-            about["open"] = "/".join(self._log.path)
+        about = About(
+            framework="numpy",
+            version=np.__version__,
+            run="real",
+            device="cpu",
+            source="watched" if len(self._ledger) else "tracemalloc",
+            unseen=self._foreign.names if self._foreign.found else None,
+            open="/".join(self._log.path) or None,
+        )
         if len(self._ledger):
             return self._ledger.trace(about)
         return sampled_trace(self._log, about)

@@ -8,14 +8,15 @@ above the larger of the stretch's two ends. There are no reads, and so no interm
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from memprop.errors import InvalidValueError
 from memprop.profiler.ledger import CATEGORY_OF_PHASE
 from memprop.profiler.phases import OUTSIDE, Boundary, PhaseLog, label
 from memprop.profiler.tracing import Block, Sample
 from memprop.terms import PHASES
+from memprop.traces.about import About
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
@@ -30,7 +31,7 @@ class _Cohort(NamedTuple):
     site: str
 
 
-def sampled_trace(log: PhaseLog, about: Mapping[str, Any]) -> Trace:
+def sampled_trace(log: PhaseLog, about: About) -> Trace:
     """The trace of the boundaries in ``log``.
 
     Raises:

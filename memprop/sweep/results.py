@@ -11,6 +11,7 @@ from memprop.errors import DataError
 from memprop.files import make_folder, whole_file
 from memprop.sweep.axes import TABLE
 from memprop.sweep.store import FILE, stored_rows
+from memprop.terms import CATEGORIES
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,13 +27,7 @@ _BYTES: Final = (
     "psutil_peak",
     "psutil_uss_peak",
     "memory_profiler_peak",
-    "peak_input",
-    "peak_parameter",
-    "peak_activation",
-    "peak_activation_gradient",
-    "peak_parameter_gradient",
-    "peak_optimizer_state",
-    "peak_workspace",
+    *(f"peak_{category}" for category in CATEGORIES),
 )
 
 _KINDS: Final = {
@@ -125,5 +120,10 @@ def _read_parquet(path: Path) -> "DataFrame":
 def tidy(table: "DataFrame") -> "DataFrame":
     """``table`` with all of :data:`COLUMNS`, in order and typed; what it lacks is missing."""
     table = table.assign(**{n: v for n, v in _LATER_AXES.items() if n not in table.columns})
+    if "peak_buffer" not in table.columns and "peak_parameter" in table.columns:
+        # Results of versions that had no such category, of models that have no buffers.
+        table = table.assign(
+            peak_buffer=table["peak_parameter"].mask(table["peak_parameter"].notna(), 0)
+        )
     added = [column for column in table.columns if column not in _KINDS]
     return table.reindex(columns=[*COLUMNS, *added]).astype(_KINDS).infer_objects()

@@ -14,6 +14,7 @@ from memprop.torch.modules import Modules
 from memprop.torch.operators import Operators
 from memprop.torch.sums import in_place
 from memprop.torch.task import Task, run
+from memprop.traces.about import About
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
@@ -115,7 +116,7 @@ class _Given:
         for name, parameter in module.named_parameters():
             self._parameter(parameter, _joined(path, name))
         for name, buffer in module.named_buffers():
-            self._ledger.give(buffer, f"{_joined(path, name)} (buffer)", "parameter")
+            self._ledger.give(buffer, f"{_joined(path, name)} (buffer)", "buffer")
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:
                 name = f"{_joined(path, name)}.grad"
@@ -185,17 +186,17 @@ def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return (tensor,)
 
 
-def _about(task: Task, *, real: bool) -> dict[str, Any]:
+def _about(task: Task, *, real: bool) -> About:
     optimizer = task.optimizer
-    return {
-        "framework": "torch",
-        "version": torch.__version__,
-        "model": type(task.module).__name__,
-        "mode": task.mode,
-        "device": str(task.device),
-        "optimizer": "none" if optimizer is None else type(optimizer).__name__,
-        "run": "real" if real else "simulated",
-    }
+    return About(
+        framework="torch",
+        version=torch.__version__,
+        run="real" if real else "simulated",
+        device=str(task.device),
+        model=type(task.module).__name__,
+        mode=task.mode,
+        optimizer="none" if optimizer is None else type(optimizer).__name__,
+    )
 
 
 def _keep_trace(error: Exception, trace: Trace) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 CATEGORY_COLORS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "parameter": "#0072B2",
+        "buffer": "#F0E442",
         "optimizer_state": "#56B4E9",
         "input": "#999999",
         "activation": "#E69F00",

@@ -13,14 +13,15 @@ import numpy as np
 from memprop.errors import TraceFormatError
 from memprop.files import write_whole
 from memprop.terms import PHASES
+from memprop.traces.about import About, upgraded
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 FORMAT = "memprop trace"
-SCHEMA = 1
-"""Raised when a file of an older version can no longer be read as it is."""
+SCHEMA = 2
+"""Raised when what stands in a file changes; files of all versions before are read too."""
 
 
 def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
@@ -52,7 +53,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     document = _document(path)
     try:
         return {
-            "about": {str(key): value for key, value in document["about"].items()},
+            "about": About.of(document["about"]),
             # Files of the first memprop have neither phases nor sites.
             "phases": tuple(str(name) for name in document.get("phases", PHASES)),
             "variables": tuple(_variable(entry) for entry in document["variables"]),
@@ -75,6 +76,8 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise TraceFormatError(f"{name!r} is damaged: it ends early or is no JSON") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TraceFormatError(f"{name!r} is not a trace that memprop wrote")
+    if document.get("schema") == 1:
+        return {**document, "about": upgraded(document["about"])}
     if document.get("schema") != SCHEMA:
         raise TraceFormatError(
             f"{name!r} has the trace schema {document.get('schema')!r}, but this memprop reads "

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from memprop.errors import InvalidValueError
 from memprop.terms import PHASES
+from memprop.traces.about import About
 from memprop.traces.events import (
     ALLOCATE,
     FREE,
@@ -130,7 +130,7 @@ class Recorder:
             variables=tuple(self.variables),
             operators=tuple(self.operators),
             phases=tuple(self.phases),
-            about=MappingProxyType(dict(about or {})),
+            about=About.of(about or {}),
             outputs=outputs,
         )
 

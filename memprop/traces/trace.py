@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, timeline
+from memprop.traces.about import About
 from memprop.traces.events import Events, TracedOperator, TracedVariable
 from memprop.traces.live import Buffer, LiveBytes, Lives, buffers_at, live_bytes, lives_of
 
@@ -32,8 +32,8 @@ class Trace:
         events: the raw columns.
         variables: what the events' ``variable`` counts.
         operators: what the events' ``operator`` counts.
-        about: what was run, as ``{"schedule": "lean", "batch": 256, "flops": ...}``; values are
-            strings and numbers.
+        about: what was run, as ``{"schedule": "lean", "batch": 256, "flops": ...}``: see
+            :class:`memprop.traces.about.About`. Any mapping of strings and numbers will do.
         outputs: ``{"loss": ..., "gradients": {name: array}}`` of a real step, and "prediction" of
             an inference; ``None`` if the step was simulated, or loaded from a file.
         phases: what the events' ``phase`` counts: :data:`memprop.terms.PHASES`, and after them the
@@ -46,11 +46,12 @@ class Trace:
     events: Events
     variables: tuple[TracedVariable, ...]
     operators: tuple[TracedOperator, ...]
-    about: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    about: About | Mapping[str, Any] = field(default_factory=About)
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
     phases: tuple[str, ...] = PHASES
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "about", About.of(self.about))
         check.check(self)
 
     def __repr__(self) -> str:
@@ -112,7 +113,7 @@ class Trace:
 
     @property
     def persistent_bytes(self) -> int:
-        """Bytes of parameters and optimizer state, which are there before the step and after."""
+        """Bytes of parameters, buffers and optimizer state, which outlive the step."""
         first = (self.events.phase == 0) & (self.events.kind == 0)
         persistent = np.array([v.category in PERSISTENT for v in self.variables], dtype=bool)
         return int(self.events.bytes[first & persistent[self.events.variable]].sum())

@@ -104,3 +104,4 @@ def test_flops_are_those_of_the_matrix_products_and_little_more():
     products = 100 * 2 * (3 * weights - 64 * 256)  # no gradient of the input
     assert products < trace.about["flops"] < 1.03 * products
     assert trace.about["recomputed_flops"] == 0
+    assert sum(operator.flops for operator in trace.operators) == trace.about["flops"]

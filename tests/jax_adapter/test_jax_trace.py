@@ -265,7 +265,7 @@ def test_the_compiled_figures_stand_beside_the_trace(jax, mpj):
     assert told == {f"compiled_{name}": value for name, value in figures.items()}
     assert trace.about["framework"] == "jax"
     assert trace.about["version"] == jax.__version__
-    assert trace.about["platform"] == jax.default_backend()
+    assert trace.about["device"] == jax.default_backend()
     assert trace.outputs is None
 
 

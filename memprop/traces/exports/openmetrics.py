@@ -51,7 +51,7 @@ def _gauges(trace: "Trace") -> Iterator[_Gauge]:
     parts = [({"category": name}, size) for name, size in trace.peak_by_category().items()]
     yield _one("memprop_peak_bytes", "bytes", "Largest live bytes of the step.", trace.peak)
     yield _Gauge("memprop_peak_category_bytes", "bytes", "Live bytes at the peak.", parts)
-    kept = "Parameters and optimizer state, which outlive the step."
+    kept = "Parameters, buffers and optimizer state, which outlive the step."
     yield _one("memprop_persistent_bytes", "bytes", kept, trace.persistent_bytes)
     saved = "Intermediates kept from forward to backward."
     yield _one("memprop_saved_bytes", "bytes", saved, trace.saved_bytes)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from memprop.errors import InvalidTypeError, InvalidValueError
+import numpy as np
+
+from memprop.errors import InvalidTypeError
 from memprop.terms import PHASES
 from memprop.traces.intermediates import Life, lives
 from memprop.traces.trace import Trace
@@ -29,8 +31,9 @@ def what_if(trace: Trace) -> "pd.DataFrame":
     * ``bytes_freed``: its size, less what must be kept longer for it. They are free from its last
       use in forward until backward first reads it, and no longer: whether the peak of the step
       falls depends on where that is.
-    * ``operations``: those of the operators in ``recompute``: 2mnk for a product of (m, k) and
-      (k, n), about one for each element of others.
+    * ``operations``: the FLOPs of the operators in ``recompute``; missing where the trace does not
+      have those of one of them. 2mnk for a product of (m, k) and (k, n); what else is counted
+      depends on where the trace is from.
     * ``recompute``: the operators to run again, in order: the one that made it and, where its
       operands are dead by then, those that made these.
     * ``needs``: what these read and is alive until then in any case. Where that is itself cached,
@@ -40,18 +43,25 @@ def what_if(trace: Trace) -> "pd.DataFrame":
     * ``reuses``: how often backward reads it.
 
     Left out are inputs, and values that no recorded operator made (random numbers, arrays filled
-    by plain NumPy), as they cannot be computed again, and those whose recomputation frees nothing.
+    by plain NumPy), as they cannot be computed again, those whose recomputation frees nothing, and
+    those that are kept though backward never reads them. An operator that draws random numbers,
+    such as dropout, must be given the same state of its generator again.
+
+    Args:
+        trace: of a training step: of the engine, the profiler, PyTorch or JAX, run or simulated.
 
     Raises:
         InvalidTypeError: ``trace`` is no Trace.
-        InvalidValueError: it does not tell the operations of its operators.
     """
     import pandas as pd
 
     if not isinstance(trace, Trace):
         raise InvalidTypeError(f"trace must be a Trace, such as prof.trace, got {trace!r}")
-    rows = sorted(_rows(trace), key=lambda row: -row[COLUMNS.index("bytes_per_operation")])
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    table = pd.DataFrame(_rows(trace), columns=pd.Index(COLUMNS))
+    table = table.astype({"operations": "Int64", "bytes_per_operation": "Float64"})
+    return table.sort_values(
+        "bytes_per_operation", ascending=False, kind="stable", ignore_index=True
+    )
 
 
 def _rows(trace: Trace) -> Iterator[tuple]:
@@ -62,16 +72,18 @@ def _rows(trace: Trace) -> Iterator[tuple]:
         if life.maker < 0:
             continue
         plan = step.plan(life)
+        if plan is None:
+            continue
         kept = sum(trace.variables[variable].bytes for variable in plan.keep_longer)
         if found.bytes <= kept:
             continue
-        operations = sum(step.operations(operator) for operator in plan.recompute)
+        operations = step.operations(plan.recompute)
         yield (
             found.variable,
             found.site,
             found.bytes - kept,
             operations,
-            (found.bytes - kept) / operations,
+            None if operations is None else (found.bytes - kept) / operations,
             tuple(trace.operators[operator].name for operator in sorted(plan.recompute)),
             tuple(trace.variables[variable].name for variable in sorted(plan.needs)),
             tuple(trace.variables[variable].name for variable in sorted(plan.keep_longer)),
@@ -90,20 +102,25 @@ class _Plan:
 
 
 class _Step:
-    """Who made what from what, and how long it lived."""
+    """Who made what from what before backward began, and how long it lived."""
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        self.lives = {life.variable: life for life in lives(trace)}
+        backward = np.flatnonzero(trace.events.phase == _BACKWARD)
+        begin = int(backward[0]) if len(backward) else len(trace.events)
+        # What a schedule computes again itself has a second life, after backward has begun.
+        self.lives = {life.variable: life for life in lives(trace) if life.born < begin}
         self.reads: defaultdict[int, list[Life]] = defaultdict(list)
         for life in self.lives.values():
-            for _, operator, _ in life.reads:
-                self.reads[operator].append(life)
+            for event, operator, _ in life.reads:
+                if event < begin:
+                    self.reads[operator].append(life)
 
-    def plan(self, life: Life) -> _Plan:
-        """How to have the value of ``life`` again when backward first reads it."""
-        at = next(event for event, _, phase in life.reads if phase == _BACKWARD)
-        plan = _Plan({life.maker})
+    def plan(self, life: Life) -> _Plan | None:
+        """How to have the value of ``life`` again when backward first reads it, if it does."""
+        if not life.reused_at:
+            return None
+        at, plan = life.reused_at[0], _Plan({life.maker})
         todo = [life.maker]
         while todo:
             for operand in self.reads[todo.pop()]:
@@ -116,12 +133,8 @@ class _Step:
                     todo.append(operand.maker)
         return plan
 
-    def operations(self, operator: int) -> int:
-        """Operations of one operator."""
-        found = self.trace.operators[operator]
-        if found.flops is None:
-            raise InvalidValueError(
-                f"the trace does not tell how many operations {found.name} takes: what_if needs a "
-                "trace of mp.Profiler; mp.frontier plans the models of memprop"
-            )
-        return max(1, found.flops)
+    def operations(self, operators: set[int]) -> int | None:
+        """FLOPs of these operators; ``None`` where those of one are not known."""
+        flops = [self.trace.operators[operator].flops for operator in operators]
+        known = [count for count in flops if count is not None]
+        return max(1, sum(known)) if len(known) == len(flops) else None

@@ -1,10 +1,12 @@
 """What recomputing would free and cost, against counts made by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from course_mlp import TwoLayerNet
 
 import memprop as mp
+from memprop.traces.recorder import Recorder
 
 N, D, H, Q = 40, 12, 30, 5
 FLOAT = 8
@@ -107,10 +109,47 @@ def test_what_if_asks_for_a_trace(prof):
         mp.what_if(prof)
 
 
-def test_a_trace_without_counts_of_operations_is_refused():
-    trace = mp.trace(mp.MLP([4, 5, 3]), np.ones((2, 4)), np.zeros(2, dtype=int))
-    with pytest.raises(mp.MempropError, match="does not tell how many operations"):
-        mp.what_if(trace)
+def test_a_step_of_the_engine_is_answered_from_its_rules():
+    rows = mp.what_if(mp.simulate(mp.MLP([8, 16, 4], activation="gelu"), batch=32))
+    rows = rows.set_index("variable")
+    assert rows.loc["z1", "operations"] == 2 * 32 * 8 * 16 + 32 * 16
+    assert rows.loc["z1", "needs"] == ("x", "W1", "b1")
+    assert rows.loc["h1", "recompute"] == ("gelu_1",)
+    assert rows.loc["h1", "bytes_freed"] == 4 * 32 * 16
+
+
+def test_what_a_schedule_recomputes_itself_is_not_asked_for_again():
+    model = mp.MLP([8, *[16] * 4, 4], activation="gelu")
+    trace = mp.simulate(model, batch=32, schedule="every:2")
+    asked = set(mp.what_if(trace)["variable"])
+    assert asked
+    assert asked <= {found.variable for found in trace.saved}
+    assert asked.isdisjoint(
+        row.variable for row in trace.intermediates().itertuples() if not row.kept
+    )
+
+
+def test_a_step_without_backward_has_nothing_to_recompute():
+    assert mp.what_if(mp.simulate(mp.MLP([4, 5, 3]), 2, mode="inference")).empty
+
+
+def test_where_operations_are_not_known_they_are_missing_and_come_last():
+    def made(flops):
+        told = Recorder()
+        names = ("known", "unknown")
+        values = [told.variable(name, "activation", (4,), "float32", 16) for name in names]
+        for value, name, count in zip(values, names, flops, strict=True):
+            operator = told.operator(name, "forward", flops=count)
+            told.allocate(value, value, 16, "forward", operator)
+        operator = told.operator("backward", "backward")
+        for value in values:
+            told.read(value, value, 16, "backward", operator)
+        return told.trace()
+
+    rows = mp.what_if(made([8, None]))
+    assert rows["variable"].tolist() == ["known", "unknown"]
+    assert rows["operations"].tolist() == [8, pd.NA]
+    assert rows["bytes_per_operation"].isna().tolist() == [False, True]
 
 
 def test_a_trace_from_a_file_answers_the_same(prof, tmp_path):
