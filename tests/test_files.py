@@ -27,7 +27,7 @@ WRITERS = {
     "perfetto": TRACE.to_perfetto,
     "parquet": TRACE.to_parquet,
     "picture": lambda path: GRAPH.draw(path.with_suffix(".svg")),
-    "picture as text": lambda path: GRAPH.draw(path.with_suffix(".dot")),
+    "picture as text": lambda path: GRAPH.to_dot(path.with_suffix(".dot")),
 }
 """What writes one file: the same path with a suffix of its own, where it needs one."""
 

@@ -23,7 +23,7 @@ short = mp.MLP([64, *[256] * 4, 10], bias=False)
 schedule = mp.schedule(short, batch=256, strategy="sqrt")
 schedule.draw(folder / "graph_recomputing.png", fold=False)
 
-print("forward:", graph.draw(format="mmd").count("-->"), "edges")
+print("forward:", graph.to_mermaid().count("-->"), "edges")
 for name, runs in schedule.marks.runs.items():
     if runs > 1:
         print(name, "runs", runs, "times")

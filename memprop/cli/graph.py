@@ -36,11 +36,13 @@ def graph(
 
     memprop graph --depth 2 --width 256 --backward -o graph.svg
     """
+    from memprop.graph.picture.draw import save
+
     made = describe().model
     planned = None if schedule is None else _planned(made, batch, schedule)
     drawn = made.graph() if planned is None else planned.graph
     how = {"backward": backward, "fold": fold, "batch": batch, "schedule": planned}
-    drawn.draw(out, **how)
+    save(drawn, out, **how)
     _tell(drawn, how, out, as_json)
 
 

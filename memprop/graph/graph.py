@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 from memprop.graph import check
 from memprop.graph.affine import Affine, total
@@ -141,14 +141,13 @@ class Graph:
         batch: SupportsIndex = DEFAULT_BATCH,
         schedule: "Scheduled | None" = None,
         format: str | None = None,  # noqa: A002 - what users of matplotlib type
-    ) -> "Axes | str":
+    ) -> "Axes":
         """Draw it: variables as squares, operators as circles, data flowing from left to right.
 
         Boxes are shaded by bytes. Scratch of kernels and the updates of an optimizer are left out.
 
         Args:
-            path: where to write; the suffix says what: .svg .png .pdf, .dot .gv (Graphviz), .mmd
-                (Mermaid).
+            path: where to write; the suffix says what: .svg, .png or .pdf.
             ax: where to draw; a new figure if there is none.
             backward: whether to draw the backward pass too, with what it reuses set apart. A
                 graph without one gets that of the textbook, phi' from z.
@@ -156,10 +155,8 @@ class Graph:
             batch: samples of the step, for shapes and bytes.
             schedule: a schedule for this graph, as ``mp.schedule(model, batch, "sqrt")``: its own
                 step is drawn, and marked is what it caches and what it computes again.
-            format: one of the suffixes without its dot, where there is no path.
-
-        Returns:
-            The Axes, or the text of DOT and Mermaid.
+            format: deprecated; the suffix of ``path`` says it. With "dot", "gv" or "mmd", or a path
+                of that suffix, the text is returned, and a warning names the method for it.
 
         Raises:
             UnknownNameError: no such format.
@@ -178,6 +175,27 @@ class Graph:
             schedule=schedule,
             format=format,
         )
+
+    def to_dot(self, path: str | os.PathLike[str] | None = None, **how: Any) -> str:
+        """The picture in the language of Graphviz; into ``path`` as well, if there is one.
+
+        Args:
+            path: where to write.
+            how: ``backward``, ``fold``, ``batch`` and ``schedule``, as for :meth:`draw`.
+
+        Raises:
+            GraphError: ``schedule`` is that of another graph.
+            OutputError: the place cannot be written.
+        """
+        from memprop.graph.picture.draw import as_text
+
+        return as_text(self, "dot", path, **how)
+
+    def to_mermaid(self, path: str | os.PathLike[str] | None = None, **how: Any) -> str:
+        """The picture in the language of Mermaid; arguments and errors are those of to_dot."""
+        from memprop.graph.picture.draw import as_text
+
+        return as_text(self, "mmd", path, **how)
 
     # Planners ask for these very often.
 

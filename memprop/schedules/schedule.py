@@ -89,11 +89,11 @@ class Schedule:
         fold: bool = True,
         batch: SupportsIndex | None = None,
         format: str | None = None,  # noqa: A002 - what users of matplotlib type
-    ) -> "Axes | str":
+    ) -> "Axes":
         """Draw the step, with marks on what is cached and on what is computed again.
 
-        Arguments, result and errors are those of :meth:`memprop.Graph.draw`; ``batch`` is that of
-        the schedule if it is not given.
+        Arguments and errors are those of :meth:`memprop.Graph.draw`; ``batch`` is that of the
+        schedule if it is not given.
         """
         return self.graph.draw(
             path,

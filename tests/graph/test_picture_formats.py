@@ -10,7 +10,7 @@ import pytest
 
 import memprop as mp
 from memprop.graph.graph import Graph
-from memprop.graph.picture.draw import FORMATS, picture_for
+from memprop.graph.picture.draw import FORMATS, picture_for, save
 
 MODEL = mp.MLP([5, *[7] * 6, 4], l2=0.1)
 ODD = ('say "x"', "$a$ < b & c", "back\\slash\\n", "[a](b) {c} | `d`;", "end")
@@ -54,7 +54,7 @@ def unquoted(text):
 @graphs
 def test_dot_says_what_the_picture_says(graph):
     picture = picture_for(graph, backward=True)
-    (parsed,) = pydot.graph_from_dot_data(graph.draw(format="dot", backward=True))
+    (parsed,) = pydot.graph_from_dot_data(graph.to_dot(backward=True))
     nodes = {unquoted(n.get_name()): n for n in parsed.get_nodes() if n.get_name()[0] == '"'}
     assert nodes.keys() == picture.by_key.keys()
     for key, node in picture.by_key.items():
@@ -91,7 +91,7 @@ def read_mermaid(text):
 @graphs
 def test_mermaid_says_what_the_picture_says(graph):
     picture = picture_for(graph, backward=True)
-    nodes, edges = read_mermaid(graph.draw(format="mmd", backward=True))
+    nodes, edges = read_mermaid(graph.to_mermaid(backward=True))
     told = ["<br/>".join((node.title, *node.lines)) for node in picture.nodes]
     assert list(nodes.values()) == told
     keys = dict(zip(nodes, (node.key for node in picture.nodes), strict=True))
@@ -106,15 +106,28 @@ def test_mermaid_says_what_the_picture_says(graph):
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_same_graph_is_the_same_file(graph, suffix, tmp_path):
     first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
-    graph.draw(first, backward=True)
-    graph.draw(second, backward=True)
+    save(graph, first, backward=True)
+    save(graph, second, backward=True)
     assert first.read_bytes() == second.read_bytes()
     assert first.stat().st_size > 1000
 
 
 def test_text_is_returned_and_written_alike(tmp_path):
-    text = MODEL.graph().draw(tmp_path / "graph.dot")
-    assert (tmp_path / "graph.dot").read_text(encoding="utf-8") == text
+    for to_text in (MODEL.graph().to_dot, MODEL.graph().to_mermaid):
+        text = to_text(tmp_path / "graph")
+        assert (tmp_path / "graph").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("suffix", ["dot", "gv", "mmd"])
+def test_draw_still_gives_text_and_warns(suffix, tmp_path):
+    graph = MODEL.graph()
+    method = "to_mermaid" if suffix == "mmd" else "to_dot"
+    text = getattr(graph, method)()
+    with pytest.warns(DeprecationWarning, match=f"for text use {method}"):
+        assert graph.draw(tmp_path / f"graph.{suffix}") == text
+    assert (tmp_path / f"graph.{suffix}").read_text(encoding="utf-8") == text
+    with pytest.warns(DeprecationWarning, match=f"for text use {method}"):
+        assert graph.draw(format=suffix) == text
 
 
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
@@ -127,7 +140,7 @@ def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path):
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     for suffix in ("svg", "mmd"):
         with pytest.raises(mp.MempropError, match="nowhere"):
-            MODEL.graph().draw(tmp_path / "nowhere" / f"graph.{suffix}")
+            save(MODEL.graph(), tmp_path / "nowhere" / f"graph.{suffix}")
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"format": "dot", "ax": object()}])

@@ -93,7 +93,7 @@ def test_a_users_activation_is_checked_trained_predicted_scheduled_and_drawn(tmp
             assert trace == mp.simulate(model, 128, schedule=schedule)
         history = model.fit(x, y, epochs=3, progress=False)
         assert history["loss"].is_monotonic_decreasing
-        drawn = model.graph().draw(tmp_path / "graph.dot", backward=True)
+        drawn = model.graph().to_dot(backward=True)
         assert "softsign_1" in drawn
         assert "φ′" in drawn
     with pytest.raises(UnknownNameError, match="softsign"):

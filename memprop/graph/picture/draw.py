@@ -1,6 +1,7 @@
 """Drawing a graph, in the format that is asked for."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from memprop.graph.graph import Graph
 
 
-_TEXTS: Final[Mapping[str, Callable[[Picture], str]]] = MappingProxyType(
+TEXTS: Final[Mapping[str, Callable[[Picture], str]]] = MappingProxyType(
     {"dot": to_dot, "gv": to_dot, "mmd": to_mermaid}
 )
+"""Languages that describe a picture, by suffix."""
 _FIGURES: Final = ("svg", "png", "pdf")
 
-FORMATS: Final = (*_FIGURES, *_TEXTS)
+FORMATS: Final = (*_FIGURES, *TEXTS)
 """What a picture can be written as: the suffixes."""
 
 _UNDATED: Final[Mapping[str, dict[str, Any]]] = MappingProxyType(
@@ -66,27 +68,71 @@ def draw(
     path: str | os.PathLike[str] | None,
     ax: "Axes | None",
     *,
-    backward: bool,
-    fold: bool,
-    batch: SupportsIndex,
-    schedule: Scheduled | None,
-    format: str | None,  # noqa: A002 - what users of matplotlib type
-) -> "Axes | str":
-    """Draw ``graph``; see :meth:`memprop.graph.graph.Graph.draw`."""
-    wanted = _format(path, format, ax)
-    picture = picture_for(graph, backward=backward, fold=fold, batch=batch, schedule=schedule)
-    if wanted in _TEXTS:
-        text = _TEXTS[wanted](picture)
-        if path is not None:
-            write_whole(path, text)
-        return text
+    backward: bool = False,
+    fold: bool = True,
+    batch: SupportsIndex = DEFAULT_BATCH,
+    schedule: Scheduled | None = None,
+    format: str | None = None,  # noqa: A002 - what users of matplotlib type
+) -> "Axes":
+    """Draw ``graph`` as a figure; see :meth:`memprop.graph.graph.Graph.draw`."""
+    wanted = _format(path, format)
+    how = {"backward": backward, "fold": fold, "batch": batch, "schedule": schedule}
+    if wanted in TEXTS:
+        if ax is not None:
+            raise InvalidValueError(
+                f"ax takes a figure, and {wanted!r} is text: leave one of them out"
+            )
+        method = f"to_{'mermaid' if wanted == 'mmd' else 'dot'}"
+        warnings.warn(
+            f"draw() returns a figure; for text use {method}()", DeprecationWarning, stacklevel=3
+        )
+        return as_text(graph, wanted, path, **how)  # pyright: ignore[reportReturnType]
     from memprop.graph.picture.figure import plot
 
-    axes = plot(picture, ax)
+    axes = plot(picture_for(graph, **how), ax)
     if path is not None:
         with whole_file(path) as file:
             _save(axes, file, wanted)
     return axes
+
+
+def as_text(
+    graph: "Graph",
+    format: str,  # noqa: A002 - what users of matplotlib type
+    path: str | os.PathLike[str] | None,
+    **how: Any,
+) -> str:
+    """``graph`` in one of :data:`TEXTS`; into ``path`` as well, if there is one.
+
+    Args:
+        graph: what is drawn.
+        format: the name of the language.
+        path: where to write.
+        how: as for :func:`picture_for`.
+    """
+    text = TEXTS[format](picture_for(graph, **how))
+    if path is not None:
+        write_whole(path, text)
+    return text
+
+
+def save(graph: "Graph", path: str | os.PathLike[str], **how: Any) -> None:
+    """Write ``graph`` in the format that the suffix of ``path`` names.
+
+    Args:
+        graph: what is drawn.
+        path: where to write.
+        how: as for :func:`picture_for`.
+
+    Raises:
+        UnknownNameError: there is no such format.
+        OutputError: the place cannot be written.
+    """
+    wanted = _format(path, None)
+    if wanted in TEXTS:
+        as_text(graph, wanted, path, **how)
+    else:
+        draw(graph, path, None, **how)
 
 
 def picture_for(
@@ -133,7 +179,7 @@ def _check_same(graph: "Graph", schedule: Scheduled) -> None:
             )
 
 
-def _format(path: str | os.PathLike[str] | None, given: str | None, ax: "Axes | None") -> str:
+def _format(path: str | os.PathLike[str] | None, given: str | None) -> str:
     """The format that is asked for by name or by suffix; a figure without either."""
     suffix = None if path is None else Path(path).suffix.removeprefix(".").lower()
     if given is not None and suffix is not None and given != suffix:
@@ -143,8 +189,6 @@ def _format(path: str | os.PathLike[str] | None, given: str | None, ax: "Axes | 
         return "svg"
     if wanted not in FORMATS:
         raise unknown_name("format of a picture", wanted, FORMATS)
-    if ax is not None and wanted in _TEXTS:
-        raise InvalidValueError(f"ax takes a figure, and {wanted!r} is text: leave one of them out")
     return wanted
 
 
