@@ -59,6 +59,7 @@ if typing.TYPE_CHECKING:
     from memprop.profiler.profiler import Profiler as Profiler
     from memprop.registry import register as register
     from memprop.schedules.chain import Chain as Chain
+    from memprop.schedules.names import Strategy as Strategy
     from memprop.schedules.optimal import optimal as optimal
     from memprop.schedules.optimal import optimal_frontier as optimal_frontier
     from memprop.schedules.schedule import Schedule as Schedule
@@ -134,6 +135,7 @@ else:
         "memprop.traces.what_if": ("what_if",),
         "memprop.registry": ("register",),
         "memprop.schedules.chain": ("Chain",),
+        "memprop.schedules.names": ("Strategy",),
         "memprop.schedules.optimal": (
             "optimal",
             "optimal_frontier",

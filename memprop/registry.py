@@ -99,7 +99,7 @@ def register(*entries: object) -> None:
 
     Args:
         entries: each a :class:`memprop.Rule`, or a subclass of :class:`memprop.Activation`,
-            :class:`memprop.Loss` or :class:`memprop.Optimizer`, or a strategy.
+            :class:`memprop.Loss` or :class:`memprop.Optimizer`, or a :class:`memprop.Strategy`.
 
     Raises:
         RegistrationError: a name is taken already.
@@ -146,7 +146,7 @@ def register(*entries: object) -> None:
         registry = getattr(entry, "registry", None)
         if not isinstance(registry, Registry):
             raise InvalidTypeError(
-                "mp.register takes a Rule, or a subclass of Activation, Loss or Optimizer, "
-                f"got {entry!r}"
+                "mp.register takes a Rule, a Strategy, or a subclass of Activation, Loss or "
+                f"Optimizer, got {entry!r}"
             )
         registry.add(entry)

@@ -42,6 +42,7 @@ NAMES = [
     "elementwise",
     "elementwise_backward",
     "update_rule",
+    "Strategy",
     "Trace",
     "Step",
     "Graph",

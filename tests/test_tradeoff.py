@@ -20,7 +20,7 @@ def test_a_schedule_says_its_peak_and_flops_and_can_be_run():
 
 
 def test_a_schedule_without_a_batch_size_says_so():
-    from memprop.schedules.store import lean
+    from memprop.schedules.lean import lean
 
     with pytest.raises(ScheduleError, match="was made for no batch size"):
         _ = lean(model(2).graph()).peak

@@ -14,7 +14,11 @@ from memprop.graph.rules import rule
 from memprop.models.mlp import MLP
 from memprop.schedules.names import STRATEGIES
 
-_SCHEDULES = (*(name for name in STRATEGIES if name != "inference"), "every:2", "revolve:2")
+_SCHEDULES = tuple(
+    strategy.example_name
+    for name, strategy in STRATEGIES.items()
+    if name != "inference" and not strategy.depends_on_batch
+)
 _BATCH = 6
 
 

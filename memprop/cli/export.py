@@ -28,10 +28,10 @@ def export(
     """
     from memprop.cli.output import console, print_json
     from memprop.files import write_whole
-    from memprop.traces.exports.formats import format_named
+    from memprop.traces.exports.formats import FORMATS
     from memprop.traces.trace import Trace
 
-    form = format_named(to)
+    form = FORMATS[to]
     where = _beside(trace, form.suffix) if output is None else output
     data = form.encode(Trace.load(trace))
     write_whole(where, data)

@@ -37,9 +37,9 @@ def simulate(
 
 
 def _schedules() -> list[str]:
-    from memprop.schedules.names import STRATEGIES
+    from memprop.schedules.names import without_number
 
-    return list(STRATEGIES)
+    return list(without_number())
 
 
 def _row(model: Any, batch: int, schedule: str, optimizer: str, room: int | None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.graph.slices import sliced
 from memprop.schedules.check import check
+from memprop.schedules.inference import inference
 from memprop.schedules.names import strategy_named
 from memprop.schedules.schedule import Schedule
-from memprop.schedules.store import inference
 from memprop.terms import MODES, UPDATES
 
 Mode = Literal["train", "inference"]

@@ -9,7 +9,9 @@ import math
 from collections.abc import Iterator, Sequence
 
 from memprop.graph.graph import Graph, Operator
+from memprop.registry import register
 from memprop.schedules.stages import Stage, joined, layers
+from memprop.schedules.strategies import Strategy
 
 
 def every(graph: Graph, k: int) -> tuple[Operator, ...]:
@@ -55,3 +57,9 @@ def _what_backward_needs(segment: Stage) -> list[Operator]:
             needed.discard(segment.output)
             again.append(operator)
     return again[::-1]
+
+
+register(
+    Strategy(name="sqrt", order=sqrt),
+    Strategy(name="every", order=every, number="k", counts="layers in a segment"),
+)

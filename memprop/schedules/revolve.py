@@ -15,7 +15,9 @@ from functools import cache
 
 from memprop.errors import InvalidValueError
 from memprop.graph.graph import Graph, Operator
+from memprop.registry import register
 from memprop.schedules.stages import Stage, layers
+from memprop.schedules.strategies import Strategy
 
 
 def revolve(graph: Graph, slots: int) -> tuple[Operator, ...]:
@@ -73,3 +75,6 @@ def _advance(n: int, s: int) -> int:
     if s == 1:
         return n - 1
     return min(range(1, n), key=lambda k: k + extra_steps(n - k, s - 1) + extra_steps(k, s))
+
+
+register(Strategy(name="revolve", order=revolve, number="c", counts="stored states"))

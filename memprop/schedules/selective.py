@@ -12,7 +12,9 @@ from typing import Final
 
 from memprop.graph.affine import elements
 from memprop.graph.graph import Graph, Operator
+from memprop.registry import register
 from memprop.schedules.stages import Stage, in_sequence, joined, stages
+from memprop.schedules.strategies import Strategy
 
 _CHEAP: Final = 32
 """FLOPs an element of the result, at most. Norms take 7; products twice the width before them."""
@@ -70,3 +72,6 @@ def _kept(graph: Graph, part: Stage, again: Iterable[Operator]) -> int:
     made -= {name for operator in again for name in operator.outputs}
     read = {name for operator in (*again, *part.backward) for name in operator.inputs}
     return sum(graph.by_name[name].nbytes.per_sample for name in made & read - {part.output})
+
+
+register(Strategy(name="selective", order=selective))

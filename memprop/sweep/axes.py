@@ -13,7 +13,7 @@ from typing import Any, Final
 from memprop.checks import Check, Choice, Count
 from memprop.graph.optimizers import OPTIMIZER_NAMES
 from memprop.models.mlp import options
-from memprop.schedules.names import WRITTEN, strategy_named
+from memprop.schedules.names import strategy_named, written
 from memprop.terms import MODES, UPDATES
 
 SIMULATE: Final = "simulate"
@@ -62,7 +62,7 @@ class _ScheduleName(Check):
     @property
     def expected(self) -> str:
         """How names are written."""
-        return f"one of {', '.join(WRITTEN)}"
+        return f"one of {', '.join(written())}"
 
     def __call__(self, name: str, value: Any) -> str:
         """The name, without spaces."""

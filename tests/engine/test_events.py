@@ -13,7 +13,7 @@ from memprop.engine import run
 from memprop.engine.options import StepOptions
 from memprop.engine.prepare import schedule_for
 from memprop.errors import InfeasibleBudget
-from memprop.schedules.names import WRITTEN
+from memprop.schedules.names import written
 from memprop.terms import CATEGORIES, UPDATES
 from memprop.traces.events import KINDS
 
@@ -36,7 +36,7 @@ EVERY_NAME = [name for names in NAMES.values() for name in names]
 
 
 def test_every_strategy_is_held_against_the_oracle():
-    assert set(NAMES) == set(WRITTEN)
+    assert set(NAMES) == set(written())
 
 
 def told_by(trace):

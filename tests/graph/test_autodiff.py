@@ -13,7 +13,8 @@ from memprop.graph.apply import apply_rule
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph, Variable
 from memprop.schedules.check import check
-from memprop.schedules.store import lean, textbook
+from memprop.schedules.lean import lean
+from memprop.schedules.textbook import textbook
 
 
 def build(*steps, outputs=("L",), objective="L"):

@@ -11,7 +11,9 @@ from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleEr
 from memprop.graph.operators.sgd import SGD
 from memprop.schedules.actions import Compute, Free
 from memprop.schedules.check import check
-from memprop.schedules.store import inference, lean, textbook
+from memprop.schedules.inference import inference
+from memprop.schedules.lean import lean
+from memprop.schedules.textbook import textbook
 
 LEAN = lean(model(2).graph())
 TEXTBOOK = textbook(model(2).graph())

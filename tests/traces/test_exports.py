@@ -18,6 +18,7 @@ import memprop as mp
 from memprop.errors import InvalidValueError, OutputError
 from memprop.terms import CATEGORIES
 from memprop.traces.events import KINDS
+from memprop.traces.exports.format import Format
 from memprop.traces.exports.formats import FORMATS
 from memprop.traces.recorder import Recorder
 
@@ -333,7 +334,20 @@ def test_an_impossible_label_is_refused_by_name(name):
 
 # Files
 
-WRITERS = ["save", *(f"to_{name}" for name in FORMATS)]
+WRITERS = ["save", *(f"to_{name}" for name in FORMATS if hasattr(mp.Trace, f"to_{name}"))]
+
+
+def test_every_format_of_ours_has_a_method():
+    assert len(WRITERS) == 1 + len(FORMATS)
+
+
+def test_a_format_of_ones_own_is_known_by_name():
+    peaks = Format(name="peaks", suffix=".txt", encode=lambda trace: str(trace.peak).encode())
+    mp.register(peaks)
+    try:
+        assert FORMATS["peaks"].encode(TRACES["lean"]()) == str(TRACES["lean"]().peak).encode()
+    finally:
+        FORMATS.remove("peaks")
 
 
 @pytest.mark.parametrize("writer", WRITERS)

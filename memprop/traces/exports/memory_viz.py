@@ -11,7 +11,9 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from memprop.registry import register
 from memprop.traces.events import TracedOperator, TracedVariable
+from memprop.traces.exports.format import Format
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
@@ -125,3 +127,6 @@ def _segment(allocation: dict[str, Any]) -> dict[str, Any]:
         "frames": frames,
         "blocks": [block],
     }
+
+
+register(Format(name="memory_viz", suffix=".pickle", encode=memory_viz))

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from memprop.errors import InvalidValueError
+from memprop.registry import register
+from memprop.traces.exports.format import Format
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
@@ -86,3 +88,12 @@ def _label(name: str) -> str:
 
 def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+register(
+    Format(
+        name="openmetrics",
+        suffix=".prom",
+        encode=lambda trace: openmetrics(trace).encode(errors="backslashreplace"),
+    )
+)

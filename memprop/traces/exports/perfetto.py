@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from memprop.registry import register
 from memprop.terms import CATEGORIES
 from memprop.traces.clock import Clock, clock_of
+from memprop.traces.exports.format import Format
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
@@ -106,3 +108,6 @@ def _peak(trace: "Trace", clock: Clock) -> dict[str, Any]:
     ts = float(clock.microseconds[trace.peak_event])
     name = f"peak {format_bytes(trace.peak)} at {trace.peak_operator}"
     return _event("i", name, ts, _BYTES, s="p", args=trace.peak_by_category())
+
+
+register(Format(name="perfetto", suffix=".perfetto.json", encode=perfetto))

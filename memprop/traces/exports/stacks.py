@@ -8,6 +8,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
+from memprop.registry import register
+from memprop.traces.exports.format import Format
 from memprop.traces.live import Buffer
 from memprop.version import __version__
 
@@ -81,3 +83,9 @@ def _where(site: str, layer: int | None) -> list[str]:
 def _plain(frame: str) -> str:
     """A semicolon ends a frame and a newline a stack: neither may stand in a name."""
     return re.sub(r"[;\s]+", lambda found: ":" if ";" in found[0] else " ", frame)
+
+
+register(
+    Format(name="speedscope", suffix=".speedscope.json", encode=speedscope),
+    Format(name="folded", suffix=".folded.txt", encode=folded),
+)

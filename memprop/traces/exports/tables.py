@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memprop.registry import register
+from memprop.traces.exports.format import Format
 from memprop.traces.timeline import timeline
 
 if TYPE_CHECKING:
@@ -58,3 +60,6 @@ def parquet(trace: "Trace") -> bytes:
     out = io.BytesIO()
     pq.write_table(table, out)
     return out.getvalue()
+
+
+register(Format(name="parquet", suffix=".parquet", encode=parquet))

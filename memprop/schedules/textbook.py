@@ -1,18 +1,14 @@
-"""The three ways to store: everything, what backward reads, nothing.
-
-Each is a function from the forward graph of a model to a schedule.
-"""
+"""``textbook``: everything is kept until the step ends, as the section has it."""
 
 from collections.abc import Iterator
 
-from memprop.errors import ScheduleError
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, with_updates
+from memprop.registry import register
 from memprop.schedules.actions import Action, Compute, Free
-from memprop.schedules.order import in_order
-from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.schedule import Schedule
+from memprop.schedules.strategies import Strategy
 
 
 def textbook(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
@@ -26,28 +22,6 @@ def textbook(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
     return Schedule(name="textbook", graph=graph, actions=tuple(_keep_all(graph)))
 
 
-def lean(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
-    """Keep only what backward reads, in the form that needs least.
-
-    Derivatives of relu, tanh and sigmoid come from their output; a result is written over an
-    operand that dies; everything is freed at its last use. Nothing is computed twice.
-    """
-    return in_that_order("lean", as_built, forward, optimizer)
-
-
-def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
-    """Keep nothing: the forward pass alone, each variable freed at its last use.
-
-    Raises:
-        ScheduleError: the graph has an objective or an optimizer, that is, it is to be trained.
-    """
-    if forward.objective is not None or optimizer is not None:
-        raise ScheduleError(
-            "the schedule 'inference' keeps nothing for backward: ask for mode='inference'"
-        )
-    return Schedule(name="inference", graph=forward, actions=in_order(forward, forward.operators))
-
-
 def _keep_all(graph: Graph) -> Iterator[Action]:
     consumed: set[str] = set()
     for operator in graph.operators:
@@ -58,3 +32,13 @@ def _keep_all(graph: Graph) -> Iterator[Action]:
     for name in (*(variable.name for variable in graph.sources), *made):
         if name not in consumed and not graph.survives(name):
             yield Free(variable=name)
+
+
+register(
+    Strategy(
+        name="textbook",
+        plan=lambda request: textbook(request.forward, request.optimizer),
+        keeps_gradients=True,
+        whole_because="keeps everything to the end of the step",
+    )
+)
