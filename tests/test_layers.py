@@ -51,6 +51,14 @@ def test_a_module_imports_only_from_below(path):
         assert other == package or LEVEL[other] < LEVEL[package], f"{path} imports {name}"
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if "report" in path.relative_to(ROOT).parts], ids=module_name
+)
+def test_a_report_sees_traces_and_tables_only(path):
+    seen = {name.split(".")[1] for name in imports_of(path)}
+    assert seen <= {"report", "sweep", "traces", "terms", "units", "errors", "files", "version"}
+
+
 def test_every_part_has_a_level():
     parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert parts - {"__init__", "__main__"} == set(LEVEL)

@@ -80,4 +80,9 @@ def print_report(written: Any, folder: Path) -> None:
     screen.print(f"{written.title}\n", style="bold")
     for number, finding in enumerate(written.findings, start=1):
         screen.print(f"{number}. {finding}\n")
+    if not written.examples.stored:
+        screen.print(
+            f"{folder} stores no single steps and no plans, so the report shows none. "
+            f"`memprop sweep SPEC --out {folder}` stores them, and runs no trial again.\n"
+        )
     screen.print(f"report: {folder / 'report.html'} (and report.md, results.csv, figures/)")

@@ -57,10 +57,12 @@ def sweep(
 
     memprop sweep experiments/depth_batch.toml
     """
+    from memprop.cli.output import waiting
     from memprop.data import load_data
     from memprop.machine.choice import chosen
     from memprop.report.write import ENVIRONMENT, SPEC
     from memprop.sweep.environment import environment_json
+    from memprop.sweep.examples import store_examples
     from memprop.sweep.executors.names import executor_named
     from memprop.sweep.predicted import predict_sweep
     from memprop.sweep.runner import RunOptions, run_sweep
@@ -79,6 +81,8 @@ def sweep(
         with executor_named(executor, scheduler, jobs) as execute:
             outcome = run_sweep(loaded, folder, execute=execute, options=options, files=files)
         ran, skipped = outcome.ran, outcome.skipped
+    with waiting("storing steps"):
+        store_examples(loaded, folder)
     _report(folder, ran, skipped, as_json=as_json)
 
 

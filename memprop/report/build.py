@@ -17,6 +17,7 @@ from memprop.report.headline import headline
 from memprop.report.pictures import Picture, Planned, peak_pictures, pictures_of, planned_of
 from memprop.report.tables import Table, series_tables, tables_of
 from memprop.sweep.axes import AXES
+from memprop.sweep.examples import Examples
 from memprop.sweep.plan import trials
 from memprop.sweep.spec import SweepSpec
 
@@ -35,34 +36,40 @@ class Report:
     environment: dict[str, Any]
     results: pd.DataFrame
     spec: SweepSpec
+    examples: Examples
 
 
-def build_report(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
+def build_report(
+    spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any], examples: Examples
+) -> Report:
     """The report of the sweep that ``spec`` asked for and that gave ``results``."""
     if spec.simulated:
-        return _of_predictions(spec, results, environment)
+        return _of_predictions(spec, results, environment, examples)
     kinds = (
         findings(shown_in_series(results)),
         list(breakdown.told(results)),
         list(tradeoff.told(tradeoff.tradeoffs(shown_in_series(results)))),
         agreement_findings(results),
     )
-    planned = planned_of(spec, results)
+    planned = planned_of(results, examples)
     return Report(
         title=spec.title,
         about=_about(spec, results),
         findings=tuple(chain.from_iterable(kinds)),
         headline=headline(kinds),
         tables=tuple(tables_of(results)),
-        pictures=tuple(pictures_of(spec, results, planned)),
+        pictures=tuple(pictures_of(spec, results, planned, examples)),
         planned=planned,
         environment=environment,
         results=results,
         spec=spec,
+        examples=examples,
     )
 
 
-def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any]) -> Report:
+def _of_predictions(
+    spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any], examples: Examples
+) -> Report:
     """The report of a sweep that ran nothing: of many points a few are shown."""
     every = as_if_measured(results)
     shown = shown_in_series(every)
@@ -82,6 +89,7 @@ def _of_predictions(spec: SweepSpec, results: pd.DataFrame, environment: dict[st
         environment=environment,
         results=results,
         spec=spec,
+        examples=examples,
     )
 
 

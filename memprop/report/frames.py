@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from memprop.sweep.axes import TABLE
+from memprop.sweep.examples import as_if_measured as as_if_measured
+from memprop.sweep.examples import measured as measured
 
 AXES: Final = tuple(
     axis.name for axis in TABLE if axis.name not in ("depth", "batch", "mode", "schedule")
@@ -19,28 +21,6 @@ INFERENCE_AXES: Final = ("width", *(axis.name for axis in TABLE if axis.inferenc
 """What of that the forward pass depends on."""
 
 WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler")
-
-
-def measured(results: pd.DataFrame) -> pd.DataFrame:
-    """The trials that ran to the end."""
-    return results[results["status"] == "ok"].reset_index(drop=True)
-
-
-_MOST_VALUES: Final = 7
-
-
-def as_if_measured(results: pd.DataFrame) -> pd.DataFrame:
-    """Predictions in the place of measurements, for figures and tables of a simulated sweep.
-
-    Of a long axis of depths or batch sizes some values are taken, its ends among them.
-    """
-    shown = results[results["status"] == "simulated"]
-    for axis in ("depth", "batch"):
-        values = np.sort(shown[axis].unique())
-        if len(values) > _MOST_VALUES:
-            places = np.unique(np.geomspace(1, len(values), _MOST_VALUES).round().astype(int)) - 1
-            shown = shown[shown[axis].isin(values[places])]
-    return shown.assign(ledger_peak=shown["predicted_peak"], status="ok", mode="train")
 
 
 def series(results: pd.DataFrame, mode: str = "train") -> list[tuple[str, pd.DataFrame]]:

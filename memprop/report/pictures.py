@@ -7,9 +7,6 @@ from typing import Final
 import pandas as pd
 from matplotlib.figure import Figure
 
-from memprop.data import Dataset, load_data
-from memprop.engine.step import predicted_trace
-from memprop.errors import DataError
 from memprop.report import breakdown, plots, tradeoff, tradeoff_plots, witnesses
 from memprop.report.frames import (
     are_few,
@@ -18,11 +15,9 @@ from memprop.report.frames import (
     shown_in_series,
     training_against_inference,
 )
-from memprop.sweep.model import model_of, step_options
-from memprop.sweep.plan import Trial, trials
+from memprop.sweep.examples import Examples, middle_trials
 from memprop.sweep.spec import SweepSpec
 from memprop.traces.trace import Trace
-from memprop.tradeoff import frontier
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ class Planned:
 
     Attributes:
         every: the trade-offs of all networks and batch sizes.
-        frontiers: for each depth the table of :func:`memprop.tradeoff.frontier`, at the largest
+        frontiers: for each depth the table of :func:`memprop.frontier`, at the largest
             batch size.
     """
 
@@ -59,16 +54,19 @@ class Planned:
         return self.every[self.every["batch"] == self.every["batch"].max()]
 
 
-def planned_of(spec: SweepSpec, results: pd.DataFrame) -> Planned | None:
+def planned_of(results: pd.DataFrame, examples: Examples) -> Planned | None:
     """What is saved by computing again; ``None`` where the sweep has no schedule that does."""
     every = tradeoff.tradeoffs(shown_in_series(results))
     if every.empty:
         return None
-    return Planned(every, _frontiers(spec, Planned(every, {}).table))
+    largest = Planned(every, {}).table
+    # With several networks of one depth a curve would be that of one of them.
+    one_each = largest.groupby(["depth", "schedule"]).size().max() == 1
+    return Planned(every, dict(examples.frontiers) if one_each else {})
 
 
 def pictures_of(
-    spec: SweepSpec, results: pd.DataFrame, planned: Planned | None
+    spec: SweepSpec, results: pd.DataFrame, planned: Planned | None, examples: Examples
 ) -> Iterator[Picture]:
     """The figures of a sweep that ran."""
     if measured(results).empty:
@@ -83,7 +81,7 @@ def pictures_of(
         )
         figure = plots.styled(lambda: witnesses.agreement(results))
         yield Picture("witnesses", caption, figure)
-    yield from _steps(spec, results)
+    yield from _steps(spec, results, examples)
 
 
 def peak_pictures(results: pd.DataFrame) -> Iterator[Picture]:
@@ -121,38 +119,9 @@ def _tradeoff(planned: Planned) -> Iterator[Picture]:
         )
 
 
-def _frontiers(spec: SweepSpec, table: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """For each depth the planned trade-off; none where ``table`` has more than one network each."""
-    chosen: dict[int, Trial] = {}
-    for trial in trials(spec):
-        if trial.mode == "train" and trial.batch == table["batch"].iloc[0]:
-            chosen.setdefault(trial.depth, trial)
-    one_each = table.groupby(["depth", "schedule"]).size().max() == 1
-    data = _data(spec)
-    if data is None or not one_each:
-        return {}
-    return {
-        depth: frontier(
-            model_of(trial, data.features, data.classes),
-            trial.batch,
-            optimizer=trial.optimizer,
-            update=trial.update,
-        )
-        for depth, trial in chosen.items()
-    }
-
-
-def _data(spec: SweepSpec) -> Dataset | None:
-    """The data of the sweep; ``None`` if the file has gone since, for its results remain."""
-    try:
-        return load_data(spec.data.source)
-    except DataError:
-        return None
-
-
-def _steps(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Picture]:
+def _steps(spec: SweepSpec, results: pd.DataFrame, examples: Examples) -> Iterator[Picture]:
     """One step of the sweep, from the middle of its axes, under each schedule."""
-    traces = _example_traces(spec, results)
+    traces = _example_traces(spec, results, examples)
     if not traces:
         return
     yield Picture(
@@ -180,27 +149,16 @@ def _shown(results: pd.DataFrame) -> list[str]:
     return ran if len(ran) <= _MOST_STEPS else (telling or ran)[:_MOST_STEPS]
 
 
-def _example_traces(spec: SweepSpec, results: pd.DataFrame) -> dict[str, tuple[str, Trace]]:
+def _example_traces(
+    spec: SweepSpec, results: pd.DataFrame, examples: Examples
+) -> dict[str, tuple[str, Trace]]:
     """For each schedule that is shown, the title and the trace of a step in the middle."""
-    chosen, first = {}, spec.grid[0]
-    for trial in trials(spec):
-        middle = trial.depth == _middle(first.depth) and trial.batch == _middle(first.batch)
-        if trial.mode == "train" and middle:
-            chosen.setdefault(trial.schedule, trial)
-    data = _data(spec)
-    if data is None:
-        return {}
+    chosen = middle_trials(spec)
     return {
         schedule: (
             f"{schedule}: depth {trial.depth}, width {trial.width}, batch {trial.batch}",
-            predicted_trace(
-                model_of(trial, data.features, data.classes), trial.batch, step_options(trial)
-            ),
+            trace,
         )
         for schedule in _shown(results)
-        if (trial := chosen.get(schedule))
+        if (trial := chosen.get(schedule)) and (trace := examples.step(trial.axes()))
     }
-
-
-def _middle(values: tuple[int, ...]) -> int:
-    return sorted(values)[len(values) // 2]

@@ -23,7 +23,7 @@ def memory_against_recomputation(
 
     Args:
         table: trade-offs at one batch size.
-        frontiers: for each depth the table of :func:`memprop.tradeoff.frontier`.
+        frontiers: for each depth the table of :func:`memprop.frontier`.
     """
     depths = sorted(table["depth"].unique())
     figure, drawn = panels(len(depths))

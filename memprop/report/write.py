@@ -14,6 +14,7 @@ from memprop.report import plots
 from memprop.report.build import Report, build_report
 from memprop.report.facts import facts
 from memprop.report.page.sweep import sweep_page
+from memprop.sweep.examples import load_examples
 from memprop.sweep.results import load_results, write_results
 from memprop.sweep.spec import load_spec
 
@@ -24,8 +25,8 @@ ENVIRONMENT: Final = "environment.json"
 def write_report(folder: str | os.PathLike[str]) -> Report:
     """Write tables, figures and pages of the sweep in ``folder`` from its stored results.
 
-    Reads the results, ``spec.toml`` and ``environment.json``; writes ``results.csv``,
-    ``results.parquet``, ``report.md``, ``report.html`` and ``figures/``.
+    Reads the results, ``spec.toml``, ``environment.json``, ``steps.zip`` and ``frontiers.csv``;
+    writes ``results.csv``, ``results.parquet``, ``report.md``, ``report.html`` and ``figures/``.
 
     Raises:
         DataError: there are no results, or what belongs to them is missing.
@@ -33,7 +34,12 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     """
     folder = Path(folder)
     results = load_results(folder)
-    report = build_report(load_spec(folder / SPEC), results, _environment(folder / ENVIRONMENT))
+    report = build_report(
+        load_spec(folder / SPEC),
+        results,
+        _environment(folder / ENVIRONMENT),
+        load_examples(folder),
+    )
     write_results(results, folder)
     _write_figures(report, folder / "figures")
     write_whole(folder / "report.md", _markdown(report))

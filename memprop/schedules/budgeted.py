@@ -4,10 +4,9 @@ What plans is loaded when a budget is asked for.
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from memprop.errors import InvalidValueError
-from memprop.registry import register
 from memprop.schedules.recompute import in_that_order
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.strategies import Request, Strategy, is_count
@@ -50,14 +49,12 @@ def _budget(text: str) -> "int | BudgetFraction":
     return BudgetFraction(int(percent))
 
 
-register(
-    Strategy(
-        name="budget",
-        plan=budgeted,
-        number="BYTES",
-        counts="bytes",
-        read=_budget,
-        example="95%",
-        depends_on_batch=True,
-    )
+BUDGET: Final = Strategy(
+    name="budget",
+    plan=budgeted,
+    number="BYTES",
+    counts="bytes",
+    read=_budget,
+    example="95%",
+    depends_on_batch=True,
 )

@@ -7,9 +7,9 @@ forward pass (Chen, Xu, Zhang, Guestrin, "Training deep nets with sublinear memo
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from memprop.graph.graph import Graph, Operator
-from memprop.registry import register
 from memprop.schedules.stages import Stage, joined, layers
 from memprop.schedules.strategies import Strategy
 
@@ -59,7 +59,6 @@ def _what_backward_needs(segment: Stage) -> list[Operator]:
     return again[::-1]
 
 
-register(
-    Strategy(name="sqrt", order=sqrt),
-    Strategy(name="every", order=every, number="k", counts="layers in a segment"),
-)
+SQRT: Final = Strategy(name="sqrt", order=sqrt)
+
+EVERY: Final = Strategy(name="every", order=every, number="k", counts="layers in a segment")

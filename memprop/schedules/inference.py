@@ -1,9 +1,10 @@
 """``inference``: nothing is kept; the forward pass alone."""
 
+from typing import Final
+
 from memprop.errors import ScheduleError
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
-from memprop.registry import register
 from memprop.schedules.order import in_order
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.strategies import Strategy
@@ -22,10 +23,8 @@ def inference(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
     return Schedule(name="inference", graph=forward, actions=in_order(forward, forward.operators))
 
 
-register(
-    Strategy(
-        name="inference",
-        plan=lambda request: inference(request.forward, request.optimizer),
-        whole_because="has no gradients",
-    )
+INFERENCE: Final = Strategy(
+    name="inference",
+    plan=lambda request: inference(request.forward, request.optimizer),
+    whole_because="has no gradients",
 )

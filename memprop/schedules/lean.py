@@ -1,8 +1,9 @@
 """``lean``: only what backward reads is kept, in the form that needs least."""
 
+from typing import Final
+
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
-from memprop.registry import register
 from memprop.schedules.recompute import as_built, in_that_order
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.strategies import Strategy
@@ -17,4 +18,4 @@ def lean(forward: Graph, optimizer: Optimizer | None = None) -> Schedule:
     return in_that_order("lean", as_built, forward, optimizer)
 
 
-register(Strategy(name="lean", order=as_built))
+LEAN: Final = Strategy(name="lean", order=as_built)

@@ -5,20 +5,26 @@ A name is that of a strategy with its number, and may add in how many slices the
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Final
 
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer
+from memprop.registry import register
+from memprop.schedules.budgeted import BUDGET
+from memprop.schedules.every import EVERY, SQRT
+from memprop.schedules.inference import INFERENCE
+from memprop.schedules.lean import LEAN
+from memprop.schedules.revolve import REVOLVE
 from memprop.schedules.schedule import Schedule
+from memprop.schedules.selective import SELECTIVE
 from memprop.schedules.strategies import STRATEGIES as STRATEGIES
 from memprop.schedules.strategies import Request, is_count
 from memprop.schedules.strategies import Strategy as Strategy
+from memprop.schedules.textbook import TEXTBOOK
 
-# A new strategy is a file here and its name in this list, whose order is that of tables and help.
-for _name in ("textbook", "lean", "selective", "every", "revolve", "budgeted", "inference"):
-    import_module(f"memprop.schedules.{_name}")
+# A new strategy is a file and its name here. The order is that of tables and help.
+register(TEXTBOOK, LEAN, SELECTIVE, SQRT, EVERY, REVOLVE, BUDGET, INFERENCE)
 
 _MICROBATCH: Final = "microbatch"
 

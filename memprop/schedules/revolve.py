@@ -12,10 +12,10 @@ for n layers and s states (their equation 3), which the order made here attains.
 import math
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import Final
 
 from memprop.errors import InvalidValueError
 from memprop.graph.graph import Graph, Operator
-from memprop.registry import register
 from memprop.schedules.stages import Stage, layers
 from memprop.schedules.strategies import Strategy
 
@@ -77,4 +77,4 @@ def _advance(n: int, s: int) -> int:
     return min(range(1, n), key=lambda k: k + extra_steps(n - k, s - 1) + extra_steps(k, s))
 
 
-register(Strategy(name="revolve", order=revolve, number="c", counts="stored states"))
+REVOLVE: Final = Strategy(name="revolve", order=revolve, number="c", counts="stored states")

@@ -12,7 +12,6 @@ from typing import Final
 
 from memprop.graph.affine import elements
 from memprop.graph.graph import Graph, Operator
-from memprop.registry import register
 from memprop.schedules.stages import Stage, in_sequence, joined, stages
 from memprop.schedules.strategies import Strategy
 
@@ -74,4 +73,4 @@ def _kept(graph: Graph, part: Stage, again: Iterable[Operator]) -> int:
     return sum(graph.by_name[name].nbytes.per_sample for name in made & read - {part.output})
 
 
-register(Strategy(name="selective", order=selective))
+SELECTIVE: Final = Strategy(name="selective", order=selective)

@@ -1,11 +1,11 @@
 """``textbook``: everything is kept until the step ends, as the section has it."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph
 from memprop.graph.optimizers import Optimizer, with_updates
-from memprop.registry import register
 from memprop.schedules.actions import Action, Compute, Free
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.strategies import Strategy
@@ -34,11 +34,9 @@ def _keep_all(graph: Graph) -> Iterator[Action]:
             yield Free(variable=name)
 
 
-register(
-    Strategy(
-        name="textbook",
-        plan=lambda request: textbook(request.forward, request.optimizer),
-        keeps_gradients=True,
-        whole_because="keeps everything to the end of the step",
-    )
+TEXTBOOK: Final = Strategy(
+    name="textbook",
+    plan=lambda request: textbook(request.forward, request.optimizer),
+    keeps_gradients=True,
+    whole_because="keeps everything to the end of the step",
 )

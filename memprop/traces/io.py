@@ -30,6 +30,11 @@ def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    write_whole(path, to_bytes(trace))
+
+
+def to_bytes(trace: "Trace") -> bytes:
+    """``trace`` as the bytes of a file; the same trace is the same file, byte for byte."""
     document = {
         "format": FORMAT,
         "schema": SCHEMA,
@@ -39,9 +44,7 @@ def save(trace: "Trace", path: str | os.PathLike[str]) -> None:
         "operators": [asdict(operator) for operator in trace.operators],
         "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
     }
-    # mtime=0: the same trace is the same file, byte for byte.
-    data = gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
-    write_whole(path, data)
+    return gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,28 +53,41 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         TraceFormatError: the file is missing, damaged, or no trace.
     """
-    document = _document(path)
+    name = os.fspath(path)
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise TraceFormatError(f"cannot read a trace from {name!r}: {error.strerror}") from None
+    return parts_of(data, name)
+
+
+def parts_of(data: bytes, name: str) -> dict[str, Any]:
+    """The parts of the trace in the bytes of a file; ``name`` says in messages which.
+
+    Raises:
+        TraceFormatError: they are damaged, or no trace.
+    """
+    document = _document(data, name)
     try:
         return {
             "about": About.of(document["about"]),
             # Files of the first memprop have neither phases nor sites.
-            "phases": tuple(str(name) for name in document.get("phases", PHASES)),
+            "phases": tuple(str(phase) for phase in document.get("phases", PHASES)),
             "variables": tuple(_variable(entry) for entry in document["variables"]),
             "operators": tuple(TracedOperator(**entry) for entry in document["operators"]),
             "events": _events(document["events"]),
         }
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise TraceFormatError(f"{os.fspath(path)!r} is a damaged trace: {error}") from None
+        raise TraceFormatError(f"{name!r} is a damaged trace: {error}") from None
 
 
-def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
-    name = os.fspath(path)
+def _document(data: bytes, name: str) -> dict[str, Any]:
     try:
-        text = gzip.decompress(Path(path).read_bytes())
-        document = json.loads(text)
-    except OSError as error:
-        reason = error.strerror or "it is not compressed with gzip"
-        raise TraceFormatError(f"cannot read a trace from {name!r}: {reason}") from None
+        document = json.loads(gzip.decompress(data))
+    except gzip.BadGzipFile:
+        raise TraceFormatError(
+            f"cannot read a trace from {name!r}: it is not compressed with gzip"
+        ) from None
     except (EOFError, zlib.error, ValueError, RecursionError):
         raise TraceFormatError(f"{name!r} is damaged: it ends early or is no JSON") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -81,7 +97,7 @@ def _document(path: str | os.PathLike[str]) -> dict[str, Any]:
     if document.get("schema") != SCHEMA:
         raise TraceFormatError(
             f"{name!r} has the trace schema {document.get('schema')!r}, but this memprop reads "
-            f"{SCHEMA}: update memprop, or write the trace again"
+            f"1 to {SCHEMA}: update memprop, or write the trace again"
         )
     return document
 

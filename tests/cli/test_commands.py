@@ -195,7 +195,7 @@ def test_a_sweep_leaves_everything_in_its_folder(swept):
     out = folder / "reports" / "tiny"
     expected = {
         "results.csv", "results.parquet", "report.md", "report.html", "figures",
-        "environment.json", "trials.sqlite", "spec.toml",
+        "environment.json", "trials.sqlite", "spec.toml", "steps.zip", "frontiers.csv",
     }  # fmt: skip
     assert {path.name for path in out.iterdir()} == expected
     results = mp.load_results(out)

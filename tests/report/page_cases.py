@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import memprop as mp
 from memprop.report.build import build_report
 from memprop.report.page.sweep import sweep_page
+from memprop.sweep.examples import load_examples, store_examples
 from memprop.sweep.outcome import described
 from memprop.sweep.results import frame
 from memprop.sweep.spec import load_spec
@@ -68,9 +69,17 @@ def spec_in(folder, text=SPEC):
     return load_spec(path)
 
 
+def examples_in(folder, spec, table):
+    """What the sweep would store for its report."""
+    store_examples(spec, folder, table)
+    return load_examples(folder)
+
+
 def page_of(folder, table, text=SPEC):
     """The page of the sweep above, with ``table`` for its results."""
-    page = sweep_page(build_report(spec_in(folder, text), table, ENVIRONMENT), text)
+    spec = spec_in(folder, text)
+    report = build_report(spec, table, ENVIRONMENT, examples_in(folder, spec, table))
+    page = sweep_page(report, text)
     plt.close("all")
     return page
 

@@ -12,6 +12,7 @@ from memprop.report.page import steps
 from memprop.report.page.encode import encode
 from memprop.report.page.render import embedded
 from memprop.report.side_by_side import told, variables_side_by_side
+from memprop.sweep.examples import load_examples
 from memprop.sweep.predicted import predictions
 from memprop.terms import CATEGORIES
 
@@ -85,10 +86,10 @@ def test_a_headline_has_three_findings_of_as_many_kinds_as_there_are():
 
 def test_of_many_trials_the_ends_and_the_middle_are_on_the_page(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "MOST_STEPS", 20)
-    spec = page_cases.spec_in(tmp_path)
     table = page_cases.results()
     numbered = table.assign(row=range(len(table)))
-    found = steps.steps_of(spec, numbered, len(table))
+    examples = page_cases.examples_in(tmp_path, page_cases.spec_in(tmp_path), table)
+    found = steps.steps_of(examples, numbered, len(table))
     assert (len(found.shown), found.trials) == (20, 36)
     rows = [step.row for step in found.shown]
     assert rows == sorted(rows)
@@ -101,16 +102,16 @@ def test_of_many_trials_the_ends_and_the_middle_are_on_the_page(monkeypatch, tmp
 def test_traces_stop_where_a_page_would_open_slowly(monkeypatch, tmp_path):
     monkeypatch.setattr(steps, "MOST_BYTES", 30_000)
     table = page_cases.results()
-    found = steps.steps_of(page_cases.spec_in(tmp_path), table.assign(row=range(len(table))), 36)
+    examples = page_cases.examples_in(tmp_path, page_cases.spec_in(tmp_path), table)
+    found = steps.steps_of(examples, table.assign(row=range(len(table))), 36)
     assert 0 < len(found.shown) < len(table)
     assert sum(len(json.dumps(step.trace)) for step in found.shown) < 60_000
 
 
-def test_the_page_of_results_whose_data_have_gone_has_no_steps(tmp_path):
-    spec = f'{page_cases.SPEC}\n[data]\nsource = "gone.csv"\n'
+def test_a_folder_of_a_version_that_stored_no_steps_has_a_page_without(tmp_path):
     table = page_cases.results()
     numbered = table.assign(row=range(len(table)))
-    assert steps.steps_of(page_cases.spec_in(tmp_path, spec), numbered, 36).shown == ()
+    assert steps.steps_of(load_examples(tmp_path), numbered, 36).shown == ()
 
 
 def test_a_sweep_in_which_nothing_ran_still_has_a_page(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 
 import memprop as mp
 from memprop.report.write import write_report
+from memprop.sweep.examples import store_examples
+from memprop.sweep.spec import load_spec
 
 SHOWCASE = Path(__file__).parents[2] / "reports" / "showcase"
 
@@ -27,6 +29,13 @@ def test_every_peak_of_the_showcase_is_predicted():
         assert trace.peak == row.ledger_peak
         assert trace.saved_bytes == row.saved_bytes
         assert trace.about["flops"] == row.flops
+
+
+def test_its_stored_steps_are_what_is_simulated_today(tmp_path):
+    shutil.copy(SHOWCASE / "results.parquet", tmp_path)
+    store_examples(load_spec(SHOWCASE / "spec.toml"), tmp_path)
+    for name in ("steps.zip", "frontiers.csv"):
+        assert (tmp_path / name).read_bytes() == (SHOWCASE / name).read_bytes()
 
 
 def test_the_showcase_is_what_its_results_give_today(tmp_path):

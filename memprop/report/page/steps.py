@@ -7,20 +7,12 @@ from typing import Any, Final
 
 import pandas as pd
 
-from memprop.data import load_data
-from memprop.engine.step import predicted_trace
-from memprop.errors import MempropError
 from memprop.report.frames import AXES
 from memprop.report.page.encode import encode
-from memprop.sweep.axes import AXES as ALL_AXES
-from memprop.sweep.model import model_of, step_options
-from memprop.sweep.plan import Trial
-from memprop.sweep.spec import SweepSpec
-from memprop.terms import MODES
+from memprop.sweep.examples import MOST_STEPS, Examples, by_interest, point_name
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
-MOST_STEPS: Final = 60
 MOST_BYTES: Final = 2_000_000
 """Of all steps together, as JSON: a page should open at once."""
 
@@ -57,35 +49,17 @@ def single_step(title: str, trace: Trace) -> Step:
     return Step("", title, title, encode(trace))
 
 
-def steps_of(spec: SweepSpec, results: pd.DataFrame, trials: int) -> Steps:
-    """The steps of a sweep, simulated again: all of them if they are few and small.
-
-    Of many, those at the ends and in the middle of depth and batch size come first, for each
-    schedule and mode. None where the data of the sweep have gone.
+def steps_of(examples: Examples, results: pd.DataFrame, trials: int) -> Steps:
+    """The steps of a sweep that were stored, as many as a page should hold; none if none were.
 
     Args:
-        spec: of the sweep.
+        examples: what was stored, the most telling first.
         results: trials that ran or were predicted, with a column ``row`` that numbers them.
         trials: how many there are in all.
     """
-    chosen = _by_interest(results).head(MOST_STEPS)
-    found = list(_that_fit(_simulated(spec, chosen, _varied(results))))
+    found = list(_that_fit(_stored(examples, results)))
     found.sort(key=lambda step: -1 if step.row is None else step.row)
     return Steps(tuple(found), trials)
-
-
-def _by_interest(results: pd.DataFrame) -> pd.DataFrame:
-    """The trials, those at the ends and in the middle of both axes of a series first."""
-    series = ["mode", "schedule", *AXES]
-    rank = pd.Series(0, index=results.index)
-    for axis in ("depth", "batch"):
-        values = results.groupby(series)[axis]
-        middle = values.transform(lambda column: sorted(column)[len(column) // 2])
-        ends = (results[axis] == values.transform("min")) | (
-            results[axis] == values.transform("max")
-        )
-        rank += (~ends).astype(int) * (1 + (results[axis] != middle).astype(int))
-    return results.assign(rank=rank).sort_values("rank", kind="stable")
 
 
 def _varied(results: pd.DataFrame) -> list[str]:
@@ -93,21 +67,16 @@ def _varied(results: pd.DataFrame) -> list[str]:
     return [axis for axis in AXES if results[axis].nunique() > 1]
 
 
-def _simulated(spec: SweepSpec, chosen: pd.DataFrame, varied: Sequence[str]) -> Iterator[Step]:
-    """The steps of the chosen trials; nothing of a trial whose data or model cannot be had."""
-    try:
-        data = load_data(spec.data.source)
-    except MempropError:
+def _stored(examples: Examples, results: pd.DataFrame) -> Iterator[Step]:
+    """The stored steps of the trials, in the order in which they were stored."""
+    if not examples.steps:
         return
-    for row in chosen.to_dict(orient="records"):
-        trial = _trial(row, spec.data.source)
-        try:
-            model = model_of(trial, data.features, data.classes)
-            trace = predicted_trace(model, trial.batch, step_options(trial))
-        except MempropError:  # a message of the results says so
-            continue
-        group, label = _named(trial, trace, varied)
-        yield Step(group, label, f"{group}, {label}", encode(trace), int(row["row"]))
+    telling, varied = by_interest(results).head(MOST_STEPS), _varied(results)
+    rows = {point_name(row): row for row in telling.to_dict(orient="records")}
+    for name, trace in examples.steps.items():
+        if name in rows:
+            group, label = _named(rows[name], trace, varied)
+            yield Step(group, label, f"{group}, {label}", encode(trace), int(rows[name]["row"]))
 
 
 def _that_fit(steps: Iterator[Step]) -> Iterator[Step]:
@@ -119,24 +88,10 @@ def _that_fit(steps: Iterator[Step]) -> Iterator[Step]:
         yield step
 
 
-def _trial(row: Mapping[Hashable, Any], source: str) -> Trial:
-    """The trial of a row of results; of its measurement nothing is asked."""
-    point = {axis: row[axis] for axis in ALL_AXES}
-    return Trial(
-        **{**point, "mode": row["mode"] if row["mode"] in MODES else "train"},
-        seed=int(row["seed"]),
-        witnesses=(),
-        steps=1,
-        repeats=1,
-        timeout_seconds=1.0,
-        memory_limit_bytes=None,
-        data_source=source,
-    )
-
-
-def _named(trial: Trial, trace: Trace, varied: Sequence[str]) -> tuple[str, str]:
+def _named(row: Mapping[Hashable, Any], trace: Trace, varied: Sequence[str]) -> tuple[str, str]:
     """The group of a trial and what tells it apart there."""
-    schedule = "inference" if trial.mode == "inference" else f"training with {trial.schedule}"
-    others = [f"{axis} {getattr(trial, axis)}" for axis in varied]
-    group = ", ".join([schedule, *others, f"depth {trial.depth}"])
-    return group, f"batch {trial.batch}: peak {format_bytes(trace.peak)}"
+    inference = row["mode"] == "inference"
+    schedule = "inference" if inference else f"training with {row['schedule']}"
+    others = [f"{axis} {row[axis]}" for axis in varied]
+    group = ", ".join([schedule, *others, f"depth {row['depth']}"])
+    return group, f"batch {row['batch']}: peak {format_bytes(trace.peak)}"

@@ -27,7 +27,7 @@ def sweep_page(report: Report, spec_text: str) -> str:
     """One file of HTML with all that a sweep found; ``spec_text`` is its specification."""
     numbered = report.results.assign(row=range(len(report.results)))
     shown = as_if_measured(numbered) if report.spec.simulated else measured(numbered)
-    steps = steps_of(report.spec, shown, len(numbered))
+    steps = steps_of(report.examples, shown, len(numbered))
     charts = list(_charts(report, shown))
     return render_page(
         "report.html.j2",

@@ -20,7 +20,7 @@ def tradeoff_chart(table: pd.DataFrame, frontiers: Mapping[int, pd.DataFrame]) -
 
     Args:
         table: trade-offs at one batch size, not empty.
-        frontiers: for each depth the table of :func:`memprop.tradeoff.frontier`.
+        frontiers: for each depth the table of :func:`memprop.frontier`.
     """
     names = sorted(table["schedule"].unique(), key=lambda name: (name != BASELINE, name))
     top = 1.1 * float(table["predicted_slowdown"].max())

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from memprop.registry import register
 from memprop.traces.events import TracedOperator, TracedVariable
 from memprop.traces.exports.format import Format
 
@@ -129,4 +128,4 @@ def _segment(allocation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-register(Format(name="memory_viz", suffix=".pickle", encode=memory_viz))
+MEMORY_VIZ: Final = Format(name="memory_viz", suffix=".pickle", encode=memory_viz)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from memprop.errors import InvalidValueError
-from memprop.registry import register
 from memprop.traces.exports.format import Format
 
 if TYPE_CHECKING:
@@ -90,10 +89,8 @@ def _escape(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-register(
-    Format(
-        name="openmetrics",
-        suffix=".prom",
-        encode=lambda trace: openmetrics(trace).encode(errors="backslashreplace"),
-    )
+OPENMETRICS: Final = Format(
+    name="openmetrics",
+    suffix=".prom",
+    encode=lambda trace: openmetrics(trace).encode(errors="backslashreplace"),
 )

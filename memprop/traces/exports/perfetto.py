@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from memprop.registry import register
 from memprop.terms import CATEGORIES
 from memprop.traces.clock import Clock, clock_of
 from memprop.traces.exports.format import Format
@@ -110,4 +109,4 @@ def _peak(trace: "Trace", clock: Clock) -> dict[str, Any]:
     return _event("i", name, ts, _BYTES, s="p", args=trace.peak_by_category())
 
 
-register(Format(name="perfetto", suffix=".perfetto.json", encode=perfetto))
+PERFETTO: Final = Format(name="perfetto", suffix=".perfetto.json", encode=perfetto)

@@ -8,7 +8,6 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from memprop.registry import register
 from memprop.traces.exports.format import Format
 from memprop.traces.live import Buffer
 from memprop.version import __version__
@@ -85,7 +84,6 @@ def _plain(frame: str) -> str:
     return re.sub(r"[;\s]+", lambda found: ":" if ";" in found[0] else " ", frame)
 
 
-register(
-    Format(name="speedscope", suffix=".speedscope.json", encode=speedscope),
-    Format(name="folded", suffix=".folded.txt", encode=folded),
-)
+SPEEDSCOPE: Final = Format(name="speedscope", suffix=".speedscope.json", encode=speedscope)
+
+FOLDED: Final = Format(name="folded", suffix=".folded.txt", encode=folded)

@@ -2,11 +2,10 @@
 
 import io
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from memprop.registry import register
 from memprop.traces.exports.format import Format
 from memprop.traces.timeline import timeline
 
@@ -62,4 +61,4 @@ def parquet(trace: "Trace") -> bytes:
     return out.getvalue()
 
 
-register(Format(name="parquet", suffix=".parquet", encode=parquet))
+PARQUET: Final = Format(name="parquet", suffix=".parquet", encode=parquet)
