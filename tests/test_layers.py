@@ -56,7 +56,17 @@ def test_a_module_imports_only_from_below(path):
 )
 def test_a_report_sees_traces_and_tables_only(path):
     seen = {name.split(".")[1] for name in imports_of(path)}
-    assert seen <= {"report", "sweep", "traces", "terms", "units", "errors", "files", "version"}
+    assert seen <= {
+        "report",
+        "sweep",
+        "traces",
+        "probes",
+        "terms",
+        "units",
+        "errors",
+        "files",
+        "version",
+    }
 
 
 def test_every_part_has_a_level():

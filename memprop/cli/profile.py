@@ -85,7 +85,7 @@ def _profile_own(
     from memprop.checks import check_positive_integer
     from memprop.cli.model import check_room
     from memprop.engine.step import Step, simulate
-    from memprop.probes import witness
+    from memprop.probes import WITNESSES
     from memprop.report.step import write_step
     from memprop.sweep.batches import arrays_for
 
@@ -108,7 +108,7 @@ def _profile_own(
         step(*arrays)
         step.release()
 
-    growth = witness("tracemalloc")(watched)
+    growth = WITNESSES["tracemalloc"].measure(watched)
     peaks = {
         "predicted": predicted.peak,
         "ledger": trace.peak,

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from memprop.probes import MODULES, witness
+from memprop.probes import WITNESSES
 
 STEP_BYTES: Final = 32 << 20
 _HELD_SECONDS: Final = 0.02
@@ -20,12 +20,12 @@ _HELD_SECONDS: Final = 0.02
 
 def main() -> None:
     """Ask all of them."""
-    sys.stdout.write(json.dumps({name: _seen(name) for name in MODULES}))
+    sys.stdout.write(json.dumps({name: _seen(name) for name in WITNESSES}))
 
 
 def _seen(name: str) -> int | str | None:
     try:
-        return witness(name)(_step)
+        return WITNESSES[name].measure(_step)
     except Exception as error:  # whatever it is, the others can still be asked
         return f"{type(error).__name__}: {error}"
 

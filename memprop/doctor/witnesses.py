@@ -7,19 +7,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+import numpy as np
+
 from memprop.doctor.finding import GOOD, NOTICE, PROBLEM, Finding
 from memprop.doctor.known_step import STEP_BYTES
-from memprop.probes import MODULES, kernel
+from memprop.probes import WITNESSES, kernel
 from memprop.units import format_bytes
 
 SECTION: Final = "witnesses"
 _SAMPLERS_BYTES: Final = STEP_BYTES // 10 + (4 << 20)
-_BOUNDS_BYTES: Final[Mapping[str, int]] = {
-    "tracemalloc": 16 * 1024 + STEP_BYTES // 1000,
-    "kernel": max(512 * 1024, STEP_BYTES // 200),
-}
-"""How far a witness may be from the truth; the samplers, of which nothing is promised, by a tenth
-and what else the process does."""
+"""How far a witness may be from the truth of which nothing is promised: a tenth, and what else the
+process does."""
 
 _MODULE: Final = "memprop.doctor.known_step"
 _PATIENCE_SECONDS: Final = 60.0
@@ -41,7 +39,7 @@ def seen_by_all() -> Seen:
         )
         return json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return dict.fromkeys(MODULES, f"the process that tries it failed: {error}")
+        return dict.fromkeys(WITNESSES, f"the process that tries it failed: {error}")
 
 
 def findings(seen: Seen) -> Iterator[Finding]:
@@ -60,13 +58,14 @@ _INSTEAD: Final = "Its column of a sweep stays empty; use another witness."
 
 
 def _why(name: str) -> str:
-    if name == "kernel" and (reason := kernel.available()):
-        return f": {reason}"
-    return ": NumPy does not report each buffer once" if name == "tracemalloc" else ""
+    reason = WITNESSES[name].why_not()
+    return f": {reason}" if reason else ""
 
 
 def _compared(name: str, size: int) -> Finding:
     says = f"{name} sees {size:,} bytes of a step of {STEP_BYTES:,} ({format_bytes(STEP_BYTES)})."
-    if abs(size - STEP_BYTES) <= _BOUNDS_BYTES.get(name, _SAMPLERS_BYTES):
+    bound = WITNESSES[name].bound
+    room = _SAMPLERS_BYTES if bound is None else bound.bytes_of(np.array(STEP_BYTES))
+    if abs(size - STEP_BYTES) <= room:
         return Finding(SECTION, GOOD, says)
     return Finding(SECTION, NOTICE, says, "Try again while nothing else runs; do not rely on it.")

@@ -18,35 +18,15 @@ memory_profiler    the same, read by another process       the same, and it star
 =================  ======================================  ========================================
 """
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from types import MappingProxyType
-from typing import Final
+from memprop.probes.kernel import KERNEL
+from memprop.probes.memory_profiler_rss import MEMORY_PROFILER
+from memprop.probes.psutil_rss import PSUTIL
+from memprop.probes.psutil_uss import PSUTIL_USS
+from memprop.probes.traced import TRACEMALLOC
+from memprop.probes.witness import WITNESSES as WITNESSES
+from memprop.probes.witness import Bound as Bound
+from memprop.probes.witness import Witness as Witness
+from memprop.registry import register
 
-from memprop.errors import unknown_name
-
-Step = Callable[[], object]
-Witness = Callable[[Step], int | None]
-"""Runs a step, several times if need be, and returns the growth of its peak in bytes; ``None``
-where this machine cannot measure it: never a guess."""
-
-MODULES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "tracemalloc": "memprop.probes.traced",
-        "kernel": "memprop.probes.kernel",
-        "psutil": "memprop.probes.psutil_rss",
-        "psutil_uss": "memprop.probes.psutil_uss",
-        "memory_profiler": "memprop.probes.memory_profiler_rss",
-    }
-)
-
-
-def witness(name: str) -> Witness:
-    """The witness of that name; its module is imported when first asked for.
-
-    Raises:
-        UnknownNameError: there is none.
-    """
-    if name not in MODULES:
-        raise unknown_name("witness", name, MODULES)
-    return import_module(MODULES[name]).measure
+# A new witness is a file and its name here. The order is that of columns.
+register(TRACEMALLOC, KERNEL, PSUTIL, PSUTIL_USS, MEMORY_PROFILER)

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from memprop.probes.heap import hand_back
+from memprop.probes.witness import Bound, Witness
 
 ENVIRONMENT: Final[dict[str, str]] = {
     # Blocks of 64 KiB and more get pages of their own, which go back when they are freed.
@@ -64,3 +67,11 @@ def status_bytes(field: str) -> int:
         if name == field:
             return int(value.split()[0]) * 1024
     raise LookupError(f"{_STATUS} has no {field}")
+
+
+KERNEL: Final = Witness(
+    name="kernel",
+    measure=measure,
+    bound=Bound("max(512 KiB, 0.5 %)", lambda growth: np.maximum(512 * 1024, 0.005 * growth)),
+    why_not=available,
+)

@@ -2,15 +2,11 @@
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from memprop.probes.heap import hand_back
 from memprop.probes.sampled import repeat
-
-with warnings.catch_warnings():
-    # It names things that newer releases of what it uses call otherwise.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from memory_profiler import memory_usage
+from memprop.probes.witness import Witness
 
 _INTERVAL_SECONDS: Final = 0.001
 _LEAST_SECONDS: Final = 0.2
@@ -26,9 +22,19 @@ def measure(step: Callable[[], object]) -> int | None:
     return round((_peak_mib(repeat, step, _LEAST_SECONDS) - base) * _BYTES_PER_MIB)
 
 
+def _memory_usage() -> Any:  # it has no type annotations of its own
+    with warnings.catch_warnings():
+        # It names things that newer releases of what it uses call otherwise.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from memory_profiler import memory_usage
+    return memory_usage
+
+
 def _peak_mib(function: Callable[..., object], *arguments: Any) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it forks
-        usage = cast("Any", memory_usage)  # it has no type annotations of its own
-        peak = usage((function, arguments), interval=_INTERVAL_SECONDS, max_usage=True)
+        peak = _memory_usage()((function, arguments), interval=_INTERVAL_SECONDS, max_usage=True)
     return float(peak)
+
+
+MEMORY_PROFILER: Final = Witness(name="memory_profiler", measure=measure, load=_memory_usage)

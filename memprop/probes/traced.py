@@ -7,6 +7,8 @@ from typing import Final
 
 import numpy as np
 
+from memprop.probes.witness import Bound, Witness
+
 _CALIBRATION_BYTES: Final = 1 << 20
 _OBJECT_BYTES: Final = 1024
 """More than the Python object around an array takes."""
@@ -53,3 +55,11 @@ def numpy_bytes() -> int:
     domain = tracemalloc.DomainFilter(inclusive=True, domain=np.lib.tracemalloc_domain)
     snapshot = tracemalloc.take_snapshot().filter_traces([domain])
     return sum(trace.size for trace in snapshot.traces)
+
+
+TRACEMALLOC: Final = Witness(
+    name="tracemalloc",
+    measure=measure,
+    bound=Bound("16 KiB + 0.1 %", lambda growth: 16 * 1024 + 0.001 * growth),
+    why_not=lambda: "NumPy does not report each buffer once",
+)

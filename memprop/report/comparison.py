@@ -5,25 +5,29 @@ from typing import Final
 
 import pandas as pd
 
+from memprop.probes import WITNESSES
 from memprop.sweep.axes import AXES
 from memprop.units import format_bytes
 
-MEMORY: Final = (
-    *("predicted_peak", "ledger_peak", "saved_bytes"),
-    *("tracemalloc_peak", "kernel_peak", "psutil_peak", "psutil_uss_peak", "memory_profiler_peak"),
-)
-"""Columns of bytes that are compared; the first three should not change with the machine."""
+SAME_EVERYWHERE: Final = ("predicted_peak", "ledger_peak", "saved_bytes")
+"""Columns of bytes that should not change with the machine."""
+
+
+def memory_columns() -> tuple[str, ...]:
+    """The columns of bytes that are compared."""
+    return (*SAME_EVERYWHERE, *(f"{witness}_peak" for witness in WITNESSES))
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """A row for each trial of either set, the trials told apart by their axes.
 
     Columns: the axes; ``in`` ("both", "first" or "second"); ``status_first`` and
-    ``status_second``; for each column of :data:`MEMORY`, and for ``step_seconds``, its value in
-    either and the second's less the first's, ``..._first ..._second ..._difference``; and
+    ``status_second``; for each column of :func:`memory_columns`, and for ``step_seconds``, its
+    value in either and the second's less the first's, ``..._first ..._second ..._difference``; and
     ``step_ratio``, the second's step time over the first's.
     """
-    columns = ["status", *MEMORY, "step_seconds"]
+    memory = memory_columns()
+    columns = ["status", *memory, "step_seconds"]
     once = [
         table.drop_duplicates(list(AXES), keep="last")[[*AXES, *columns]]
         for table in (first, second)
@@ -33,7 +37,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     )
     names = {"both": "both", "left_only": "first", "right_only": "second"}
     both["in"] = both["in"].map(names).astype("string")
-    for name in (*MEMORY, "step_seconds"):
+    for name in (*memory, "step_seconds"):
         both[f"{name}_difference"] = both[f"{name}_second"] - both[f"{name}_first"]
     both["step_ratio"] = both["step_seconds_second"] / both["step_seconds_first"]
     kinds = [f"{name}_{which}" for name in columns for which in ("first", "second", "difference")]
@@ -48,7 +52,7 @@ def told(table: pd.DataFrame) -> list[str]:
     changed = both[both["status_first"] != both["status_second"]]
     if len(changed):
         lines.append(f"{len(changed)} trials ended otherwise in the second than in the first.")
-    lines += [line for name in MEMORY[:3] if (line := _bytes(both, name))]
+    lines += [line for name in SAME_EVERYWHERE if (line := _bytes(both, name))]
     ratio = both["step_ratio"].dropna()
     if len(ratio):
         lines.append(

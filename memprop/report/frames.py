@@ -1,13 +1,13 @@
 """Tables made from the results of a sweep: what the report shows, and what it says in words."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 import pandas as pd
 
+from memprop.probes import WITNESSES, Bound
 from memprop.sweep.axes import TABLE
 from memprop.sweep.examples import as_if_measured as as_if_measured
 from memprop.sweep.examples import measured as measured
@@ -19,8 +19,6 @@ AXES: Final = tuple(
 
 INFERENCE_AXES: Final = ("width", *(axis.name for axis in TABLE if axis.inference))
 """What of that the forward pass depends on."""
-
-WITNESSES: Final = ("tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler")
 
 
 def series(results: pd.DataFrame, mode: str = "train") -> list[tuple[str, pd.DataFrame]]:
@@ -149,33 +147,13 @@ class Agreement:
     broken: int
 
 
-_KIB: Final = 1024
+_PREDICTION: Final = Bound("0 bytes", np.zeros_like)
 
 
-@dataclass(frozen=True)
-class Bound:
-    """What is promised of a witness.
-
-    Attributes:
-        text: in words.
-        bytes_of: how far it may be from the ledger, from the bytes that a step needs beyond what
-            was there before it; arrays of any shape.
-    """
-
-    text: str
-    bytes_of: Callable[[np.ndarray], np.ndarray]
-
-
-BOUNDS: Final[Mapping[str, Bound]] = MappingProxyType(
-    {
-        "prediction": Bound("0 bytes", np.zeros_like),
-        "tracemalloc": Bound("16 KiB + 0.1 %", lambda growth: 16 * _KIB + 0.001 * growth),
-        "kernel": Bound(
-            "max(512 KiB, 0.5 %)", lambda growth: np.maximum(512 * _KIB, 0.005 * growth)
-        ),
-    }
-)
-"""The others sample, and nothing is promised of them."""
+def bounds() -> dict[str, Bound]:
+    """What is promised of the prediction, and of witnesses; those that sample promise nothing."""
+    promised = {name: witness.bound for name, witness in WITNESSES.items() if witness.bound}
+    return {"prediction": _PREDICTION, **promised}
 
 
 def growth_of(results: pd.DataFrame) -> np.ndarray:
@@ -190,7 +168,7 @@ def beyond(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             name: found[name].abs().gt(bound.bytes_of(growth)).fillna(value=False).astype(bool)
-            for name, bound in BOUNDS.items()
+            for name, bound in bounds().items()
             if name in found
         }
     )
@@ -211,7 +189,7 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
     ok = measured(results)
     if ok.empty:
         return []
-    marks, found = beyond(results), []
+    marks, promised, found = beyond(results), bounds(), []
     for name, column in differences(results).items():
         difference = column.dropna().astype("int64")
         share = (difference.abs() / ok["ledger_peak"][difference.index].astype("float64")).max()
@@ -222,7 +200,7 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
                 median=float(difference.median()),
                 worst=int(difference.iloc[int(np.argmax(difference.abs()))]),
                 worst_share=float(share),
-                bound=BOUNDS[str(name)].text if name in BOUNDS else "",
+                bound=promised[str(name)].text if name in promised else "",
                 broken=int(marks[name].sum()) if name in marks else 0,
             )
         )

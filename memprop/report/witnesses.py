@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from memprop.report.frames import AXES, BOUNDS, beyond, differences, growth_of, measured
+from memprop.report.frames import AXES, beyond, bounds, differences, growth_of, measured
 from memprop.report.plots import COLORS, MARKERS, round_size
 
 _LEAST_SHOWN: Final = 256
@@ -51,7 +51,7 @@ def agreement(results: pd.DataFrame) -> Figure:
         style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
         axes.plot(growth, off, ls="", ms=4, alpha=0.75, label=str(name), **style)
     span = np.geomspace(growth.min(), growth.max(), 64)
-    for name, bound in BOUNDS.items():
+    for name, bound in bounds().items():
         if name in names:
             color = COLORS(names.index(name) % 10)
             axes.plot(span, bound.bytes_of(span), color=color, lw=1.2, label=f"promised of {name}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError
 from memprop.files import make_folder, whole_file
+from memprop.probes import WITNESSES
 from memprop.sweep.axes import TABLE
 from memprop.sweep.store import FILE, stored_rows
 from memprop.terms import CATEGORIES
@@ -19,44 +20,41 @@ if TYPE_CHECKING:
 CSV: Final = "results.csv"
 PARQUET: Final = "results.parquet"
 
-_BYTES: Final = (
-    "predicted_peak",
-    "ledger_peak",
-    "tracemalloc_peak",
-    "kernel_peak",
-    "psutil_peak",
-    "psutil_uss_peak",
-    "memory_profiler_peak",
-    *(f"peak_{category}" for category in CATEGORIES),
-)
 
-_KINDS: Final = {
-    **{axis.name: axis.column for axis in TABLE},
-    "status": "string",
-    "message": "string",
-    **dict.fromkeys(_BYTES, "Int64"),
-    "peak_operator": "string",
-    "saved_bytes": "Int64",
-    "saved_count": "Int64",
-    "persistent_bytes": "Int64",
-    "flops": "Int64",
-    "recomputed_flops": "Int64",
-    "step_seconds": "float64",
-    "seed": "Int64",
-    "host": "string",
-    "started": "string",
-    "seconds": "float64",
-}
-"""Column -> type. A trial that failed has no bytes, and 2^53 bytes and more must stay exact, so
-integers that may be missing are pandas' nullable ones."""
+def column_types() -> dict[str, str]:
+    """Column -> type, of all columns in their order; columns that a trial adds come after them.
+
+    A trial that failed has no bytes, and 2^53 bytes and more must stay exact, so integers that may
+    be missing are pandas' nullable ones.
+    """
+    peaks = (
+        *("predicted_peak", "ledger_peak"),
+        *(f"{witness}_peak" for witness in WITNESSES),
+        *(f"peak_{category}" for category in CATEGORIES),
+    )
+    return {
+        **{axis.name: axis.column for axis in TABLE},
+        "status": "string",
+        "message": "string",
+        **dict.fromkeys(peaks, "Int64"),
+        "peak_operator": "string",
+        "saved_bytes": "Int64",
+        "saved_count": "Int64",
+        "persistent_bytes": "Int64",
+        "flops": "Int64",
+        "recomputed_flops": "Int64",
+        "step_seconds": "float64",
+        "seed": "Int64",
+        "host": "string",
+        "started": "string",
+        "seconds": "float64",
+    }
+
 
 _LATER_AXES: Final = MappingProxyType(
     {axis.name: axis.default for axis in TABLE if axis.default is not MISSING}
 )
 """Axes that results of earlier versions may lack, with the value they had."""
-
-COLUMNS: Final = tuple(_KINDS)
-"""The columns in their order; columns that a trial adds come after them."""
 
 
 def load_results(folder: str | os.PathLike[str]) -> "DataFrame":
@@ -87,7 +85,7 @@ def load_results(folder: str | os.PathLike[str]) -> "DataFrame":
 
 
 def frame(rows: Iterable[dict[str, Any]]) -> "DataFrame":
-    """Rows of results as a table with all of :data:`COLUMNS`, in order and typed."""
+    """Rows of results as a table with all of :func:`column_types`, in order and typed."""
     import pandas as pd
 
     # As objects at first: a column of integers with a gap would become floats, exact to 2^53 only.
@@ -118,12 +116,13 @@ def _read_parquet(path: Path) -> "DataFrame":
 
 
 def tidy(table: "DataFrame") -> "DataFrame":
-    """``table`` with all of :data:`COLUMNS`, in order and typed; what it lacks is missing."""
+    """``table`` with all of :func:`column_types`, in order and typed; what it lacks is missing."""
     table = table.assign(**{n: v for n, v in _LATER_AXES.items() if n not in table.columns})
     if "peak_buffer" not in table.columns and "peak_parameter" in table.columns:
         # Results of versions that had no such category, of models that have no buffers.
         table = table.assign(
             peak_buffer=table["peak_parameter"].mask(table["peak_parameter"].notna(), 0)
         )
-    added = [column for column in table.columns if column not in _KINDS]
-    return table.reindex(columns=[*COLUMNS, *added]).astype(_KINDS).infer_objects()
+    types = column_types()
+    added = [column for column in table.columns if column not in types]
+    return table.reindex(columns=[*types, *added]).astype(types).infer_objects()

@@ -28,13 +28,11 @@ from pydantic_core import PydanticCustomError
 
 from memprop.checks import Check, Choice
 from memprop.errors import InvalidTypeError, InvalidValueError, SpecError, UnknownNameError
-from memprop.probes import MODULES
+from memprop.probes import WITNESSES
 from memprop.sweep import axes
 from memprop.sweep.axes import LARGEST_COUNT, SIMULATE
 from memprop.sweep.mistakes import first_mistake
 from memprop.units import parse_bytes, parse_seconds
-
-WITNESSES: Final = tuple(MODULES)
 
 _LARGEST_INTEGER: Final = 2**63 - 1  # what a column of results holds
 _LONGEST_AXIS: Final = 10**6

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 import numpy as np
 import numpy.ma
@@ -22,7 +21,7 @@ import scipy.special  # noqa: F401 - gelu does
 from memprop.data import load_data
 from memprop.engine.step import Step, predicted_trace
 from memprop.models.mlp import MLP
-from memprop.probes import MODULES, witness
+from memprop.probes import WITNESSES
 from memprop.sweep.batches import arrays_for
 from memprop.sweep.forks import run_in_child
 from memprop.sweep.limit import MemoryLimit
@@ -30,8 +29,8 @@ from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import Row, described, failed, row_of
 from memprop.sweep.plan import LEDGER, TIMES, Trial
 
-_WITNESSES: Final = {name: witness(name) for name in MODULES}
-"""Loaded before a trial begins, for that takes longer than most steps."""
+for _witness in WITNESSES.values():
+    _witness.load()  # before a trial begins, for that takes longer than most steps
 
 
 def main(request: str) -> None:
@@ -107,7 +106,7 @@ def _watched(prepared: _Prepared, name: str) -> Row:
         step(*prepared.arrays)
         step.release()  # what a step leaves behind is part of its own peak, not of the next one's
 
-    growth = _WITNESSES[name](once)
+    growth = WITNESSES[name].measure(once)
     # Parameters and optimizer state are there before the step: no witness sees them grow.
     return {f"{name}_peak": None if growth is None else growth + prepared.persistent_bytes}
 

@@ -10,7 +10,7 @@ from memprop.doctor import witnesses
 from memprop.doctor.known_step import STEP_BYTES
 from memprop.machine import cache, cgroup, choice, cpu
 from memprop.machine.check import Check, Rates
-from memprop.probes import MODULES
+from memprop.probes import WITNESSES
 
 RATES = {"float32": 100.0, "float64": 50.0}
 
@@ -27,7 +27,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(choice, "_known", {})
     monkeypatch.setattr(choice, "measure", measure)
-    monkeypatch.setattr(witnesses, "seen_by_all", lambda: dict.fromkeys(MODULES, STEP_BYTES))
+    monkeypatch.setattr(witnesses, "seen_by_all", lambda: dict.fromkeys(WITNESSES, STEP_BYTES))
     monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
     monkeypatch.delenv("MEMPROP_BLAS", raising=False)
     return calls

@@ -9,7 +9,7 @@ from memprop.doctor.known_step import STEP_BYTES
 from memprop.machine.blas import Blas
 from memprop.machine.cgroup import Allowance
 from memprop.machine.check import Check, Rates
-from memprop.probes import MODULES, kernel
+from memprop.probes import WITNESSES, kernel
 
 MIB = 2**20
 
@@ -218,14 +218,14 @@ def test_a_witness_that_fails_is_a_problem_and_one_that_cannot_is_a_notice(monke
 
 def test_every_witness_is_really_tried():
     seen = witnesses.seen_by_all()
-    assert set(seen) == set(MODULES)
+    assert set(seen) == set(WITNESSES)
     assert of_witness("tracemalloc", seen["tracemalloc"]).status == "good"
 
 
 def test_a_trial_of_witnesses_that_does_not_start_is_a_problem(monkeypatch):
     monkeypatch.setattr(witnesses, "_MODULE", "memprop.no_such_module")
     seen = witnesses.seen_by_all()
-    assert set(seen) == set(MODULES)
+    assert set(seen) == set(WITNESSES)
     assert {finding.status for finding in witnesses.findings(seen)} == {"problem"}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from memprop.errors import UnknownNameError
-from memprop.probes import MODULES, kernel, traced, witness
+from memprop.probes import WITNESSES, kernel, traced
 
 MIB = 2**20
 
@@ -77,7 +77,7 @@ def test_the_kernel_sees_it_within_half_a_percent():
 @pytest.mark.parametrize("name", ["psutil", "psutil_uss", "memory_profiler"])
 def test_samplers_see_what_is_held_for_a_while(name):
     size = 64 * MIB
-    seen = witness(name)(holding(size, seconds=0.03))
+    seen = WITNESSES[name].measure(holding(size, seconds=0.03))
     assert 0.9 * size <= seen <= 1.1 * size + 4 * MIB
 
 
@@ -86,13 +86,13 @@ def test_memory_that_the_c_library_keeps_is_no_baseline(name):
     # Freeing 32 MiB lets glibc keep buffers up to that size, resident, for the next to come.
     holding(64 * MIB)()
     for size in (64 * MIB, 60 * MIB, 50 * MIB):
-        assert witness(name)(holding(size, seconds=0.03)) >= 0.9 * size
+        assert WITNESSES[name].measure(holding(size, seconds=0.03)) >= 0.9 * size
 
 
 def test_an_unknown_witness_lists_the_known():
     with pytest.raises(UnknownNameError, match="did you mean 'kernel'"):
-        witness("kernal")
-    assert set(MODULES) == {"tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler"}
+        WITNESSES["kernal"]
+    assert set(WITNESSES) == {"tracemalloc", "kernel", "psutil", "psutil_uss", "memory_profiler"}
 
 
 def test_a_machine_without_the_mark_is_told_not_guessed(monkeypatch):

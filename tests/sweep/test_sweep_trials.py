@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memprop.errors import DataError
+from memprop.probes import WITNESSES
 from memprop.sweep.axes import AXES
 from memprop.sweep.plan import Trial, trials
 from memprop.sweep.spec import (
-    WITNESSES,
     GridSpec,
     MeasureSpec,
     SweepSpec,
@@ -144,7 +144,7 @@ counts = st.lists(st.integers(1, 2**31 - 1), min_size=1, max_size=3, unique=True
     ),
     activation=st.lists(st.sampled_from(ACTIVATIONS), min_size=1, max_size=2, unique=True),
     l2=st.floats(0, 1e6),
-    witnesses=st.lists(st.sampled_from(WITNESSES), unique=True),
+    witnesses=st.lists(st.sampled_from(tuple(WITNESSES)), unique=True),
 )
 def test_trials_have_keys_of_their_own_and_survive_json(witnesses, **axes):
     measure = MeasureSpec(witnesses=tuple(witnesses))

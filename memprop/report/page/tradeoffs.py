@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from memprop.report.frames import BOUNDS, differences, growth_of
+from memprop.report.frames import bounds, differences, growth_of
 from memprop.report.page.chart import Axis, Chart, Line, Panel, Point, apart
 from memprop.report.tradeoff import BASELINE
 
@@ -82,9 +82,10 @@ def witness_charts(results: pd.DataFrame) -> Iterator[Chart]:
         for place, name in enumerate(names)
     ]
     span = np.geomspace(max(1.0, growth.min()), max(2.0, growth.max()), 24)
+    promised = bounds()
     for place, name in enumerate(names):
-        if name in BOUNDS:
-            pairs = zip(span.tolist(), BOUNDS[name].bytes_of(span).tolist(), strict=True)
+        if name in promised:
+            pairs = zip(span.tolist(), promised[name].bytes_of(span).tolist(), strict=True)
             points = tuple(Point(round(x), round(y)) for x, y in pairs)
             lines.append(Line(f"promised of {name}", points, apart(place), None))
     yield Chart(
