@@ -17,6 +17,13 @@ def seeds(few: int, many: int) -> range:
     return range(many if REQUIRED and not _SPARED else few)
 
 
+thorough = pytest.mark.skipif(
+    not REQUIRED or bool(_SPARED),
+    reason="takes long: it runs where .ci/run tests everything (MEMPROP_REQUIRE=all)",
+)
+"""For tests that repeat at length what shorter ones check as well."""
+
+
 def load_optional(name: str):
     """Import an optional package, or skip.
 

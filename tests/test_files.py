@@ -15,7 +15,7 @@ import memprop as mp
 from memprop.errors import OutputError
 from memprop.files import make_folder, whole_file, write_whole
 from memprop.report.step import write_step
-from memprop.sweep.results import COLUMNS, write_results
+from memprop.sweep.results import column_types, write_results
 
 GRAPH = mp.MLP([4, 3, 2]).graph()
 TRACE = mp.simulate(mp.MLP([4, 3, 2]), 2)
@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 
 
 def test_a_table_is_the_old_one_or_the_new_one(tmp_path):
-    table = pd.DataFrame({"depth": range(2000)}).reindex(columns=list(COLUMNS))
+    table = pd.DataFrame({"depth": range(2000)}).reindex(columns=list(column_types()))
     write_results(table.head(1), tmp_path)
     before = contents(tmp_path)
     with no_room(2000), pytest.raises(OutputError, match=r"results\.csv': File too large"):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from memprop.report.frames import AXES, measured
+from memprop.report.hints import Hint, give_hints
 from memprop.report.plots import PANELS_IN_A_ROW, panels
 from memprop.terms import CATEGORIES
 from memprop.traces.colors import CATEGORY_COLORS
@@ -77,7 +78,12 @@ def breakdown(table: pd.DataFrame) -> Figure:
         for category in present:
             share = part[category].to_numpy() / total
             color = CATEGORY_COLORS[category]
-            axes.bar(range(len(part)), share, bottom=low, color=color, width=0.8)
+            drawn_bars = axes.bar(range(len(part)), share, bottom=low, color=color, width=0.8)
+            for bar, size, of, label in zip(
+                drawn_bars, part[category], share, part["label"], strict=True
+            ):
+                said = f"{category.replace('_', ' ')}: {format_bytes(size)}, {of:.1%} of the peak"
+                give_hints(bar, [Hint(f"{name}\n{label}\n{said}".replace("\n\n", "\n"))])
             low += share
         for place, size in enumerate(total):
             text = format_bytes(size).replace(" ", "\n")

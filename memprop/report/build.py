@@ -52,13 +52,14 @@ def build_report(
         agreement_findings(results),
     )
     planned = planned_of(results, examples)
+    numbered = results.assign(row=range(len(results)))  # a point of a figure opens its step
     return Report(
         title=spec.title,
         about=_about(spec, results),
         findings=tuple(chain.from_iterable(kinds)),
         headline=headline(kinds),
         tables=tuple(tables_of(results)),
-        pictures=tuple(pictures_of(spec, results, planned, examples)),
+        pictures=tuple(pictures_of(spec, numbered, planned, examples)),
         planned=planned,
         environment=environment,
         results=results,
@@ -71,7 +72,7 @@ def _of_predictions(
     spec: SweepSpec, results: pd.DataFrame, environment: dict[str, Any], examples: Examples
 ) -> Report:
     """The report of a sweep that ran nothing: of many points a few are shown."""
-    every = as_if_measured(results)
+    every = as_if_measured(results.assign(row=range(len(results))))
     shown = shown_in_series(every)
     wrong = int((results["status"] == "error").sum())
     told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []

@@ -1,6 +1,6 @@
 """Figures of a sweep: tables in, figures out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from memprop.files import whole_file
 from memprop.report.frames import inference_of, measured, series, training_against_inference
+from memprop.report.hints import Hint, give_hints
 from memprop.traces.figures import MOST_BARS, plot_lifetimes, plot_timeline
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
@@ -74,7 +75,7 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
         for value, color, marker in zip(values, _ramp(len(values)), _markers(values), strict=True):
             for table, line in ((train, "-"), (inference, "--")):
                 part = table[table[other] == value].sort_values(along)
-                axes.plot(
+                (drawn_line,) = axes.plot(
                     part[along],
                     part["ledger_peak"].astype("int64"),
                     line,
@@ -83,6 +84,7 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
                     markersize=5,
                     markerfacecolor=color if line == "-" else "white",
                 )
+                give_hints(drawn_line, _peak_hints(part, title if line == "-" else "inference"))
         axes.set_title(title)
         axes.set_xlabel(_axis_title(along))
         _log_axes(axes, sorted({*train[along], *inference[along]}))
@@ -99,11 +101,13 @@ def _peak_of_each(results: pd.DataFrame, along: str) -> Figure:
     for place, (name, table) in enumerate(drawn):
         part = table.sort_values(along)
         style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
-        axes.plot(part[along], part["ledger_peak"].astype("int64"), label=name, **style)
+        (line,) = axes.plot(part[along], part["ledger_peak"].astype("int64"), label=name, **style)
+        give_hints(line, _peak_hints(part, f"training with {name}"))
     inference = inference_of(results, pd.concat([table for _, table in drawn])).sort_values(along)
     if len(inference):
         peaks = inference["ledger_peak"].astype("int64")
-        axes.plot(inference[along], peaks, "--", color="black", label="inference")
+        (line,) = axes.plot(inference[along], peaks, "--", color="black", label="inference")
+        give_hints(line, _peak_hints(inference, "inference"))
     axes.set_xlabel(_axis_title(along))
     axes.set_ylabel("peak live bytes")
     _log_axes(axes, sorted(measured(results)[along].unique()))
@@ -123,7 +127,7 @@ def ratio_map(results: pd.DataFrame) -> Figure:
         part = table[table["series"] == name]
         grid = part.pivot_table(index="depth", columns="batch", values="ratio")
         image = axes.imshow(grid, origin="lower", aspect="auto", cmap="cividis", norm=scale)
-        _write_cells(axes, grid, top)
+        _write_cells(axes, grid, top, _ratio_hints(part))
         axes.set_title(f"training with {name}")
         axes.set_xlabel(_axis_title("batch"))
     for axes in axes_of[::PANELS_IN_A_ROW]:
@@ -234,9 +238,44 @@ def _series_legend(axes: Axes, other: str, values: Sequence[int]) -> None:
     )
 
 
-def _write_cells(axes: Axes, grid: pd.DataFrame, top: float) -> None:
+def _peak_hints(part: pd.DataFrame, title: str) -> list[Hint]:
+    """What is said of each trial of a line of peaks."""
+    rows = part["row"] if "row" in part else [None] * len(part)
+    return [
+        Hint(
+            f"{title}\ndepth {depth}, batch {batch}: {format_bytes(size)} ({size:,} B)\n"
+            f"at {operator}",
+            None if row is None else int(row),
+        )
+        for depth, batch, size, operator, row in zip(
+            part["depth"],
+            part["batch"],
+            part["ledger_peak"].astype("int64"),
+            part["peak_operator"],
+            rows,
+            strict=True,
+        )
+    ]
+
+
+def _ratio_hints(part: pd.DataFrame) -> dict[tuple[Any, Any], Hint]:
+    """What is said of each cell, by depth and batch."""
+    return {
+        (row["depth"], row["batch"]): Hint(
+            f"depth {row['depth']}, batch {row['batch']}: {row['ratio']:.2f}\n"
+            f"{format_bytes(row['train_bytes'])} against {format_bytes(row['inference_bytes'])}"
+        )
+        for row in part.to_dict(orient="records")
+    }
+
+
+def _write_cells(
+    axes: Axes, grid: pd.DataFrame, top: float, hints: Mapping[tuple[Any, Any], Hint]
+) -> None:
     axes.set_xticks(range(grid.shape[1]), [str(name) for name in grid.columns])
     axes.set_yticks(range(grid.shape[0]), [str(name) for name in grid.index])
     for (row, column), ratio in np.ndenumerate(grid.to_numpy(dtype=np.float64)):
         shade = "black" if ratio > top**0.55 else "white"
-        axes.text(column, row, f"{ratio:.1f}", ha="center", va="center", color=shade)
+        cell = axes.text(column, row, f"{ratio:.1f}", ha="center", va="center", color=shade)
+        if hint := hints.get((grid.index[row], grid.columns[column])):
+            give_hints(cell, [hint])

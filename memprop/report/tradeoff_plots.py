@@ -11,9 +11,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 from matplotlib.typing import ColorType
 
+from memprop.report.hints import Hint, give_hints
 from memprop.report.plots import COLORS, MARKERS, PANELS_IN_A_ROW, panels
 from memprop.report.tradeoff import BASELINE
 from memprop.traces.figures import format_byte_axis
+from memprop.units import format_bytes
 
 
 def memory_against_recomputation(
@@ -35,7 +37,10 @@ def memory_against_recomputation(
             _draw_frontier(axes, frontiers[depth], room)
         for _, row in part.iterrows():
             color, marker = styles[row["schedule"]]
-            axes.plot(row["peak_bytes"], row["predicted_slowdown"], marker, color=color, ms=7)
+            (point,) = axes.plot(
+                row["peak_bytes"], row["predicted_slowdown"], marker, color=color, ms=7
+            )
+            give_hints(point, [_hint(row)])
         axes.set_title(f"depth {depth}")
         axes.set_xlim(0, room)
         axes.set_xlabel("peak live bytes")
@@ -55,9 +60,10 @@ def measured_against_predicted(table: pd.DataFrame) -> Figure:
     styles = _styles(table)
     for name, part in timed.groupby("schedule", sort=False):
         color, marker = styles[str(name)]
-        axes.plot(
+        (points,) = axes.plot(
             part["predicted_slowdown"], part["measured_slowdown"], marker, color=color, ms=8, ls=""
         )
+        give_hints(points, [_hint(row) for _, row in part.iterrows()])
     ends = [0.95, 1.05 * float(timed[["predicted_slowdown", "measured_slowdown"]].max().max())]
     axes.plot(ends, ends, color="black", linewidth=1, linestyle="--")
     axes.set_xlabel("predicted slow-down (FLOPs, of those of lean)")
@@ -65,6 +71,16 @@ def measured_against_predicted(table: pd.DataFrame) -> Figure:
     axes.grid(visible=True, alpha=0.3)
     _legend(figure, styles, ("black", "--", "equal"))
     return figure
+
+
+def _hint(row: pd.Series) -> Hint:
+    took = row["measured_slowdown"]
+    return Hint(
+        f"{row['schedule']}, depth {row['depth']}, batch {row['batch']}\n"
+        f"{format_bytes(row['peak_bytes'])} ({row['peak_bytes']:,} B), "
+        f"{row['predicted_slowdown']:.3f} times the FLOPs of lean"
+        + ("" if pd.isna(took) else f"\ntook {took:.2f} times as long")
+    )
 
 
 def _draw_frontier(axes: Axes, frontier: pd.DataFrame, room: float) -> None:

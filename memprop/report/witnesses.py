@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from memprop.report.frames import AXES, beyond, bounds, differences, growth_of, measured
+from memprop.report.hints import Hint, give_hints
 from memprop.report.plots import COLORS, MARKERS, round_size
+from memprop.units import format_bytes
 
 _LEAST_SHOWN: Final = 256
 """Bytes; smaller differences, none at all among them, are drawn there."""
@@ -41,6 +43,15 @@ def cells(results: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
+def _hints(name: str, column: pd.Series, growth: np.ndarray) -> list[Hint]:
+    """What is said of each trial that the witness measured."""
+    return [
+        Hint(f"{name}: {int(off):+,} B\nof a step that needs {format_bytes(int(needs))}")
+        for off, needs in zip(column, growth.tolist(), strict=True)
+        if not pd.isna(off)
+    ]
+
+
 def agreement(results: pd.DataFrame) -> Figure:
     """The difference of each witness from the ledger against the bytes that the step needs."""
     found, growth = differences(results), growth_of(results)
@@ -49,7 +60,8 @@ def agreement(results: pd.DataFrame) -> Figure:
     for place, name in enumerate(names):
         off = found[name].astype("Float64").abs().astype("float64").clip(lower=_LEAST_SHOWN)
         style = {"color": COLORS(place % 10), "marker": MARKERS[place % len(MARKERS)]}
-        axes.plot(growth, off, ls="", ms=4, alpha=0.75, label=str(name), **style)
+        (points,) = axes.plot(growth, off, ls="", ms=4, alpha=0.75, label=str(name), **style)
+        give_hints(points, _hints(str(name), found[name], growth))
     span = np.geomspace(growth.min(), growth.max(), 64)
     for name, bound in bounds().items():
         if name in names:

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from cases import ACTIVATIONS, DTYPES, LOSSES, OPTIMIZERS, data, model
+from optional import thorough
 from oracles import traced_growth
 
 import memprop as mp
@@ -78,6 +79,7 @@ def test_samples_of_another_dtype_are_converted_within_the_ledger():
     assert_ledger_is_traced(step, x.astype(np.float64), y.astype(np.int32))
 
 
+@thorough
 @pytest.mark.parametrize("allocator", ["heap", "arena"])
 def test_ten_thousand_steps_leave_the_traced_bytes_where_they_were(allocator):
     mlp = model(1, 8)

@@ -5,6 +5,7 @@ from itertools import combinations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from optional import thorough
 
 import memprop as mp
 from memprop.graph.picture.draw import picture_for
@@ -34,6 +35,7 @@ def overlap(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+@thorough
 @cases
 def test_no_edge_runs_through_a_node(model, how):
     picture = picture_for(model.graph(), **how)
@@ -62,6 +64,7 @@ def test_an_edge_begins_at_its_source_and_ends_at_its_target(model, how):
             assert low <= point.y <= high
 
 
+@thorough
 @cases
 def test_nodes_do_not_overlap_and_labels_stay_inside(model, how):
     axes = model.graph().draw(**how)

@@ -68,54 +68,53 @@ def test_the_page_runs_no_script_but_its_own(opened):
     assert any("Content Security Policy" in message for message in opened.errors())
 
 
-def test_the_charts_have_every_peak_of_the_results(opened, results):
-    for chart in ("peak-batch", "peak-depth"):
-        opened.run(f"document.querySelector('#chart-{chart} details').open = true")
-        opened.frame()
-        told = {tuple(row[:4]) for row in opened.rows(f"#chart-{chart} .values")}
-        along, other = ("batch", "depth") if chart == "peak-batch" else ("depth", "batch")
-        for row in results[results["mode"] == "train"].to_dict(orient="records"):
-            mine = [
-                cells
-                for cells in told
-                if cells[0] == f"training with {row['schedule']}"
-                and cells[1] == f"{other} {row[other]}"
-                and cells[2] == str(row[along])
-            ]
-            assert [cells[3].split("(")[1] for cells in mine] == [f"{row['ledger_peak']:,} B)"]
-
-
-def test_the_map_has_the_ratios_of_the_results(opened, results):
-    peaks = results.set_index(["schedule", "depth", "batch"])["ledger_peak"]
-    for place, schedule in enumerate(("textbook", "lean", "sqrt")):
-        table = opened.run(
-            "return [...document.querySelectorAll('.map')[arguments[0]].tBodies[0].rows]"
-            ".map(row => [...row.cells].map(cell => cell.textContent))",
-            place,
-        )
-        inference = peaks["inference"].unstack()
-        ratios = (peaks[schedule].unstack() / inference).map("{:.2f}".format)
-        expected = [[str(depth), *row] for depth, *row in ratios.itertuples()]
-        assert table == expected
-
-
-def marks_of(page, panel=0):
-    """Where the points of the first line of a panel are: pixels of the drawing, from above."""
-    script = (
-        "const svg = document.querySelectorAll('#chart-peak-batch .panels svg')[arguments[0]];"
-        "return [...svg.querySelectorAll('.point')].slice(0, 3)"
-        ".map(mark => mark.getAttribute('transform').match(/[\\d.]+/g).map(Number))"
+def hints_of(page, figure):
+    """What a figure says of its points, with the rows of the results that they stand for."""
+    return page.run(
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map(point => [point.dataset.hint, point.dataset.row])",
+        f"#picture-{figure} [data-hint]",
     )
-    return np.array(page.run(script, panel))
 
 
-@pytest.mark.parametrize(("scale", "shown"), [("linear", lambda v: v), ("log", np.log)])
-def test_the_switch_draws_peaks_on_the_scale_it_names(opened, results, scale, shown):
-    opened.one(f"#chart-peak-batch input[value={scale}]").click()
+@pytest.mark.parametrize("figure", ["peak_against_batch", "peak_against_depth"])
+def test_the_figures_say_every_peak_of_the_results(opened, results, figure):
+    told = [(hint.split("\n"), row) for hint, row in hints_of(opened, figure)]
+    for number, row in enumerate(results.to_dict(orient="records")):
+        training = row["mode"] == "train"
+        title = f"training with {row['schedule']}" if training else "inference"
+        where = f"depth {row['depth']}, batch {row['batch']}: "
+        mine = [
+            (lines[1], place)
+            for lines, place in told
+            if lines[0] == title and lines[1].startswith(where)
+        ]
+        assert mine
+        for line, place in mine:
+            assert line.endswith(f"({row['ledger_peak']:,} B)")
+            assert place == str(number)
+
+
+def test_the_map_says_the_ratios_of_the_results(opened, results):
+    peaks = results.set_index(["schedule", "depth", "batch"])["ledger_peak"]
+    told = sorted(hint.split("\n")[0] for hint, _ in hints_of(opened, "ratio"))
+    assert told == sorted(
+        f"depth {depth}, batch {batch}: {peak / peaks['inference', depth, batch]:.2f}"
+        for (schedule, depth, batch), peak in peaks.items()
+        if schedule != "inference"
+    )
+
+
+def test_points_stand_where_their_values_are(opened, results):
+    script = (
+        "return [...document.querySelectorAll('#picture-peak_against_batch use[data-hint]')]"
+        ".slice(0, 3).map(mark => [mark.x.baseVal.value, mark.y.baseVal.value])"
+    )
     chosen = results[(results["schedule"] == "textbook") & (results["depth"] == 1)]
-    marks, values = marks_of(opened), chosen[["batch", "ledger_peak"]].to_numpy(dtype=float)
+    marks = np.array(opened.run(script))
+    values = np.log(chosen[["batch", "ledger_peak"]].to_numpy(dtype=float))
     for axis in (0, 1):
-        drawn, true = marks[:, axis], shown(values[:, axis])
+        drawn, true = marks[:, axis], values[:, axis]
         part = (drawn[1] - drawn[0]) / (drawn[2] - drawn[0])
         assert part == pytest.approx((true[1] - true[0]) / (true[2] - true[0]), abs=0.002)
 
@@ -123,20 +122,19 @@ def test_the_switch_draws_peaks_on_the_scale_it_names(opened, results, scale, sh
 def test_pointing_at_a_point_and_arrow_keys_read_its_values(opened, results):
     from selenium.webdriver import ActionChains, Keys
 
-    mark = opened.one("#chart-peak-batch .panels svg .point")
+    mark = opened.one("#picture-peak_against_batch use[data-hint]")
     opened.run("arguments[0].scrollIntoView({block: 'center'})", mark)
     ActionChains(opened.driver).move_to_element(mark).perform()
     peaks = results.set_index(["schedule", "depth", "batch"])["ledger_peak"]
-    first = f"{peaks['textbook', 1, 8]:,} B"
-    assert first in opened.text("#hint")
-    opened.one("#chart-peak-batch .panels svg").send_keys(Keys.ARROW_RIGHT)
-    assert f"{peaks['textbook', 1, 32]:,} B" in opened.text("#chart-peak-batch .readout")
+    assert f"{peaks['textbook', 1, 8]:,} B" in opened.text("#hint")
+    opened.one("#picture-peak_against_batch svg").send_keys(Keys.ARROW_RIGHT)
+    assert f"{peaks['textbook', 1, 32]:,} B" in opened.text("#picture-peak_against_batch .readout")
 
 
-def test_a_point_opens_its_step(opened, results):
+def test_a_point_opens_its_step(opened):
     from selenium.webdriver import Keys
 
-    svg = opened.one("#chart-peak-batch .panels svg")
+    svg = opened.one("#picture-peak_against_batch svg")
     svg.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT, Keys.ENTER)
     title = opened.text("#step-title")
     assert title.startswith("training with textbook, depth 1, batch 128: peak")
@@ -377,7 +375,7 @@ def test_paper_has_the_results_and_nothing_to_click(opened):
     opened.media("print")
     for css in ("nav", ".controls", ".zoom", ".switch"):
         assert not opened.one(css).is_displayed()
-    for css in ("#timeline", "#lifetimes", ".map", "#cached table", "#step-title"):
+    for css in ("#timeline", "#lifetimes", ".picture svg", "#cached table", "#step-title"):
         assert opened.one(css).is_displayed()
     printed = opened.driver.execute_cdp_cmd("Page.printToPDF", {"printBackground": True})
     assert base64.b64decode(printed["data"]).startswith(b"%PDF")

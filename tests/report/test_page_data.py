@@ -1,6 +1,7 @@
 """What Python puts into a page: the numbers of the trace, as data that cannot be anything else."""
 
 import json
+import re
 
 import numpy as np
 import page_cases
@@ -126,27 +127,35 @@ def test_the_page_of_predictions_shows_what_was_predicted(tmp_path):
     spec = page_cases.spec_in(tmp_path, text)
     page = page_cases.page_of(tmp_path, predictions(spec), text)
     assert "Nothing was run" in page
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    shown = {point["y"] for line in lines_of(data, "peak-batch") for point in line["points"]}
     model = page_cases.model(6)
-    assert mp.simulate(model, 128, schedule="textbook").peak in shown
+    peak = mp.simulate(model, 128, schedule="textbook").peak
+    assert f"depth 6, batch 128: {mp.format_bytes(peak)} ({peak:,} B)" in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
     assert len(data["steps"]) == 27
 
 
-def lines_of(data, name):
-    chart = next(chart for chart in data["charts"] if chart["name"] == name)
-    return [line for panel in chart["panels"] for line in panel["lines"]]
-
-
-def test_the_chart_of_recomputation_has_the_schedules_and_the_frontier(tmp_path):
+def test_the_figure_of_recomputation_says_the_schedules_and_draws_the_frontier(tmp_path):
     page = page_cases.page_of(tmp_path, page_cases.results())
-    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
-    names = {line["name"] for line in lines_of(data, "tradeoff")}
-    assert names == {"lean", "sqrt", "textbook", "planned, for every budget"}
-    table = mp.frontier(page_cases.model(6), batch=128).set_index("strategy")
-    planned = lines_of(data, "tradeoff")
-    sqrt = [line["points"][0] for line in planned if line["name"] == "sqrt"][-1]
-    assert (sqrt["x"], sqrt["y"]) == (
-        table.loc["sqrt", "peak_bytes"],
-        table.loc["sqrt", "slowdown"],
+    (figure,) = re.findall(
+        r'<figure class="picture" id="picture-memory_against_recomputation">.*?</figure>',
+        page,
+        re.DOTALL,
     )
+    said = re.findall(r'data-hint="([^"]*)"', figure)
+    assert {hint.split(",")[0] for hint in said} == {"lean", "sqrt", "textbook"}
+    table = mp.frontier(page_cases.model(6), batch=128).set_index("strategy")
+    peak, slowdown = table.loc["sqrt", "peak_bytes"], table.loc["sqrt", "slowdown"]
+    sqrt = next(hint for hint in said if hint.startswith("sqrt, depth 6"))
+    assert f"({peak:,} B), {slowdown:.3f} times the FLOPs of lean" in sqrt
+
+
+def test_a_figure_on_the_page_is_that_of_the_file_and_runs_nothing(tmp_path):
+    page = page_cases.page_of(tmp_path, page_cases.results())
+    figures = re.findall(r'<figure class="picture".*?</figure>', page, re.DOTALL)
+    assert len(figures) >= 4
+    names = re.findall(r' id="([^"]+)"', "".join(figures))
+    assert len(names) == len(set(names))
+    for figure in figures:
+        assert not re.search(r"<(script|style|metadata|foreignObject)\b|\son\w+=", figure)
+        for name in re.findall(r'(?:href="#|url\(#)([^")]+)', figure):
+            assert f'id="{name}"' in figure

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from cases import BLOCKS, data, model, with_random_biases
+from optional import thorough
 
 import memprop as mp
 from memprop.errors import InfeasibleBudget, InvalidValueError
@@ -80,6 +81,7 @@ def test_the_chain_counts_what_the_graph_counts():
                 assert real.peak <= plan.peak + view.fixed_bytes <= 1.01 * real.peak
 
 
+@thorough
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_the_frontier_falls_and_no_strategy_with_a_name_beats_a_budget(blocks):
     mlp = mp.MLP([64, *[64] * 9, 10], **BLOCKS[blocks])
@@ -165,6 +167,7 @@ def test_capacity_under_a_budget():
     mlp.fit(x, y, batch=largest, epochs=1, schedule="budget:256KiB")
 
 
+@thorough
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 def test_a_budget_for_a_batch_in_slices(activation, optimizer):
@@ -202,6 +205,7 @@ def test_a_budget_for_a_batch_in_slices(activation, optimizer):
         mp.schedule(mlp, 2, "budget:1MiB+microbatch:4")
 
 
+@thorough
 def test_capacity_under_a_budget_in_slices():
     mlp = model(2, 16)
     whole, sliced = (
@@ -212,6 +216,7 @@ def test_capacity_under_a_budget_in_slices():
     assert mp.peak_bytes(mlp, sliced, schedule="budget:9000+microbatch:2") <= 9000
 
 
+@thorough
 @pytest.mark.parametrize("widths", [[64, 1, 1, 10], [64, 2, 2, 2, 2, 10], [64, 1, 1, 1, 1, 1, 10]])
 def test_the_smallest_budget_in_slices_that_an_error_names_works(widths):
     mlp = mp.MLP(widths, activation="silu", norm="layer")

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 from chain_oracle import frontier
-from optional import seeds
+from optional import seeds, thorough
 
 import memprop as mp
 from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError, ScheduleError
@@ -69,6 +69,7 @@ def test_no_persistent_schedule_is_better_at_any_budget(seed):
             assert caught.value.smallest == best[0][0]
 
 
+@thorough
 def test_with_bytes_left_behind_the_class_is_smaller_and_named():
     generator = Random(1)
     points = equal = 0

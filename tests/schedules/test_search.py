@@ -5,7 +5,7 @@ import random
 import pytest
 from cases import BLOCKS, OPTIMIZERS, model
 from graph_oracle import least_flops
-from optional import seeds
+from optional import seeds, thorough
 
 import memprop as mp
 from memprop.graph.autodiff import differentiate
@@ -39,6 +39,7 @@ def peak_and_flops(graph, batch, order):
     return live_bytes(graph, actions, batch).peak, flops
 
 
+@thorough
 @pytest.mark.parametrize("seed", seeds(12, 24))
 def test_it_finds_what_an_exhaustive_search_finds(seed):
     graph, batch = differentiate(some_net(seed).graph()), random.Random(seed).choice([8, 64])
@@ -67,6 +68,7 @@ def test_a_budget_of_a_short_network_is_the_optimum(seed):
         assert found.flops == least_flops(graph, batch, budget)
 
 
+@thorough
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("update", ["at_end", "in_backward"])

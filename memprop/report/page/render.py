@@ -14,12 +14,12 @@ from memprop.traces.colors import CATEGORY_COLORS
 from memprop.version import __version__
 
 SCRIPTS: Final = (
-    *("format", "decode", "scales", "tables", "charts", "axis"),
+    *("format", "decode", "scales", "tables", "pictures", "axis"),
     *("timeline", "lifetimes", "rows", "view", "explorer", "controls", "pair", "start"),
 )
 """In the order in which they need each other."""
 
-STYLES: Final = ("page", "charts", "explorer", "print")
+STYLES: Final = ("page", "explorer", "print")
 
 _ESCAPES: Final = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 """In JSON these signs stand inside strings only, where the escape means the same."""

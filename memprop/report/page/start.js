@@ -2,7 +2,7 @@
 
 const redrawAll = [];
 
-for (const chart of page.charts ?? []) startChart(chart);
+for (const figure of document.querySelectorAll("figure.picture")) startPicture(figure);
 for (const table of document.querySelectorAll("table.sortable")) sortInPlace(table);
 
 if (page.steps?.length) {
@@ -11,12 +11,6 @@ if (page.steps?.length) {
 }
 
 if (document.querySelector(".pair")) redrawAll.push(startPair());
-
-// Cells of a map say more where the pointer is.
-for (const cell of document.querySelectorAll("[data-hint]")) {
-  cell.addEventListener("pointermove", (event) => showHint(cell.dataset.hint, event.pageX, event.pageY));
-  cell.addEventListener("pointerleave", () => showHint(""));
-}
 
 for (const query of ["(prefers-color-scheme: dark)", "print"]) {
   // At once, not at the next frame: on paper there is none.
