@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.torch.flops import flops_of
 from memprop.torch.held import held_by_graph
 from memprop.torch.modules import layer_of
 from memprop.torch.operators import Operators
@@ -128,7 +129,11 @@ class Ledger(TorchDispatchMode):
         result = func(*args, **kwargs)
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
-            self._note(func, _strided(operands(args, kwargs)), written(func, args, kwargs), result)
+            read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
+            noted = self._note(func, read, changed, result)
+            # FLOPs are those of one run, so what a checkpoint recomputes does not count.
+            if noted and not (self.phase == "backward" and self._recomputes()):
+                self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
 
     def _tell_what_is_kept(self, held: Iterable[torch.Tensor]) -> None:
@@ -157,7 +162,8 @@ class Ledger(TorchDispatchMode):
 
     def _note(
         self, func: Any, operands: list[torch.Tensor], written: list[torch.Tensor], result: Any
-    ) -> None:
+    ) -> bool:
+        """Write down what an operator did; whether it did more than to make a view."""
         made = _tensors(result)
         if self.phase in ("forward", "loss"):
             self._made.extend(map(weakref.ref, made))
@@ -170,7 +176,7 @@ class Ledger(TorchDispatchMode):
             self._find(operand for operand in operands if not _is_among(operand, made))
         born = self._born(made)
         if not born and not written and not _is_sparse(result):
-            return  # a view
+            return False  # a view
         self._begin(func)
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
@@ -180,6 +186,7 @@ class Ledger(TorchDispatchMode):
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
                 self._overwrite(tensor, f"operand {place}")
+        return True
 
     def _born(self, made: Iterable[torch.Tensor]) -> list[torch.Tensor]:
         """One result for each new storage: the gradients of cuDNN's LSTM share a single one."""

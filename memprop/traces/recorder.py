@@ -35,6 +35,7 @@ class Recorder:
         self.phases: list[str] = list(PHASES)
         self._events: list[tuple[int, ...]] = []
         self._names: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+        self._flops: dict[int, int] = {}
 
     def variable(
         self,
@@ -66,6 +67,10 @@ class Recorder:
         name = _unique(name, self._names[1])
         self.operators.append(TracedOperator(name, phase, layer, site, flops))
         return len(self.operators) - 1
+
+    def add_flops(self, operator: int, flops: int) -> None:
+        """Add to the floating-point operations of an operator that calls several kernels."""
+        self._flops[operator] = self._flops.get(operator, 0) + flops
 
     def phase(self, name: str) -> int:
         """The number of a phase, new ones after those of :data:`memprop.terms.PHASES`."""
@@ -125,10 +130,16 @@ class Recorder:
         """
         if not self._events:
             raise InvalidValueError("nothing was recorded: no variable was allocated or read")
+        operators = list(self.operators)
+        for number, flops in self._flops.items():
+            known = operators[number]
+            operators[number] = TracedOperator(
+                known.name, known.phase, known.layer, known.site, (known.flops or 0) + flops
+            )
         return Trace(
             events=Events(*np.array(self._events, dtype=np.int64).T),
             variables=tuple(self.variables),
-            operators=tuple(self.operators),
+            operators=tuple(operators),
             phases=tuple(self.phases),
             about=About.of(about or {}),
             outputs=outputs,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optional import load_optional
 
 import memprop as mp
 from memprop.traces.about import About
@@ -27,7 +28,7 @@ def of_numpy():
 
 
 def of_torch():
-    torch = pytest.importorskip("torch")
+    torch = load_optional("torch")
     import memprop.torch as mpt
 
     module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
@@ -36,7 +37,7 @@ def of_torch():
 
 
 def of_jax():
-    jax = pytest.importorskip("jax")
+    jax = load_optional("jax")
     import memprop.jax as mpj
 
     yield mpj.simulate(lambda w: (w**2).sum(), jax.numpy.ones(3), compile=True)
