@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from optional import thorough
 
 import memprop as mp
 from memprop.cli import run
@@ -283,6 +284,7 @@ def test_what_json_has_no_number_for_is_null(memprop):
     assert document["penalty"] is None
 
 
+@thorough
 def test_a_report_outlives_its_data(memprop, tmp_path):
     data, spec = tmp_path / "mine.csv", tmp_path / "mine.toml"
     data.write_text("1,2,0\n3,4,1\n")

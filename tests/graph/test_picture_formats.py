@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pydot
 import pytest
+from optional import thorough
 
 import memprop as mp
 from memprop.graph.graph import Graph
@@ -102,6 +103,7 @@ def test_mermaid_says_what_the_picture_says(graph):
     assert kinds["-.->"] == sum(edge.kind == "reuse" for edge in picture.edges) > 0
 
 
+@thorough
 @graphs
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_the_same_graph_is_the_same_file(graph, suffix, tmp_path):

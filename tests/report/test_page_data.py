@@ -134,8 +134,13 @@ def test_the_page_of_predictions_shows_what_was_predicted(tmp_path):
     assert len(data["steps"]) == 27
 
 
-def test_the_figure_of_recomputation_says_the_schedules_and_draws_the_frontier(tmp_path):
-    page = page_cases.page_of(tmp_path, page_cases.results())
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page of the whole sweep."""
+    return page_cases.page_of(tmp_path_factory.mktemp("page"), page_cases.results())
+
+
+def test_the_figure_of_recomputation_says_the_schedules_and_draws_the_frontier(page):
     (figure,) = re.findall(
         r'<figure class="picture" id="picture-memory_against_recomputation">.*?</figure>',
         page,
@@ -149,8 +154,7 @@ def test_the_figure_of_recomputation_says_the_schedules_and_draws_the_frontier(t
     assert f"({peak:,} B), {slowdown:.3f} times the FLOPs of lean" in sqrt
 
 
-def test_a_figure_on_the_page_is_that_of_the_file_and_runs_nothing(tmp_path):
-    page = page_cases.page_of(tmp_path, page_cases.results())
+def test_a_figure_on_the_page_is_that_of_the_file_and_runs_nothing(page):
     figures = re.findall(r'<figure class="picture".*?</figure>', page, re.DOTALL)
     assert len(figures) >= 4
     names = re.findall(r' id="([^"]+)"', "".join(figures))

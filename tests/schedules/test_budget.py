@@ -154,6 +154,7 @@ def test_a_budget_below_the_parameters_names_one_that_works():
     assert mp.simulate(mlp, 16, schedule=f"budget:{least}").peak == least > parameters
 
 
+@thorough
 def test_capacity_under_a_budget():
     mlp = model(6, 32)
     schedule = "budget:64KiB"

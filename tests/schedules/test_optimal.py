@@ -51,7 +51,7 @@ def uniform(stages, saved=2, **options):
     )
 
 
-@pytest.mark.parametrize("seed", seeds(3, 8))
+@pytest.mark.parametrize("seed", seeds(1, 8))
 def test_no_persistent_schedule_is_better_at_any_budget(seed):
     generator = Random(seed)
     for _ in range(CHAINS_PER_SEED):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from course_mlp import TwoLayerNet
+from optional import thorough
 
 import memprop as mp
 from memprop.traces.recorder import Recorder
@@ -92,6 +93,7 @@ def test_values_that_nobody_saw_being_made_are_left_out(prof):
     assert len(mp.what_if(prof.trace)) == 0
 
 
+@thorough
 def test_a_buffer_filled_in_a_long_loop_is_computed_again_step_by_step(prof):
     x = prof.watch(np.ones(1200), "x")
     with prof.phase("forward"):
