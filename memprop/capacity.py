@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from memprop.checks import check_positive_integer
 from memprop.engine.options import StepOptions
-from memprop.engine.prepare import Model, check_slices, depends_on_batch, schedule_for, slices_of
+from memprop.engine.prepare import (
+    Model,
+    check_micro_batches,
+    depends_on_batch,
+    micro_batches_of,
+    schedule_for,
+)
 from memprop.engine.step import predicted_trace
 from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError
 from memprop.graph.optimizers import Optimizer
@@ -82,7 +88,7 @@ def max_batch(
     if any(constant > room for constant, slope, _ in lines.each if slope == 0):
         return 0
     rows = min((room - constant) // slope for constant, slope, _ in lines.each if slope > 0)
-    return max(0, rows) * lines.slices
+    return max(0, rows) * lines.micro_batches
 
 
 def _one_by_one(model: Model, options: StepOptions, sizes: Any) -> Any:
@@ -95,11 +101,11 @@ def _one_by_one(model: Model, options: StepOptions, sizes: Any) -> Any:
 
 def _largest(model: Model, options: StepOptions, room: int) -> int:
     """The largest batch under such a schedule: doubled until it fails, then halved in between."""
-    slices = slices_of(options.schedule)
+    micro_batches = micro_batches_of(options.schedule)
 
     def fits(rows: int) -> bool:
         try:
-            return _one_by_one(model, options, rows * slices) <= room
+            return _one_by_one(model, options, rows * micro_batches) <= room
         except InfeasibleBudget:
             return False
 
@@ -109,11 +115,11 @@ def _largest(model: Model, options: StepOptions, room: int) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return low * slices
+    return low * micro_batches
 
 
 class Line(NamedTuple):
-    """Live bytes at one event of a step: ``constant + slope * samples of a slice``."""
+    """Live bytes at one event of a step: ``constant + slope * samples of a micro-batch``."""
 
     constant: int
     slope: int
@@ -122,15 +128,15 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """The peak of a step as the highest of straight lines over the samples of a slice.
+    """The peak of a step as the highest of straight lines over the samples of a micro-batch.
 
     Attributes:
         each: those that can be highest, steepest first; the flatter, the higher is the constant.
-        slices: into how many slices the step takes its batch.
+        micro_batches: into how many micro-batches the step takes its batch.
     """
 
     each: list[Line]
-    slices: int
+    micro_batches: int
 
 
 def lines_of(model: Model, options: StepOptions) -> Lines:
@@ -138,8 +144,8 @@ def lines_of(model: Model, options: StepOptions) -> Lines:
 
     The events are the same for every batch size, and two points make a line.
     """
-    slices = schedule_for(model, options).slices
-    one, two = (predicted_trace(model, rows * slices, options).live.total for rows in (1, 2))
+    micro_batches = schedule_for(model, options).micro_batches
+    one, two = (predicted_trace(model, rows * micro_batches, options).live.total for rows in (1, 2))
     slopes = two - one
     constants = one - slopes
     # Of two lines the one with both the smaller slope and the smaller constant is never higher.
@@ -148,13 +154,15 @@ def lines_of(model: Model, options: StepOptions) -> Lines:
     for place in steepest_first:
         if not kept or constants[place] > kept[-1].constant:
             kept.append(Line(int(constants[place]), int(slopes[place]), place))
-    return Lines(kept, slices)
+    return Lines(kept, micro_batches)
 
 
 def _peak(lines: Lines, size: int) -> int:
     """The highest of ``lines`` at one batch size."""
-    check_slices(size, lines.slices)
-    peak = max(constant + slope * (size // lines.slices) for constant, slope, _ in lines.each)
+    check_micro_batches(size, lines.micro_batches)
+    peak = max(
+        constant + slope * (size // lines.micro_batches) for constant, slope, _ in lines.each
+    )
     if peak >= 2**63:
         raise InvalidValueError(f"a step of batch {size} would take more than 2^63 bytes")
     return peak
@@ -168,9 +176,9 @@ def _peaks(lines: Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
         return np.zeros(sizes.shape, dtype=np.int64)
     if sizes.min() < 1:
         raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
-    uneven = sizes[sizes % lines.slices != 0]
+    uneven = sizes[sizes % lines.micro_batches != 0]
     _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it cannot be told
-    rows = sizes.astype(np.int64) // lines.slices
+    rows = sizes.astype(np.int64) // lines.micro_batches
     highest, starts = _envelope(lines)
     leading = np.searchsorted(starts, rows, side="right") - 1
     constants, slopes, _ = np.array(highest, dtype=np.int64).T

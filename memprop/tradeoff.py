@@ -49,7 +49,7 @@ def is_least(found: Schedule, budget: int) -> bool:
     """
     from memprop.schedules.search import search
 
-    if found.slices > 1 or found.batch is None:
+    if found.micro_batches > 1 or found.batch is None:
         return False
     if not found.recomputed_flops:
         return True

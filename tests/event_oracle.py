@@ -45,7 +45,7 @@ ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8, "bool": 1}
 
 def tell(schedule, batch):
     """What ``schedule`` does with ``batch`` samples."""
-    samples = batch // schedule.slices
+    samples = batch // schedule.micro_batches
     sizes = {variable.name: _bytes(variable, samples) for variable in schedule.graph.variables}
     operators = {operator.name: operator for operator in schedule.graph.operators}
     made = {n for op in operators.values() for n in (*op.outputs, *op.workspace)}

@@ -164,10 +164,11 @@ def _layer_norm_backward(dn, z, gamma):
     return (g - rest) / deviation
 
 
-def _kept(rows, t, dtype, p, seed, stream, part):
-    """The mask of slice ``part`` of a batch, as it is drawn for the batch."""
-    whole = dropout_mask(seed, stream, int(t), (part * len(rows), *rows.shape[1:]), p, dtype)
-    return whole[(part - 1) * len(rows) :]
+def _kept(rows, t, dtype, p, seed, stream, micro_batch):
+    """The mask of one micro-batch of a batch, as it is drawn for the batch."""
+    count = micro_batch * len(rows)
+    whole = dropout_mask(seed, stream, int(t), (count, *rows.shape[1:]), p, dtype)
+    return whole[count - len(rows) :]
 
 
 def _dropped(rows, t, *, p, **key):
@@ -249,8 +250,8 @@ FORMULAS = {
     "penalty_backward": lambda dW, ds, W, *, strength: dW + ds * strength * W,
     "objective": lambda L, s: L + s,
     "one": lambda *, dtype: np.ones((), dtype),
-    "mean_loss": lambda *losses, slices: sum(losses) / slices,
-    "mean_loss_backward": lambda dmean, *, slices: dmean / slices,
+    "mean_loss": lambda *losses, micro_batches: sum(losses) / micro_batches,
+    "mean_loss_backward": lambda dmean, *, micro_batches: dmean / micro_batches,
     "count": lambda t: t + 1,
     **OPTIMIZERS,
 }

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from memprop.errors import DataError, InvalidTypeError, InvalidValueError
 from memprop.graph.graph import Graph, Variable
-from memprop.graph.slices import slice_of
+from memprop.graph.micro_batches import micro_batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,16 @@ class Inputs:
     Args:
         graph: the step.
         batch: the number of rows that every array must have.
-        slices: into how many slices the step takes its batch.
+        micro_batches: into how many micro-batches the step takes its batch.
     """
 
-    def __init__(self, graph: Graph, batch: int, slices: int = 1) -> None:
-        rows = batch // slices
+    def __init__(self, graph: Graph, batch: int, micro_batches: int = 1) -> None:
+        rows = batch // micro_batches
         self._expected: dict[str, _Expected] = {}
         self._slices: list[tuple[str, str, slice]] = []  # variable, array, its rows
         for variable in graph.sources:
             if variable.category == "input":
-                name, number = slice_of(variable.name)
+                name, number = micro_batch_of(variable.name)
                 self._expected[name] = _expected(graph, variable, name, batch)
                 if number is not None:
                     part = slice((number - 1) * rows, number * rows)

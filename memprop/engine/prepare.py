@@ -10,8 +10,8 @@ from memprop.engine.gc_paused import gc_paused
 from memprop.engine.options import StepOptions
 from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError, unknown_name
 from memprop.graph.graph import Graph
+from memprop.graph.micro_batches import sliced
 from memprop.graph.optimizers import Optimizer, optimizer_named
-from memprop.graph.slices import sliced
 from memprop.schedules.check import check
 from memprop.schedules.inference import inference
 from memprop.schedules.names import strategy_named
@@ -62,28 +62,28 @@ def schedule_for(model: Model, options: StepOptions, batch: int | None = None) -
         check(found)
         _check_belongs(found, forward, optimizer)
         if batch is not None:
-            check_slices(batch, found.slices)
+            check_micro_batches(batch, found.micro_batches)
     else:
         strategy = strategy_named(options.schedule)
         if options.mode == "inference":
             found = inference(forward)
         else:
             if batch is not None:
-                check_slices(batch, strategy.slices)
+                check_micro_batches(batch, strategy.micro_batches)
             found = strategy.schedule(forward, optimizer, options.update, batch)
     return replace(found, batch=batch)
 
 
 def resliced(schedule: str | Schedule, batch: int, largest: int) -> str | Schedule:
-    """``schedule`` for another batch size, in slices of at most ``largest`` samples.
+    """``schedule`` for another batch size, in micro-batches of at most ``largest`` samples.
 
     A schedule of the user's own is left as it is.
     """
-    if isinstance(schedule, Schedule) or (strategy := strategy_named(schedule)).slices == 1:
+    if isinstance(schedule, Schedule) or (strategy := strategy_named(schedule)).micro_batches == 1:
         return schedule
     fewest = -(-batch // largest)
-    slices = next(d for d in range(fewest, batch + 1) if batch % d == 0)
-    return strategy.in_slices(slices).name
+    micro_batches = next(d for d in range(fewest, batch + 1) if batch % d == 0)
+    return strategy.in_micro_batches(micro_batches).name
 
 
 def depends_on_batch(schedule: str | Schedule) -> bool:
@@ -91,24 +91,24 @@ def depends_on_batch(schedule: str | Schedule) -> bool:
     return not isinstance(schedule, Schedule) and strategy_named(schedule).depends_on_batch
 
 
-def slices_of(schedule: str | Schedule) -> int:
-    """Into how many slices ``schedule`` takes a batch."""
-    return (schedule if isinstance(schedule, Schedule) else strategy_named(schedule)).slices
+def micro_batches_of(schedule: str | Schedule) -> int:
+    """Into how many micro-batches ``schedule`` takes a batch."""
+    return (schedule if isinstance(schedule, Schedule) else strategy_named(schedule)).micro_batches
 
 
-def check_slices(batch: int, slices: int) -> None:
-    """Raise unless ``batch`` samples can be taken in equal slices."""
-    if batch % slices:
+def check_micro_batches(batch: int, micro_batches: int) -> None:
+    """Raise unless ``batch`` samples can be taken in equal micro-batches."""
+    if batch % micro_batches:
         raise InvalidValueError(
-            f"a batch of {batch} cannot be taken in {slices} equal slices: "
-            f"choose a batch that is a multiple of {slices}"
+            f"a batch of {batch} cannot be taken in {micro_batches} equal micro-batches: "
+            f"choose a batch that is a multiple of {micro_batches}"
         )
 
 
 def _check_belongs(schedule: Schedule, forward: Graph, optimizer: Optimizer | None) -> None:
     """Raise unless a schedule of the user's own is one for this model, mode and optimizer."""
     graph = schedule.graph
-    whole = forward if schedule.slices == 1 else sliced(forward, schedule.slices)
+    whole = forward if schedule.micro_batches == 1 else sliced(forward, schedule.micro_batches)
     if _forward(graph) != _forward(whole):
         raise ScheduleError("the schedule was made for another model, or for another mode")
     updates = {operator.rule for operator in graph.operators if operator.phase == "update"}

@@ -87,7 +87,7 @@ class Step:
 
     def _begin(self) -> None:
         graph, rows = self.schedule.graph, _rows(self.schedule)
-        self._inputs = Inputs(graph, self.batch, self.schedule.slices)
+        self._inputs = Inputs(graph, self.batch, self.schedule.micro_batches)
         self._arrays = ALLOCATORS[self.options.allocator](self._program, rows, self._persistent)
         self._log = Log.for_program(self._program, self._arrays.sizes) if self._record else None
         self._context = _quiet_context()
@@ -96,7 +96,7 @@ class Step:
     def with_batch(self, batch: SupportsIndex) -> "Step":
         """This step for another batch size, on the same parameters and optimizer state.
 
-        Where it is taken in slices, they are no larger than those of this step.
+        Where it is taken in micro-batches, they are no larger than those of this step.
         """
         other = copy.copy(self)
         other.batch = check_positive_integer("batch", batch)
@@ -243,7 +243,7 @@ def predicted_trace(model: Model, size: int, options: StepOptions) -> Trace:
     """The trace that a step of ``size`` samples would leave: see :func:`simulate`."""
     program = compile_schedule(schedule_for(model, options, size))
     _check_size(program)
-    rows = size // program.schedule.slices
+    rows = size // program.schedule.micro_batches
     log = Log.for_program(program, predicted_sizes(program, rows))
     return _trace(program, options, log, None)
 
@@ -309,9 +309,9 @@ def _quiet_context() -> Context:
 
 
 def _rows(schedule: Schedule) -> int:
-    """The value of the batch size that stands in the shapes: the samples of a slice."""
+    """The value of the batch size that stands in the shapes: the samples of a micro-batch."""
     assert schedule.batch is not None  # noqa: S101 - schedule_for() was given one
-    return schedule.batch // schedule.slices
+    return schedule.batch // schedule.micro_batches
 
 
 def _check_size(program: Program) -> None:

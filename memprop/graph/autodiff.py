@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from memprop.errors import GraphError
 from memprop.graph.apply import apply_rule, extend
+from memprop.graph.micro_batches import in_micro_batch, micro_batch_of
 from memprop.graph.nodes import Operator, Variable
 from memprop.graph.rules import Gradient, rule
-from memprop.graph.slices import in_slice, slice_of
 
 if TYPE_CHECKING:
     from memprop.graph.graph import Graph
@@ -63,9 +63,9 @@ def _leaving_residuals(
 ) -> tuple[Operator, tuple[Variable, ...]]:
     """``operator`` by its lean rule, whose results beyond the operator's own are residuals."""
     lean_rule = str(operator.definition.lean_rule)
-    _, number = slice_of(operator.name)
+    _, number = micro_batch_of(operator.name)
     suffix = "" if operator.layer is None else str(operator.layer)
-    suffix += "" if number is None else in_slice("", number)
+    suffix += "" if number is None else in_micro_batch("", number)
     residuals = rule(lean_rule).writes[len(operator.outputs) :]
     return apply_rule(
         lean_rule,

@@ -23,8 +23,8 @@ from memprop.graph.graph import Graph, Operator, Variable
 from memprop.graph.initial import Initial, normal, zeros
 from memprop.graph.layers import Layer, flattened
 from memprop.graph.losses import LOSSES
+from memprop.graph.micro_batches import MICRO_BATCH
 from memprop.graph.optimizers import steps_done
-from memprop.graph.slices import PART
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +211,7 @@ class NetworkBuilder:
         while stream in self._streams:
             stream += _NEXT_STREAM
         self._streams.add(stream)
-        return {"seed": self.seed, "stream": stream, PART: 1}
+        return {"seed": self.seed, "stream": stream, MICRO_BATCH: 1}
 
     @property
     def steps(self) -> Variable:

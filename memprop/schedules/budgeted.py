@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 def budgeted(request: Request) -> Schedule:
     """The schedule that keeps to the budget of a request."""
     from memprop.schedules.budget import within_budget
-    from memprop.schedules.sliced_budget import within_budget_in_slices
+    from memprop.schedules.micro_batch_budget import within_budget_in_micro_batches
 
     assert request.batch is not None  # noqa: S101 - a budget depends on the batch
-    if request.slices > 1:
-        return within_budget_in_slices(
+    if request.micro_batches > 1:
+        return within_budget_in_micro_batches(
             request.name,
             request.argument,
             request.forward,
             request.optimizer,
             request.batch,
-            request.slices,
+            request.micro_batches,
         )
     order = partial(within_budget, given=request.argument, batch=request.batch)
     return in_that_order(request.name, order, request.forward, request.optimizer, request.update)

@@ -1,6 +1,7 @@
 """Schedules by name, as users and specs write them: "lean", "every:4", "sqrt+microbatch:2".
 
-A name is that of a strategy with its number, and may add in how many slices the batch is taken.
+A name is that of a strategy with its number. It may add in how many micro-batches the batch is
+taken.
 """
 
 from dataclasses import dataclass, replace
@@ -47,20 +48,20 @@ class NamedStrategy:
         name: as the user wrote it, without spaces.
         strategy: the one that stands before the colon.
         argument: the number behind it; a budget may be a share.
-        slices: into how many slices the batch is taken.
+        micro_batches: into how many micro-batches the batch is taken.
     """
 
     name: str
     strategy: Strategy
     argument: Any = None
-    slices: int = 1
+    micro_batches: int = 1
 
-    def in_slices(self, slices: int) -> "NamedStrategy":
-        """The same strategy with another number of slices."""
+    def in_micro_batches(self, micro_batches: int) -> "NamedStrategy":
+        """The same strategy with another number of micro-batches."""
         kind = self.strategy.name
         whole = kind if self.argument is None else f"{kind}:{self.argument}"
-        name = whole if slices == 1 else f"{whole}+{_MICROBATCH}:{slices}"
-        return replace(self, name=name, slices=slices)
+        name = whole if micro_batches == 1 else f"{whole}+{_MICROBATCH}:{micro_batches}"
+        return replace(self, name=name, micro_batches=micro_batches)
 
     def schedule(
         self,
@@ -107,7 +108,7 @@ def _planned(
             optimizer=optimizer,
             update=update,
             batch=batch,
-            slices=named.slices,
+            micro_batches=named.micro_batches,
         )
     )
 
@@ -124,10 +125,10 @@ def _check_update(named: NamedStrategy, optimizer: Optimizer | None, update: str
             "update='in_backward' lets go of gradients, which "
             f"{named.strategy.name!r} keeps to the end: choose another schedule"
         )
-    if named.slices > 1:
+    if named.micro_batches > 1:
         raise ScheduleError(
             "update='in_backward' cannot be combined with microbatch: a gradient is complete only "
-            "after the last slice, and the slices before it need the parameters as they were"
+            "after the last micro-batch, and those before it need the parameters as they were"
         )
 
 
@@ -142,26 +143,26 @@ def strategy_named(name: str) -> NamedStrategy:
     if not isinstance(name, str):
         raise InvalidTypeError(f"schedule must be a name, such as 'lean', got {name!r}")
     parts = [_parsed(name, part.strip()) for part in name.split("+")]
-    slices = [number for strategy, number in parts if strategy is None]
+    micro_batches = [number for strategy, number in parts if strategy is None]
     named = [(strategy, number) for strategy, number in parts if strategy is not None]
-    if len(slices) > 1 or len(named) > 1:
+    if len(micro_batches) > 1 or len(named) > 1:
         raise InvalidValueError(
             f"schedule {name!r} names two ways to do one thing: choose one of them"
         )
     strategy, argument = named[0] if named else (STRATEGIES["lean"], None)
-    if slices and strategy.whole_because:
+    if micro_batches and strategy.whole_because:
         raise InvalidValueError(
             f"schedule {name!r} makes no sense: {strategy.name!r} {strategy.whole_because}, so "
-            "slices would save nothing"
+            "micro-batches would save nothing"
         )
-    return NamedStrategy(name.replace(" ", ""), strategy, argument, *slices)
+    return NamedStrategy(name.replace(" ", ""), strategy, argument, *micro_batches)
 
 
 def _parsed(name: str, part: str) -> tuple[Strategy | None, Any]:
-    """The strategy and the number of one part of ``name``; no strategy for slices."""
+    """The strategy and the number of one part of ``name``; no strategy for micro-batches."""
     before, colon, number = (piece.strip() for piece in part.partition(":"))
     if before == _MICROBATCH:
-        return None, _count(before, number, "slices of the batch", part)
+        return None, _count(before, number, "micro-batches of the batch", part)
     strategy = STRATEGIES.get(before)
     if strategy is None:
         raise unknown_name("schedule", part, written())

@@ -1,12 +1,12 @@
-"""From an order of a training step to its schedule, as a whole or slice by slice."""
+"""From an order of a training step to its schedule, as a whole or in micro-batches."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 from memprop.graph.autodiff import differentiate
 from memprop.graph.graph import Graph, Operator
+from memprop.graph.micro_batches import in_micro_batch, micro_batch_of, sliced
 from memprop.graph.optimizers import Optimizer, with_updates
-from memprop.graph.slices import in_slice, slice_of, sliced
 from memprop.schedules.order import in_order
 from memprop.schedules.schedule import Schedule
 
@@ -25,7 +25,7 @@ def in_that_order(
     forward: Graph,
     optimizer: Optimizer | None = None,
     update: str = "at_end",
-    slices: int = 1,
+    micro_batches: int = 1,
 ) -> Schedule:
     """The schedule that runs a training step in an order, freeing each value at its last use.
 
@@ -35,26 +35,30 @@ def in_that_order(
         forward: the forward pass of a model.
         optimizer: updates the parameters.
         update: when it does; one of :data:`memprop.terms.UPDATES`.
-        slices: into how many slices the batch is taken; each runs in that order.
+        micro_batches: into how many micro-batches the batch is taken; each runs in that order.
     """
-    if slices == 1:
+    if micro_batches == 1:
         graph = with_updates(differentiate(forward), optimizer, update)
         return Schedule(name=name, graph=graph, actions=in_order(graph, order(graph)))
     pattern = order(differentiate(forward))
-    graph = with_updates(differentiate(sliced(forward, slices)), optimizer, update)
-    ordered = tuple(_slice_by_slice(graph, pattern, slices))
-    return Schedule(name=name, graph=graph, actions=in_order(graph, ordered), slices=slices)
+    graph = with_updates(differentiate(sliced(forward, micro_batches)), optimizer, update)
+    ordered = tuple(_one_by_one(graph, pattern, micro_batches))
+    return Schedule(
+        name=name, graph=graph, actions=in_order(graph, ordered), micro_batches=micro_batches
+    )
 
 
-def _slice_by_slice(graph: Graph, pattern: Sequence[Operator], slices: int) -> Iterator[Operator]:
-    """``pattern``, an order for one slice, for each slice of ``graph`` in turn.
+def _one_by_one(
+    graph: Graph, pattern: Sequence[Operator], micro_batches: int
+) -> Iterator[Operator]:
+    """``pattern``, an order for one micro-batch, for each micro-batch of ``graph`` in turn.
 
-    What the slices share (sums of gradients, the penalty) runs as soon as it can, updates at the
-    end.
+    What the micro-batches share (sums of gradients, the penalty) runs as soon as it can, updates at
+    the end.
     """
     shared = _Shared(graph)
     yield from shared.ready()
-    for number in range(1, slices + 1):
+    for number in range(1, micro_batches + 1):
         for operator in pattern:
             own = graph.operators_by_name.get(_copied(operator, graph, number))
             if own is not None:
@@ -64,20 +68,22 @@ def _slice_by_slice(graph: Graph, pattern: Sequence[Operator], slices: int) -> I
 
 
 def _copied(operator: Operator, graph: Graph, number: int) -> str:
-    """The name in slice ``number`` of an operator of the pattern.
+    """The name in micro-batch ``number`` of an operator of the pattern.
 
     A backward operator is named after the forward operator and the variable it differentiates by,
-    ``linear_2.dh1``; parameters are the same variables in every slice.
+    ``linear_2.dh1``; parameters are the same variables in every micro-batch.
     """
     source, dot, target = operator.name.partition(".d")
     if not dot:
-        return in_slice(source, number)
+        return in_micro_batch(source, number)
     shared = target in graph.by_name
-    return f"{in_slice(source, number)}.d{target if shared else in_slice(target, number)}"
+    return (
+        f"{in_micro_batch(source, number)}.d{target if shared else in_micro_batch(target, number)}"
+    )
 
 
 class _Shared:
-    """The operators that belong to no slice, handed out when what they read is there."""
+    """The operators that belong to no micro-batch, handed out when what they read is there."""
 
     def __init__(self, graph: Graph) -> None:
         there = {variable.name for variable in graph.sources}
@@ -85,7 +91,7 @@ class _Shared:
         self.readers: defaultdict[str, list[Operator]] = defaultdict(list)
         self.free: list[Operator] = []
         for operator in graph.operators:
-            if operator.phase == "update" or _belongs_to_a_slice(operator):
+            if operator.phase == "update" or _belongs_to_a_micro_batch(operator):
                 continue
             missing = set(operator.inputs) - there
             self.missing[operator.name] = missing
@@ -108,6 +114,6 @@ class _Shared:
                         pending.append(reader)
 
 
-def _belongs_to_a_slice(operator: Operator) -> bool:
+def _belongs_to_a_micro_batch(operator: Operator) -> bool:
     source, _, _ = operator.name.partition(".")
-    return slice_of(source)[1] is not None
+    return micro_batch_of(source)[1] is not None

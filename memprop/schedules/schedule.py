@@ -1,6 +1,7 @@
 """What is done, in which order: a schedule is a flat tuple of actions over a graph."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsIndex
@@ -27,8 +28,8 @@ class Schedule:
         name: how a user names it, as "lean".
         graph: the step that the actions belong to.
         actions: in the order in which they are done.
-        slices: into how many equal slices the step takes its batch; the batch size that stands in
-            the shapes of ``graph`` is that of a slice.
+        micro_batches: into how many equal micro-batches the step takes its batch; the batch size
+            that stands in the shapes of ``graph`` is that of a micro-batch.
         batch: the samples of a step that :attr:`peak` and :attr:`flops` are given for; ``None``
             where none was named. The actions can be run with another number as well.
     """
@@ -36,11 +37,21 @@ class Schedule:
     name: str
     graph: Graph
     actions: tuple[Action, ...]
-    slices: int = 1
+    micro_batches: int = 1
     batch: int | None = None
 
     def __str__(self) -> str:
         return "\n".join(f"{n:5d}  {action}" for n, action in enumerate(self.actions))
+
+    @property
+    def slices(self) -> int:
+        """The old name of ``micro_batches``; it warns."""
+        warnings.warn(
+            "Schedule.slices is called Schedule.micro_batches now",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.micro_batches
 
     def computes(self) -> Iterator[Compute]:
         """The actions that run an operator."""
@@ -63,15 +74,15 @@ class Schedule:
 
     def peak_at(self, batch: int) -> int:
         """The peak of a step of ``batch`` samples, in bytes."""
-        return live_bytes(self.graph, self.actions, batch // self.slices).peak
+        return live_bytes(self.graph, self.actions, batch // self.micro_batches).peak
 
     def flops_at(self, batch: int) -> int:
         """Floating-point operations of a step of ``batch`` samples."""
-        return self._work.once.at(batch // self.slices) + self.recomputed_flops_at(batch)
+        return self._work.once.at(batch // self.micro_batches) + self.recomputed_flops_at(batch)
 
     def recomputed_flops_at(self, batch: int) -> int:
         """Floating-point operations beyond the first run of each operator."""
-        return self._work.again.at(batch // self.slices)
+        return self._work.again.at(batch // self.micro_batches)
 
     @property
     def marks(self) -> "Marks":

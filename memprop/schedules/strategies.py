@@ -23,7 +23,7 @@ class Request:
         optimizer: updates the parameters.
         update: when it does; one of :data:`memprop.terms.UPDATES`.
         batch: samples of the step; ``None`` unless the strategy depends on them.
-        slices: into how many slices the batch is taken.
+        micro_batches: into how many micro-batches the batch is taken.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Request:
     optimizer: Optimizer | None
     update: str
     batch: int | None
-    slices: int
+    micro_batches: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Strategy:
         depends_on_batch: whether the order is another for another batch size.
         keeps_gradients: whether it keeps the gradients of parameters to the end of the step, so
             that no parameter can be updated in the backward pass.
-        whole_because: why slices of the batch would save nothing; "" if they may.
+        whole_because: why micro-batches of the batch would save nothing; "" if they may.
 
     Raises:
         InvalidValueError: there is neither an order nor a plan, or both.
@@ -115,7 +115,7 @@ class Strategy:
             request.forward,
             request.optimizer,
             request.update,
-            request.slices,
+            request.micro_batches,
         )
 
 

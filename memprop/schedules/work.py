@@ -10,7 +10,7 @@ from memprop.schedules.same import Same
 
 
 class Work(NamedTuple):
-    """Floating-point operations over the samples of a slice.
+    """Floating-point operations over the samples of a micro-batch.
 
     Attributes:
         once: those of the first run of each operator.

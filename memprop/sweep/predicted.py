@@ -14,7 +14,7 @@ import numpy as np
 
 from memprop.capacity import Lines, lines_of
 from memprop.data import Dataset, load_data
-from memprop.engine.prepare import depends_on_batch, slices_of
+from memprop.engine.prepare import depends_on_batch, micro_batches_of
 from memprop.engine.step import predicted_trace
 from memprop.errors import MempropError, OutputError
 from memprop.files import make_folder, write_whole
@@ -128,15 +128,18 @@ def _rows(trial: Trial, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
 
 
 def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
-    slices = slices_of(trial.schedule)
+    micro_batches = micro_batches_of(trial.schedule)
     options = step_options(trial)
     lines = lines_of(model, options)
-    one, two = (predicted_trace(model, slices * rows, options) for rows in (1, 2))
-    found = _described(lines, one, two, batches // slices)
-    even = batches % slices == 0
+    one, two = (predicted_trace(model, micro_batches * rows, options) for rows in (1, 2))
+    found = _described(lines, one, two, batches // micro_batches)
+    even = batches % micro_batches == 0
     if even.all():
         return {**found, "status": "simulated", "message": ""}
-    told = f"a batch that is no multiple of {slices} cannot be taken in {slices} equal slices"
+    told = (
+        f"a batch that is no multiple of {micro_batches} cannot be taken in {micro_batches} equal "
+        "micro-batches"
+    )
     nothing = np.array(None, dtype=object)
     masked = {name: np.where(even, values, nothing) for name, values in found.items()}
     status, message = np.where(even, "simulated", "error"), np.where(even, "", told)
@@ -144,7 +147,7 @@ def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any
 
 
 def _described(lines: Lines, one: Trace, two: Trace, rows: np.ndarray) -> dict[str, np.ndarray]:
-    """What a trace says of a step, for each number of samples in a slice."""
+    """What a trace says of a step, for each number of samples in a micro-batch."""
     # The first of the events at which live bytes are largest is the peak, as in a trace.
     each = sorted(lines.each, key=lambda line: line.event)
     values = np.array([[line.constant] for line in each])

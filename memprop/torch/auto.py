@@ -18,6 +18,7 @@ from memprop.torch.as_chain import ModuleChain, as_chain
 from memprop.torch.checkpointed import checkpointed
 from memprop.torch.explained import recomputed_flops, table
 from memprop.torch.inputs import Loss, check_module
+from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
 from memprop.torch.segments import Part, Recomputed, segments
 from memprop.torch.simulated import without_memory
@@ -44,6 +45,7 @@ class Choice:
     peak: int
 
 
+@renamed_keyword("accumulate", "micro_batches")
 def auto_checkpoint(
     module: nn.Module,
     inputs: Any,
@@ -53,7 +55,7 @@ def auto_checkpoint(
     target: Any = None,
     optimizer: Optimizer | None = None,
     autocast: torch.dtype | None = None,
-    accumulate: int = 1,
+    micro_batches: int = 1,
     blocks: str | None = None,
     explain: bool = False,
 ) -> nn.Module:
@@ -81,7 +83,8 @@ def auto_checkpoint(
         target: handed to ``loss`` after the output.
         optimizer: the optimizer, or a function that makes it; its state counts.
         autocast: the type of :class:`torch.autocast`.
-        accumulate: how often forward and backward run before the optimizer does.
+        micro_batches: how often forward and backward run before the optimizer does (gradient
+            accumulation); ``accumulate`` is its old name.
         blocks: the path of the list of blocks; the one that saves most if not given.
         explain: the old way to :func:`memprop.torch.checkpoint_plan`, which returns a table.
 
@@ -98,14 +101,14 @@ def auto_checkpoint(
         "target": target,
         "optimizer": optimizer,
         "autocast": autocast,
-        "accumulate": accumulate,
+        "micro_batches": micro_batches,
         "blocks": blocks,
     }
     if explain:
         warnings.warn(
             "auto_checkpoint(explain=True) is called mpt.checkpoint_plan(...) now",
             DeprecationWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         plan: Any = checkpoint_plan(module, inputs, budget, **options)
         return plan
@@ -115,6 +118,7 @@ def auto_checkpoint(
     return planned
 
 
+@renamed_keyword("accumulate", "micro_batches")
 def checkpoint_plan(
     module: nn.Module,
     inputs: Any,
@@ -124,7 +128,7 @@ def checkpoint_plan(
     target: Any = None,
     optimizer: Optimizer | None = None,
     autocast: torch.dtype | None = None,
-    accumulate: int = 1,
+    micro_batches: int = 1,
     blocks: str | None = None,
 ) -> "pd.DataFrame":
     """What :func:`memprop.torch.auto_checkpoint` would recompute, as a table.
@@ -146,7 +150,7 @@ def checkpoint_plan(
         target=target,
         optimizer=optimizer,
         autocast=autocast,
-        accumulate=accumulate,
+        micro_batches=micro_batches,
         blocks=blocks,
     )
     return plan
@@ -197,7 +201,7 @@ def _fitting(
         begin = _start(task)
         warm_up(task, 1)
         later = _start(task)
-        seen = as_chain(replace(task, accumulate=1), blocks)
+        seen = as_chain(replace(task, micro_batches=1), blocks)
         later.put_back()  # the chain was watched without gradients as well
         return seen, _choose(task, seen, room, begin)
 

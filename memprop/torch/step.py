@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from memprop.torch.inputs import Loss, check_module, check_real
+from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
 from memprop.torch.simulated import without_memory
 from memprop.torch.task import Optimizer, task, warm_up
 from memprop.traces.trace import Trace
 
 
+@renamed_keyword("accumulate", "micro_batches")
 def trace(
     module: nn.Module,
     inputs: Any,
@@ -22,7 +24,7 @@ def trace(
     optimizer: Optimizer | None = None,
     mode: str = "train",
     autocast: torch.dtype | None = None,
-    accumulate: int = 1,
+    micro_batches: int = 1,
     warmup: int = 0,
 ) -> Trace:
     """Run one real step (forward, loss, backward, optimizer) and trace every storage.
@@ -46,7 +48,8 @@ def trace(
             :func:`torch.no_grad`, unless the module itself asks for gradients, as a model of forces
             does.
         autocast: the type of :class:`torch.autocast`, in which the forward pass and the loss run.
-        accumulate: how often forward and backward run before the optimizer does.
+        micro_batches: how often forward and backward run before the optimizer does (gradient
+            accumulation); ``accumulate`` is its old name.
         warmup: steps to run before the one that is traced.
 
     Returns:
@@ -61,11 +64,12 @@ def trace(
     check_module(module)
     check_real(module)
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
-    todo = task(module, inputs, optimizer, accumulate, **parts)
+    todo = task(module, inputs, optimizer, micro_batches, **parts)
     warm_up(todo, warmup)
     return recorded(todo, real=True)
 
 
+@renamed_keyword("accumulate", "micro_batches")
 def simulate(
     module: nn.Module | Callable[[], nn.Module],
     inputs: Any,
@@ -75,7 +79,7 @@ def simulate(
     optimizer: Optimizer | None = None,
     mode: str = "train",
     autocast: torch.dtype | None = None,
-    accumulate: int = 1,
+    micro_batches: int = 1,
     warmup: int = 0,
     device: torch.device | str | None = None,
 ) -> Trace:
@@ -94,7 +98,8 @@ def simulate(
         optimizer: an optimizer, or a function that makes it of the parameters.
         mode: "train" or "inference".
         autocast: the type of :class:`torch.autocast`.
-        accumulate: how often forward and backward run before the optimizer does.
+        micro_batches: how often forward and backward run before the optimizer does (gradient
+            accumulation); ``accumulate`` is its old name.
         warmup: steps before the one that is traced.
         device: where to pretend that everything is, as "cuda" (this machine must have one); where
             it is if not given, and on the CPU for what is on the "meta" device.
@@ -105,7 +110,7 @@ def simulate(
     """
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
     with without_memory(
-        module, inputs, optimizer=optimizer, accumulate=accumulate, device=device, **parts
+        module, inputs, optimizer=optimizer, micro_batches=micro_batches, device=device, **parts
     ) as todo:
         warm_up(todo, warmup)
         return recorded(todo, real=False)

@@ -39,7 +39,7 @@ class Task:
     optimizer: torch.optim.Optimizer | None
     mode: str
     autocast: torch.dtype | None
-    accumulate: int
+    micro_batches: int
     gradients_in_forward: bool = False
     """Whether an inference differentiates: a model of forces, the gradient of an energy."""
 
@@ -57,7 +57,7 @@ class Task:
 
 
 def task(
-    module: nn.Module, inputs: Any, optimizer: Optimizer | None, accumulate: int, **parts: Any
+    module: nn.Module, inputs: Any, optimizer: Optimizer | None, micro_batches: int, **parts: Any
 ) -> Task:
     """A checked task.
 
@@ -71,8 +71,8 @@ def task(
     check_loss(parts["loss"])
     check_autocast(parts["autocast"])
     optimizer = _optimizer(module, optimizer)
-    repeats = check_positive_integer("accumulate", accumulate)
-    made = Task(module=module, inputs=inputs, optimizer=optimizer, accumulate=repeats, **parts)
+    count = check_positive_integer("micro_batches", micro_batches)
+    made = Task(module=module, inputs=inputs, optimizer=optimizer, micro_batches=count, **parts)
     check_devices(module, made.tensors)
     check_leaves(made.tensors)
     return made
@@ -104,7 +104,7 @@ def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
         return {"prediction": _infer(task, begin)}
     args, kwargs = arguments(task.inputs)
     output = loss = None
-    for _ in range(task.accumulate):
+    for _ in range(task.micro_batches):
         with _autocast(task):
             begin("forward")
             output = task.module(*args, **kwargs)

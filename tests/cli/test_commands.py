@@ -269,6 +269,7 @@ def test_a_failed_trial_is_a_row_and_status_1(memprop, tmp_path):
     assert "did not run to the end" in out
 
 
+@thorough
 def test_names_in_brackets_are_no_markup(memprop, tmp_path):
     spec = tmp_path / "brackets.toml"
     text = SPEC.replace("A <b>tiny</b> sweep", "[/b] of [red]x").replace("[1, 2, 3]", "1")

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from optional import thorough
 from oracles import FORMULAS
 
 import memprop as mp
@@ -91,6 +92,7 @@ def test_calls_bound_once_compute_on_what_the_arrays_hold_then(name, size):
     check_bound_once(name, size)
 
 
+@thorough
 @pytest.mark.parametrize(
     ("name", "size"),
     [(n, s) for n in rule_names() for s in dict.fromkeys((LARGE[0], sizes(n)[-1]))],

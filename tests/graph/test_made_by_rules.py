@@ -10,9 +10,9 @@ import memprop as mp
 from memprop.errors import GraphError
 from memprop.graph.autodiff import differentiate
 from memprop.graph.check import check
+from memprop.graph.micro_batches import sliced
 from memprop.graph.optimizers import optimizer_named, with_updates
 from memprop.graph.rules import rule
-from memprop.graph.slices import sliced
 
 BLOCKS = (
     {},

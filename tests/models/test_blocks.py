@@ -7,6 +7,7 @@ import pytest
 from cases import ACTIVATIONS, BLOCKS, DTYPES, LOSSES, data, model, with_random_biases
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optional import thorough
 from oracles import central_differences, dropout_mask, torch_output, traced_growth
 
 import memprop as mp
@@ -19,6 +20,7 @@ RECOMPUTING = ("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 
 
+@thorough
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("schedule", ["textbook", "lean"])
 @pytest.mark.parametrize("blocks", BLOCKS)
@@ -110,6 +112,7 @@ def test_every_schedule_is_legal_predicted_and_gives_the_gradients_of_lean(block
                         )
 
 
+@thorough
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_budgets_hold_and_leave_the_gradients_as_they_are(blocks):
     mlp = mp.MLP([64, *[128] * 8, 10], **BLOCKS[blocks])
@@ -202,14 +205,14 @@ def test_as_many_units_are_kept_as_should_be(p):
     assert abs(kept - batch * width * (1 - p)) < 5 * deviation
 
 
-@pytest.mark.parametrize("slices", [3, 5, 7, 15])
+@pytest.mark.parametrize("micro_batches", [3, 5, 7, 15])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_batch_in_slices_drops_what_it_drops_as_a_whole(slices, dtype):
-    # 105 x 7 numbers: no slice begins where the generator counts on.
+def test_a_batch_in_slices_drops_what_it_drops_as_a_whole(micro_batches, dtype):
+    # 105 x 7 numbers: no micro-batch begins where the generator counts on.
     mlp = model(2, dropout=0.4, dtype=dtype)
     x, y = data(mlp, 105)
     whole = mp.trace(mlp, x, y).outputs
-    parts = mp.trace(mlp, x, y, schedule=f"microbatch:{slices}").outputs
+    parts = mp.trace(mlp, x, y, schedule=f"microbatch:{micro_batches}").outputs
     assert parts["objective"] == pytest.approx(whole["objective"], rel=TOLERANCE[dtype])
 
 

@@ -191,7 +191,7 @@ def test_a_budget_for_a_batch_in_slices(activation, optimizer):
         name = f"budget:{budget}+microbatch:4"
         found = mp.schedule(mlp, 256, name, **how)
         check(found)
-        assert (found.name, found.slices) == (name, 4)
+        assert (found.name, found.micro_batches) == (name, 4)
         assert found.peak <= budget
         assert all(other.peak > budget or found.flops <= other.flops for other in named)
         if optimizer is None:
@@ -202,7 +202,7 @@ def test_a_budget_for_a_batch_in_slices(activation, optimizer):
     assert found.recomputed_flops == 0
     share = mp.schedule(mlp, 256, "budget:90%+microbatch:4", **how)
     assert share.peak <= 0.9 * mp.schedule(mlp, 256, **how).peak
-    with pytest.raises(ValueError, match="cannot be taken in 4 equal slices"):
+    with pytest.raises(ValueError, match="cannot be taken in 4 equal micro-batches"):
         mp.schedule(mlp, 2, "budget:1MiB+microbatch:4")
 
 

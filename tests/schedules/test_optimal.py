@@ -207,6 +207,7 @@ def test_huge_sizes_are_counted_exactly():
     assert plan.peak == 2**58 + 3 * (2**58 + 3) + 2**58 + 1
 
 
+@thorough
 @pytest.mark.parametrize("longest", [12, 0])  # solved exactly, and on the grid
 @pytest.mark.parametrize("seed", range(2))
 def test_what_a_backward_lets_go_of_is_there_until_it_runs(seed, longest, monkeypatch):

@@ -165,11 +165,11 @@ def test_a_kept_output_is_not_computed_again():
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_slices_add_up_to_the_batch(loss):
-    for activation, l2, slices in itertools.product(("relu", "gelu"), (0.0, 0.1), (2, 3, 6)):
+    for activation, l2, micro_batches in itertools.product(("relu", "gelu"), (0.0, 0.1), (2, 3, 6)):
         mlp = model(3, activation=activation, loss=loss, l2=l2, dtype="float64")
         x, y = data(mlp)
         whole = mp.trace(mlp, x, y).outputs
-        parts = mp.trace(mlp, x, y, schedule=f"microbatch:{slices}").outputs
+        parts = mp.trace(mlp, x, y, schedule=f"microbatch:{micro_batches}").outputs
         assert parts["objective"] == pytest.approx(whole["objective"], rel=1e-12)
         for name, gradient in whole["gradients"].items():
             np.testing.assert_allclose(parts["gradients"][name], gradient, rtol=1e-9, atol=1e-15)
@@ -179,9 +179,11 @@ def test_slices_divide_the_activations():
     mlp = mp.MLP([32, *[256] * 6, 10])
     batch = 960
     whole = mp.simulate(mlp, batch).timeline()["activation"].max()
-    for slices in (2, 4, 8):
-        trace = mp.simulate(mlp, batch, schedule=f"microbatch:{slices}")
-        assert trace.timeline()["activation"].max() == pytest.approx(whole / slices, rel=1e-3)
+    for micro_batches in (2, 4, 8):
+        trace = mp.simulate(mlp, batch, schedule=f"microbatch:{micro_batches}")
+        assert trace.timeline()["activation"].max() == pytest.approx(
+            whole / micro_batches, rel=1e-3
+        )
 
 
 def test_training_in_slices_also_takes_what_is_left_of_the_data():
@@ -237,7 +239,7 @@ def test_capacity_in_slices():
     assert peaks.tolist() == [mp.simulate(mlp, int(b), **how).peak for b in batches]
     largest = mp.max_batch(mlp, 50_000, **how)
     assert mp.peak_bytes(mlp, largest, **how) <= 50_000 < mp.peak_bytes(mlp, largest + 4, **how)
-    with pytest.raises(ValueError, match="a batch of 6 cannot be taken in 4 equal slices"):
+    with pytest.raises(ValueError, match="a batch of 6 cannot be taken in 4 equal micro-batches"):
         mp.peak_bytes(mlp, np.array([4, 6]), **how)
 
 
@@ -251,10 +253,10 @@ REFUSED = {
     "sqrt:2": "schedule 'sqrt' takes no number",
     "sqrt+lean": "two ways to do one thing",
     "microbatch:2+microbatch:3": "two ways to do one thing",
-    "textbook+microbatch:2": "of the step, so slices would save nothing",
+    "textbook+microbatch:2": "of the step, so micro-batches would save nothing",
     "inference+microbatch:2": "makes no sense",
-    "microbatch:5": "a batch of 6 cannot be taken in 5 equal slices",
-    "microbatch:0": "needs the number of slices",
+    "microbatch:5": "a batch of 6 cannot be taken in 5 equal micro-batches",
+    "microbatch:0": "needs the number of micro-batches",
     "sqrt+": "unknown schedule ''",
     "evry:2": "did you mean 'every:k'",
 }
@@ -274,7 +276,7 @@ def test_updates_in_backward_are_refused_where_they_make_no_sense():
     for how, reason in (
         ({}, "needs an optimizer"),
         ({"optimizer": "sgd", "schedule": "textbook"}, "which 'textbook' keeps"),
-        ({"optimizer": "sgd", "schedule": "microbatch:2"}, "only after the last slice"),
+        ({"optimizer": "sgd", "schedule": "microbatch:2"}, "only after the last micro-batch"),
     ):
         with pytest.raises(ScheduleError, match=reason):
             mp.simulate(mlp, 6, update="in_backward", **how)

@@ -35,7 +35,7 @@ def test_a_strategy_of_ones_own_is_predicted_run_and_written_in_messages():
             MODEL, 6, schedule=f"every:{math.ceil(10 / 3)}"
         )
         sliced = mp.schedule(MODEL, batch=6, strategy="thirds+microbatch:2")
-        assert sliced.slices == 2
+        assert sliced.micro_batches == 2
         assert "thirds" in written()
         assert mp.peak_bytes(MODEL, 99, schedule="thirds") < mp.peak_bytes(MODEL, 99)
     with pytest.raises(mp.MempropError, match="unknown schedule 'thirds'"):

@@ -58,7 +58,7 @@ def test_a_budget_is_planned_for_each_batch_size():
 def test_what_makes_no_sense_is_a_row_too():
     table = predictions(simulated(batch=[4, 6], schedule=["microbatch:4", "revolve:9"]))
     assert list(table["status"]) == ["simulated", "error", "error", "error"]
-    assert "4 equal slices" in table["message"][1]
+    assert "4 equal micro-batches" in table["message"][1]
     assert "more slots than the network has layers" in table["message"][3]
     whole = mp.simulate(mp.MLP([64, 16, 16, 10]), 4, schedule="microbatch:4")
     assert table["predicted_peak"][0] == whole.peak

@@ -9,6 +9,7 @@ import torch_oracles as oracles
 import torch_zoo as zoo
 from torch import nn
 
+import memprop as mp
 import memprop.torch as mpt
 
 BOTH = pytest.mark.parametrize("run", [mpt.trace, mpt.simulate], ids=["trace", "simulate"])
@@ -100,7 +101,7 @@ def test_gradients_that_are_there_already_are_counted_and_added_to(run):
 @BOTH
 def test_accumulation_runs_forward_and_backward_as_often_as_asked(run):
     module, inputs = zoo.build("mlp")
-    trace = run(module, inputs, accumulate=3, optimizer=torch.optim.SGD)
+    trace = run(module, inputs, micro_batches=3, optimizer=torch.optim.SGD)
     names = [operator.name.partition("#")[0] for operator in trace.operators]
     assert names.count("0/addmm") == names.count("0/AddmmBackward0") == 3
     assert trace.operators[-1].phase == "update"
@@ -110,8 +111,8 @@ def test_accumulation_runs_forward_and_backward_as_often_as_asked(run):
 
 def test_accumulated_gradients_are_those_of_so_many_backward_passes():
     module, inputs = zoo.build("mlp")
-    trace = mpt.trace(module, inputs, accumulate=3)
-    assert mpt.simulate(zoo.build("mlp")[0], inputs, accumulate=3) == trace
+    trace = mpt.trace(module, inputs, micro_batches=3)
+    assert mpt.simulate(zoo.build("mlp")[0], inputs, micro_batches=3) == trace
     again, inputs = zoo.build("mlp")
     for _ in range(3):
         oracles.step(again, inputs)
@@ -183,3 +184,12 @@ def test_nothing_of_a_step_outlives_it_but_gradients_state_and_output(run):
     left = {name: int(trace.timeline()[name].iloc[-1]) for name in ("activation", "workspace")}
     assert left["workspace"] == 0
     assert left["activation"] <= NUMBER  # the loss, which is handed to the caller
+
+
+def test_the_old_name_of_micro_batches_works_and_warns():
+    module, inputs = nn.Linear(3, 2), torch.ones(4, 3)
+    with pytest.warns(DeprecationWarning, match="accumulate= is called micro_batches= now"):
+        old = mpt.simulate(module, inputs, accumulate=2)
+    assert old == mpt.simulate(module, inputs, micro_batches=2)
+    with pytest.raises(mp.MempropError, match="one of them, not both"):
+        mpt.simulate(module, inputs, accumulate=2, micro_batches=2)

@@ -32,8 +32,16 @@ BOTH = pytest.mark.parametrize("run", [mpt.trace, mpt.simulate], ids=["trace", "
         ({"optimizer": lambda p: 3}, InvalidTypeError, "got 3"),
         ({"autocast": "bf16"}, InvalidTypeError, "torch.bfloat16 or torch.float16"),
         ({"autocast": torch.float64}, InvalidTypeError, "got torch.float64"),
-        ({"accumulate": 0}, InvalidValueError, "accumulate must be a positive integer, got 0"),
-        ({"accumulate": 1.5}, InvalidTypeError, "accumulate must be a positive integer, got 1.5"),
+        (
+            {"micro_batches": 0},
+            InvalidValueError,
+            "micro_batches must be a positive .*, got 0",
+        ),
+        (
+            {"micro_batches": 1.5},
+            InvalidTypeError,
+            "micro_batches must be a positive .*, got 1.5",
+        ),
         ({"warmup": -1}, InvalidValueError, "warmup must be an integer of at least 0, got -1"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,

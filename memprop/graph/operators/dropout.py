@@ -71,20 +71,20 @@ _BLOCK_ELEMENTS: Final = 4096
 
 
 class _Key(NamedTuple):
-    """What the bits depend on, beside the step: the model, the layer, the slice of the batch."""
+    """What the bits depend on, beside the step: the model, the layer, the micro-batch."""
 
     seed: int
     stream: int
-    part: int
+    micro_batch: int
 
 
 def _uniform(scratch: Array, like: Array, t: Array, key: _Key) -> Iterator[tuple[slice, Array]]:
     """Uniform numbers in [0, 1) for every element of ``like``, block by block, in ``scratch``.
 
-    ``like`` is slice number ``key.part`` of a batch, counted from 1, in step ``t``.
+    ``like`` is micro-batch number ``key.micro_batch`` of a batch, counted from 1, in step ``t``.
     """
     numbers = _WORDS * (np.dtype(np.uint64).itemsize // scratch.itemsize)
-    first, skipped = divmod((key.part - 1) * like.size, numbers)
+    first, skipped = divmod((key.micro_batch - 1) * like.size, numbers)
     words = key.seed % 2**_WORD_BITS << _WORD_BITS | key.stream
     counter = int(t) << _WORD_BITS | first
     generator = np.random.Generator(np.random.Philox(counter=counter, key=words))
@@ -96,9 +96,17 @@ def _uniform(scratch: Array, like: Array, t: Array, key: _Key) -> Iterator[tuple
 
 
 def _dropout(
-    x: Array, t: Array, y: Array, block: Array, *, p: float, seed: int, stream: int, part: int
+    x: Array,
+    t: Array,
+    y: Array,
+    block: Array,
+    *,
+    p: float,
+    seed: int,
+    stream: int,
+    micro_batch: int,
 ) -> Iterator[Call]:
-    yield partial(_drop, x, t, y, block, p, _Key(seed, stream, part))
+    yield partial(_drop, x, t, y, block, p, _Key(seed, stream, micro_batch))
 
 
 def _drop(x: Array, t: Array, y: Array, block: Array, p: float, key: _Key) -> None:
@@ -118,9 +126,9 @@ def _dropout_keeping_mask(
     p: float,
     seed: int,
     stream: int,
-    part: int,
+    micro_batch: int,
 ) -> Iterator[Call]:
-    yield partial(_drop_keeping_mask, x, t, y, mask, block, p, _Key(seed, stream, part))
+    yield partial(_drop_keeping_mask, x, t, y, mask, block, p, _Key(seed, stream, micro_batch))
 
 
 def _drop_keeping_mask(
@@ -163,7 +171,7 @@ def _rule(name: str, reads: tuple[str, ...], writes: tuple[str, ...], kernel, **
     )
 
 
-_KEYS = tuple({"p": 0.3, "seed": 7, "stream": 2, "part": part} for part in (1, 3))
+_KEYS = tuple({"p": 0.3, "seed": 7, "stream": 2, "micro_batch": number} for number in (1, 3))
 
 register(
     _rule(

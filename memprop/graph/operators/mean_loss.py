@@ -10,19 +10,19 @@ from memprop.graph.rules import Call, Gradient, Rule, constant
 from memprop.registry import register
 
 
-def _mean(*arrays: np.ndarray, slices: int) -> Iterator[Call]:
+def _mean(*arrays: np.ndarray, micro_batches: int) -> Iterator[Call]:
     *losses, mean = arrays
     yield partial(mean.fill, 0)
     for loss in losses:
         yield partial(np.add, mean, loss, mean)
-    yield partial(np.divide, mean, constant(slices, mean), mean)
+    yield partial(np.divide, mean, constant(micro_batches, mean), mean)
 
 
-def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, slices: int) -> Iterator[Call]:
-    yield partial(np.divide, dmean, constant(slices, dL), dL)
+def _mean_backward(dmean: np.ndarray, dL: np.ndarray, *, micro_batches: int) -> Iterator[Call]:
+    yield partial(np.divide, dmean, constant(micro_batches, dL), dL)
 
 
-_SLICES = ({"slices": 3},)
+_THREE = ({"micro_batches": 3},)
 
 register(
     Rule(
@@ -34,7 +34,7 @@ register(
         flops=lambda *losses, **_: Affine(len(losses), 0),
         gradients=(Gradient(of="L", rule="mean_loss_backward", reads=("dmean",)),),
         example="scalar scalar scalar",
-        constants=_SLICES,
+        constants=_THREE,
     ),
     Rule(
         name="mean_loss_backward",
@@ -44,6 +44,6 @@ register(
         kernel=_mean_backward,
         flops=lambda *_, **__: Affine(1, 0),
         example="scalar",
-        constants=_SLICES,
+        constants=_THREE,
     ),
 )

@@ -53,8 +53,8 @@ class Scheduled(Protocol):
         ...
 
     @property
-    def slices(self) -> int:
-        """Into how many slices it takes a batch."""
+    def micro_batches(self) -> int:
+        """Into how many micro-batches it takes a batch."""
         ...
 
     @property
@@ -155,7 +155,7 @@ def picture_for(
         _check_same(graph, schedule)
         made = picture_of(
             schedule.graph,
-            batch=samples // schedule.slices,
+            batch=samples // schedule.micro_batches,
             backward=backward,
             marks=schedule.marks,
             caption=f"schedule {schedule.name}",

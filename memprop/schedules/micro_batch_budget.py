@@ -1,8 +1,8 @@
-"""``budget:BYTES+microbatch:m``: the order of a slice, for what the others leave of the budget.
+"""``budget:BYTES+microbatch:m``: one order for all micro-batches, within a budget for the step.
 
-A slice is planned as a step of its own. What the whole step has besides (the inputs of the other
-slices, the gradients that add up) shows when the plan is laid over all slices; the next plan is
-made for so much less, or for what is left.
+A micro-batch is planned as a step of its own. What the whole step has besides (the inputs of the
+other micro-batches, the gradients that add up) shows when the plan is laid over all micro-batches.
+The next plan is made for a budget that is smaller by as much.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,15 +21,15 @@ from memprop.schedules.schedule import Schedule
 _ROUNDS: Final = 8
 
 
-def within_budget_in_slices(
+def within_budget_in_micro_batches(
     name: str,
     given: int | BudgetFraction,
     forward: Graph,
     optimizer: Optimizer | None,
     batch: int,
-    slices: int,
+    micro_batches: int,
 ) -> Schedule:
-    """The schedule that takes a batch in slices and keeps to a budget, with little recomputation.
+    """The schedule that takes a batch in micro-batches and keeps to a budget.
 
     Args:
         name: how a user names the schedule.
@@ -37,14 +37,14 @@ def within_budget_in_slices(
         forward: the forward pass of a model.
         optimizer: updates the parameters.
         batch: samples of the step.
-        slices: into how many slices it is taken.
+        micro_batches: into how many micro-batches it is taken.
 
     Raises:
         InfeasibleBudget: nothing fits; the error names the smallest budget that something fits.
     """
     whole = in_that_order("lean", as_built, forward, optimizer)
     budget = given.of(whole.peak_at(batch)) if isinstance(given, BudgetFraction) else given
-    step = _SlicedStep(name, forward, optimizer, batch, slices)
+    step = _MicroBatchedStep(name, forward, optimizer, batch, micro_batches)
     best = min(step.planned(budget), key=lambda found: found.flops_at(batch), default=None)
     for other in step.named():  # by rising cost
         if best is not None and other.flops_at(batch) >= best.flops_at(batch):
@@ -59,28 +59,28 @@ def within_budget_in_slices(
 
 
 @dataclass(frozen=True, slots=True)
-class _SlicedStep:
-    """A step that takes its batch in slices, of which an order of one slice makes a schedule."""
+class _MicroBatchedStep:
+    """A step in micro-batches; an order for one of them makes a schedule."""
 
     name: str
     forward: Graph
     optimizer: Optimizer | None
     batch: int
-    slices: int
+    micro_batches: int
 
     @property
     def one(self) -> Graph:
-        """The training step of one slice."""
+        """The training step of one micro-batch."""
         return differentiate(self.forward)
 
     @property
     def rows(self) -> int:
-        """The samples of a slice."""
-        return self.batch // self.slices
+        """The samples of a micro-batch."""
+        return self.batch // self.micro_batches
 
     def schedule(self, order: Sequence[Operator]) -> Schedule:
-        """The schedule in which every slice runs in ``order``."""
-        how = (self.forward, self.optimizer, "at_end", self.slices)
+        """The schedule in which every micro-batch runs in ``order``."""
+        how = (self.forward, self.optimizer, "at_end", self.micro_batches)
         return in_that_order(self.name, lambda _: order, *how)
 
     def planned(self, budget: int) -> Iterator[Schedule]:
