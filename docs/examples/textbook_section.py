@@ -38,12 +38,12 @@ print("\nwhat backward reuses")
 columns = ["variable", "bytes", "saved_by", "reused_by"]
 print(trace.intermediates()[columns].to_string(index=False))
 
-print("\ntraining and prediction")
-training, prediction = (
+print("\ntraining and inference")
+training, inference = (
     mp.simulate(model, batch=n, schedule="textbook"),
     mp.simulate(model, batch=n, mode="inference"),
 )
-for name, step in (("training", training), ("prediction", prediction)):
+for name, step in (("training", training), ("inference", inference)):
     parts = {k: v for k, v in step.peak_by_category().items() if v}
     print(f"{name:10} {step.peak:7,} bytes:", ", ".join(f"{k} {v:,}" for k, v in parts.items()))
 

@@ -26,7 +26,7 @@ def compare(
     from memprop.cli.output import print_json
     from memprop.files import write_whole
     from memprop.report.page.step import comparison_page
-    from memprop.report.side_by_side import told, variables_side_by_side
+    from memprop.report.side_by_side import summarize, variables_side_by_side
     from memprop.traces.trace import Trace
 
     a, b = Trace.load(first), Trace.load(second)
@@ -37,7 +37,7 @@ def compare(
     if as_json:
         rows = {"categories": categories, "variables": variables}
         document = {name: json.loads(t.to_json(orient="records")) for name, t in rows.items()}
-        print_json({"findings": told(a, b, variables), **document})
+        print_json({"findings": summarize(a, b, variables), **document})
         return
     _print(a, b, variables)
     if out is not None:
@@ -46,11 +46,11 @@ def compare(
 
 def _print(a: Any, b: Any, variables: Any) -> None:
     from memprop.cli.output import MOST_ROWS, console, table
-    from memprop.report.side_by_side import told
+    from memprop.report.side_by_side import summarize
     from memprop.units import format_bytes
 
     screen = console()
-    for finding in told(a, b, variables):
+    for finding in summarize(a, b, variables):
         screen.print(finding)
     first, second = a.peak_by_category(), b.peak_by_category()
     rows = [

@@ -32,21 +32,21 @@ def plan(
     if frontier == (budget is not None):
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
     room = None if budget is None else check_budget(budget)
-    how = {"optimizer": optimizer, "update": update}
+    step_options = {"optimizer": optimizer, "update": update}
     made = describe()
     if room is None:
-        _frontier(made.model, batch, how, as_json)
+        _frontier(made.model, batch, step_options, as_json)
     else:
-        _budget(made.model, batch, how, room, as_json)
+        _budget(made.model, batch, step_options, room, as_json)
 
 
-def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> None:
+def _frontier(model: Any, batch: int, step_options: dict[str, str], as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table, waiting
     from memprop.tradeoff import frontier
     from memprop.units import format_bytes
 
     with waiting("planning"):
-        found = frontier(model, batch, **how)
+        found = frontier(model, batch, **step_options)
     if as_json:
         rows = found.to_dict(orient="records")
         print_json({"model": repr(model), "batch": batch, "frontier": rows})
@@ -67,7 +67,7 @@ def _frontier(model: Any, batch: int, how: dict[str, str], as_json: bool) -> Non
     screen.print(table("Memory against recomputation", columns, cells))
 
 
-def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: bool) -> None:
+def _budget(model: Any, batch: int, step_options: dict[str, str], room: int, as_json: bool) -> None:
     from memprop.cli.chart import timeline
     from memprop.cli.output import console, print_json, table, waiting
     from memprop.engine.step import simulate
@@ -75,8 +75,8 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
     from memprop.units import format_bytes
 
     with waiting("planning"):
-        found = schedule(model, batch, f"budget:{room}", **how)
-        lean = schedule(model, batch, **how)
+        found = schedule(model, batch, f"budget:{room}", **step_options)
+        lean = schedule(model, batch, **step_options)
         rows, least = layers(found), is_least(found, room)
     if as_json:
         print_json(
@@ -105,7 +105,7 @@ def _budget(model: Any, batch: int, how: dict[str, str], room: int, as_json: boo
         f"{found.flops / lean.flops:.3f}"
     )
     screen.print(f"{_SEARCHED if least else _PLANNED}\n")
-    step = simulate(model, batch, schedule=found, **how)
+    step = simulate(model, batch, schedule=found, **step_options)
     screen.print(timeline(step, screen), "")
     columns = ["layers", "kept when backward begins", "forward runs", "computed again"]
     screen.print(table("What each layer keeps", columns, _runs(rows)))

@@ -90,16 +90,16 @@ def _profile_own(
     from memprop.sweep.batches import arrays_for
 
     size = check_positive_integer("batch", batch)
-    how: dict[str, Any] = {
+    step_options: dict[str, Any] = {
         "schedule": schedule,
         "mode": mode,
         "optimizer": optimizer,
         "update": update,
     }
-    predicted = simulate(made.model, size, **how)
+    predicted = simulate(made.model, size, **step_options)
     check_room(predicted.peak)
     arrays = arrays_for(made.model, made.data, size, mode, made.model.seed)
-    step = Step(made.model, size, allocator="heap", **how)
+    step = Step(made.model, size, allocator="heap", **step_options)
     step(*arrays)
     trace = step.trace
     step.release()
@@ -160,7 +160,7 @@ def _print_tables(
     if step.about["mode"] == "train":
         screen.print(
             f"Training keeps {format_bytes(step.saved_bytes)} of intermediates for backward, "
-            "beside the parameters and as many bytes again for their gradients. Prediction keeps "
+            "beside the parameters and as many bytes again for their gradients. Inference keeps "
             "none: it needs the parameters and what the layer it is at reads and writes, "
             f"{format_bytes(inference.peak)} ({inference.peak:,} bytes). Training takes "
             f"{step.peak / inference.peak:.1f} times as much."

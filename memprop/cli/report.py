@@ -48,11 +48,11 @@ def report(
 def _compare(folder: Path, other: Path, csv: Path | None, as_json: bool) -> None:
     from memprop.cli.output import console, print_json, table
     from memprop.files import write_whole
-    from memprop.report.comparison import cells, compare, told
+    from memprop.report.comparison import cells, compare, summarize
     from memprop.sweep.results import load_results
 
     compared = compare(load_results(folder), load_results(other))
-    findings = told(compared)
+    findings = summarize(compared)
     if csv is not None:
         write_whole(csv, compared.to_csv(index=False))
     if as_json:

@@ -47,8 +47,8 @@ def _row(model: Any, batch: int, schedule: str, optimizer: str, room: int | None
     from memprop.engine import step
 
     mode = "inference" if schedule == "inference" else "train"
-    how = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
-    trace = step.simulate(model, batch, **how)
+    step_options = {"schedule": schedule, "mode": mode, "optimizer": optimizer}
+    trace = step.simulate(model, batch, **step_options)
     row = {
         "schedule": schedule,
         "peak": trace.peak,
@@ -59,7 +59,7 @@ def _row(model: Any, batch: int, schedule: str, optimizer: str, room: int | None
         "flops": trace.about["flops"],
     }
     if room is not None:
-        row |= {"fits": trace.peak <= room, "max_batch": max_batch(model, room, **how)}
+        row |= {"fits": trace.peak <= room, "max_batch": max_batch(model, room, **step_options)}
     return row
 
 

@@ -50,7 +50,7 @@ def add_scaled(a: Scalar, x: np.ndarray, y: np.ndarray) -> Iterator[Call]:
 @cache
 def _functions(dtype: np.dtype) -> tuple[Callable[..., object], Callable[..., object]]:
     """The BLAS's scal and axpy for ``dtype``."""
-    # Loaded when a step is made that needs it: it takes 0.1 s, and a prediction needs it not.
+    # Loading takes 0.1 s, and a prediction does not need it: so it waits for a step that does.
     from scipy.linalg import get_blas_funcs
 
     if dtype.name not in {"float32", "float64"}:  # of others SciPy would change a copy

@@ -101,7 +101,7 @@ def breakdown(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def told(results: pd.DataFrame) -> Iterator[str]:
+def summarize(results: pd.DataFrame) -> Iterator[str]:
     """What the breakdown comes to, in sentences with numbers."""
     train, axes = _deepest(results), varied(results)
     if axes == ["width"]:

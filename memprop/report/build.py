@@ -47,8 +47,8 @@ def build_report(
         return _of_predictions(spec, results, environment, examples)
     kinds = (
         findings(shown_in_series(results)),
-        list(breakdown.told(results)),
-        list(tradeoff.told(tradeoff.tradeoffs(shown_in_series(results)))),
+        list(breakdown.summarize(results)),
+        list(tradeoff.summarize(tradeoff.tradeoffs(shown_in_series(results)))),
         agreement_findings(results),
     )
     planned = planned_of(results, examples)
@@ -77,7 +77,7 @@ def _of_predictions(
     wrong = int((results["status"] == "error").sum())
     told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
     pictures = peak_pictures(every) if len(every) else ()
-    kinds = (findings(shown), list(breakdown.told(shown)), told)
+    kinds = (findings(shown), list(breakdown.summarize(shown)), told)
     return Report(
         title=spec.title,
         about=f"{len(results):,} points over {_axes(spec)}; data: {spec.data.source}. All peaks "

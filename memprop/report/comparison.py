@@ -45,7 +45,7 @@ def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return both[order].sort_values(list(AXES), ignore_index=True, kind="stable")
 
 
-def told(table: pd.DataFrame) -> list[str]:
+def summarize(table: pd.DataFrame) -> list[str]:
     """What two sets of results differ in, in sentences with numbers."""
     both = table[table["in"] == "both"]
     lines = [_counted(table)]

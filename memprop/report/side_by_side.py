@@ -58,7 +58,7 @@ def _change(a_bytes: int, b_bytes: int) -> str:
     return "grew" if b_bytes > a_bytes else "shrank"
 
 
-def told(a: Trace, b: Trace, table: pd.DataFrame) -> list[str]:
+def summarize(a: Trace, b: Trace, table: pd.DataFrame) -> list[str]:
     """What two steps differ in, in sentences with numbers."""
     off = b.peak - a.peak
     if off:

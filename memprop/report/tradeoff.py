@@ -67,7 +67,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def told(table: pd.DataFrame) -> Iterator[str]:
+def summarize(table: pd.DataFrame) -> Iterator[str]:
     """What the trade-offs come to, in sentences with numbers."""
     again = table[table["recomputed_share"] > 0]
     if again.empty:

@@ -1,10 +1,10 @@
 """The planner's view of a training step: a chain of stages, measured on the graph itself.
 
-Every figure is read off the live bytes of real schedules, in-place results and workspace included:
-what a stage holds between its forward and its backward is what is held there more than before when
-the stages run one after the other, forward and then back; what its kernels need on top is the
-workspace. The gradients of parameters are what its backward leaves behind. What is there all the
-time (parameters, optimizer state, labels) is given apart.
+Every figure is read off the live bytes of real schedules, in-place results and workspace included.
+The stages run one after the other, forward and then backward. The bytes that a stage saves are the
+rise in live bytes over its forward; the workspace is what its kernels need on top. The gradients of
+parameters are what its backward leaves behind. Parameters, optimizer state and labels, which are
+live throughout, are given apart.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,8 @@
-"""Spending what is left of a budget: recomputations are left out as long as the rest fits.
+"""Dropping recomputations from a plan, as long as the step stays within its budget.
 
-A pass over the operators themselves, not over stages: what a planner of chains runs again as a
-whole, because its model is made that way, may in part still be there. The result need not be
-memory-persistent, and nothing is claimed of it but that it costs no more than what it began with.
+The planner of chains recomputes whole stages, because its model knows no parts of them. This pass
+goes over single operators: it leaves out a recomputation where the value can be kept instead. The
+result may not be memory-persistent. It never costs more than the plan that it is given.
 """
 
 from collections import Counter

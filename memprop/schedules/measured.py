@@ -1,8 +1,8 @@
 """A chain read off the live bytes of a step that keeps everything.
 
-What a stage holds between its forward and its backward is what is held there more than before when
-the stages run one after the other, forward and then back; what it needs on top is the workspace.
-What its backward leaves behind are the gradients of its parameters.
+The stages run one after the other, forward and then backward. The bytes that a stage saves are the
+rise in live bytes over its forward; its workspace is what it needs on top. What its backward leaves
+behind are the gradients of its parameters.
 """
 
 from collections.abc import Sequence

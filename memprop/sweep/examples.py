@@ -23,7 +23,7 @@ from memprop.errors import DataError, MempropError
 from memprop.files import write_whole
 from memprop.sweep.axes import TABLE
 from memprop.sweep.model import model_of, step_options
-from memprop.sweep.plan import Trial, trials
+from memprop.sweep.plan import Point, Trial, trials
 from memprop.sweep.results import load_results
 from memprop.sweep.spec import SweepSpec
 from memprop.terms import MODES
@@ -151,22 +151,22 @@ def _write_steps(path: Path, traces: Iterator[tuple[str, Trace]]) -> None:
 
 
 def _traces(spec: SweepSpec, results: pd.DataFrame, data: Dataset) -> Iterator[tuple[str, Trace]]:
-    """The traces of the chosen trials by point, each once, but for impossible ones."""
+    """The traces of the chosen points, each once, but for impossible ones."""
     seen = set()
-    for trial in _chosen(spec, results):
-        name = point_name(trial.axes())
+    for point in _chosen(spec, results):
+        name = point_name(point.axes())
         if name in seen:
             continue
         seen.add(name)
         try:
-            model = model_of(trial, data.features, data.classes)
-            yield name, predicted_trace(model, trial.batch, step_options(trial))
+            model = model_of(point, data.features, data.classes)
+            yield name, predicted_trace(model, point.batch, step_options(point))
         except MempropError:  # a message of the results says so
             continue
 
 
-def _chosen(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Trial]:
-    """The trials of which a step is shown, the most telling first."""
+def _chosen(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Point]:
+    """The points of which a step is shown, the most telling first."""
     if spec.simulated:
         shown = as_if_measured(results)
     else:
@@ -174,7 +174,7 @@ def _chosen(spec: SweepSpec, results: pd.DataFrame) -> Iterator[Trial]:
         ran = set(shown.loc[shown["mode"] == "train", "schedule"])
         yield from (trial for name, trial in middle_trials(spec).items() if name in ran)
     for row in by_interest(shown).head(MOST_STEPS).to_dict(orient="records"):
-        yield _trial(row, spec.data.source)
+        yield _point(row, spec.data.source)
 
 
 def middle_trials(spec: SweepSpec) -> dict[str, Trial]:
@@ -205,19 +205,11 @@ def by_interest(results: pd.DataFrame) -> pd.DataFrame:
     return results.assign(rank=rank).sort_values("rank", kind="stable")
 
 
-def _trial(row: Mapping[Any, Any], source: str) -> Trial:
-    """The trial of a row of results; of its measurement nothing is asked."""
-    point = {axis.name: row[axis.name] for axis in TABLE}
-    return Trial(
-        **{**point, "mode": row["mode"] if row["mode"] in MODES else "train"},
-        seed=int(row["seed"]),
-        witnesses=(),
-        steps=1,
-        repeats=1,
-        timeout_seconds=1.0,
-        memory_limit_bytes=None,
-        data_source=source,
-    )
+def _point(row: Mapping[Any, Any], source: str) -> Point:
+    """The point of a row of results."""
+    axes = {axis.name: row[axis.name] for axis in TABLE}
+    mode = row["mode"] if row["mode"] in MODES else "train"
+    return Point(**{**axes, "mode": mode}, seed=int(row["seed"]), data_source=source)
 
 
 def _frontiers(spec: SweepSpec, results: pd.DataFrame, data: Dataset) -> Iterator[pd.DataFrame]:

@@ -32,18 +32,11 @@ _Coordinates: Any = make_dataclass(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial(_Coordinates):
-    """What is asked of a trial: a point of the product, and how to measure it.
-
-    It is all that a process needs to run it. What comes of it is a row of results.
+class Point(_Coordinates):
+    """What is asked for: one point of the product of the axes. A prediction needs no more.
 
     Attributes:
         seed: of the parameters and of the order of the samples.
-        witnesses: who watches the peak, in the order of :data:`WITNESSES`.
-        steps: steps in a repeat.
-        repeats: how often the steps are timed.
-        timeout_seconds: the process is killed after that long.
-        memory_limit_bytes: of the process's address space; None for no limit.
         data_source: "digits" or a path.
         data_digest: SHA-256 of the data file, so that other data make another trial.
 
@@ -51,13 +44,33 @@ class Trial(_Coordinates):
     """
 
     seed: int
+    data_source: str
+    data_digest: str = ""
+
+    def axes(self) -> dict[str, Any]:
+        """The coordinates of the point, as every row of results starts."""
+        return {name: getattr(self, name) for name in AXES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Point):
+    """A point, and how to measure it: all that a process needs to run it.
+
+    What comes of it is a row of results.
+
+    Attributes:
+        witnesses: who watches the peak, in the order of the registry.
+        steps: steps in a repeat.
+        repeats: how often the steps are timed.
+        timeout_seconds: the process is killed after that long.
+        memory_limit_bytes: of the process's address space; None for no limit.
+    """
+
     witnesses: tuple[str, ...]
     steps: int
     repeats: int
     timeout_seconds: float
     memory_limit_bytes: int | None
-    data_source: str
-    data_digest: str = ""
 
     @property
     def key(self) -> str:
@@ -67,10 +80,6 @@ class Trial(_Coordinates):
         Axes that have their default are left out, so that a new axis leaves all keys as they are.
         """
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
-
-    def axes(self) -> dict[str, Any]:
-        """The coordinates of the point, as every row of results starts."""
-        return {name: getattr(self, name) for name in AXES}
 
     def to_json(self) -> str:
         """One line of JSON, the same for equal trials on every machine.

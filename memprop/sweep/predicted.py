@@ -23,7 +23,7 @@ from memprop.sweep.axes import AXES
 from memprop.sweep.lock import locked
 from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import described
-from memprop.sweep.plan import Trial
+from memprop.sweep.plan import Point
 from memprop.sweep.results import tidy, write_results
 from memprop.sweep.spec import GridSpec, SweepSpec
 from memprop.sweep.store import FILE, remove_store
@@ -96,40 +96,30 @@ def _of_grid(grid: GridSpec, seed: int, data: Dataset) -> "Iterator[DataFrame]":
     batches = np.array(grid.batch, dtype=np.int64)
     for point in itertools.product(*(getattr(grid, axis) for axis in _OTHERS)):
         fixed = dict(zip(_OTHERS, point, strict=True))
-        rows = _rows(_trial(fixed, seed, data), batches, data)
+        rows = _rows(_point(fixed, seed, data), batches, data)
         made = pd.DataFrame({"batch": batches, **rows})
         yield made.assign(**fixed, seed=seed)
 
 
-def _trial(fixed: dict[str, Any], seed: int, data: Dataset) -> Trial:
-    """A training trial with these axes; of its measurement nothing is asked."""
-    return Trial(
-        **{**fixed, "mode": "train"},
-        batch=1,
-        seed=seed,
-        witnesses=(),
-        steps=1,
-        repeats=1,
-        timeout_seconds=1.0,
-        memory_limit_bytes=None,
-        data_source=data.name,
-    )
+def _point(fixed: dict[str, Any], seed: int, data: Dataset) -> Point:
+    """A point of training with these axes."""
+    return Point(**{**fixed, "mode": "train"}, batch=1, seed=seed, data_source=data.name)
 
 
-def _rows(trial: Trial, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
+def _rows(point: Point, batches: np.ndarray, data: Dataset) -> dict[str, Any]:
     """The columns of a trial at each batch size."""
     try:
-        model = model_of(trial, data.features, data.classes)
-        if depends_on_batch(trial.schedule):
-            return _one_by_one(model, trial, batches)
-        return _all_at_once(model, trial, batches)
+        model = model_of(point, data.features, data.classes)
+        if depends_on_batch(point.schedule):
+            return _one_by_one(model, point, batches)
+        return _all_at_once(model, point, batches)
     except MempropError as error:
         return {"status": "error", "message": str(error)}
 
 
-def _all_at_once(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
-    micro_batches = micro_batches_of(trial.schedule)
-    options = step_options(trial)
+def _all_at_once(model: MLP, point: Point, batches: np.ndarray) -> dict[str, Any]:
+    micro_batches = micro_batches_of(point.schedule)
+    options = step_options(point)
     lines = lines_of(model, options)
     one, two = (predicted_trace(model, micro_batches * rows, options) for rows in (1, 2))
     found = _described(lines, one, two, batches // micro_batches)
@@ -178,12 +168,12 @@ def _affine(at_one: Any, at_two: Any) -> tuple[Any, Any]:
     return at_one - slope, slope
 
 
-def _one_by_one(model: MLP, trial: Trial, batches: np.ndarray) -> dict[str, Any]:
+def _one_by_one(model: MLP, point: Point, batches: np.ndarray) -> dict[str, Any]:
     """Where each batch size has a schedule of its own."""
     found = []
     for batch in batches.tolist():
         try:
-            trace = predicted_trace(model, batch, step_options(trial))
+            trace = predicted_trace(model, batch, step_options(point))
             row = {"predicted_peak": trace.peak, **described(trace), "status": "simulated"}
         except MempropError as error:
             row = {"status": "error", "message": str(error)}

@@ -72,14 +72,14 @@ def _watched(task: Task, names: set[str]) -> _Step:
     found: list[tuple[ModuleCallRecorder, Work]] = []
 
     @contextmanager
-    def beside(ledger: Ledger) -> Iterator[None]:
+    def observer(ledger: Ledger) -> Iterator[None]:
         probe, work = ModuleCallRecorder(ledger), Work(ledger)
         found.append((probe, work))
         with probe.on(modules), work:
             yield
 
     with new_gradients_dropped(task):
-        trace = recorded(task, real=False, beside=beside)
+        trace = recorded(task, real=False, observer=observer)
     ((probe, work),) = found
     return _Step(trace, probe.calls, work)
 

@@ -76,7 +76,7 @@ class Ledger(TorchDispatchMode):
         at = -1 if self._start is None else time.perf_counter_ns() - self._start
         return Moment(self._phase_now(), self._operator, at)
 
-    def give(self, tensor: torch.Tensor, name: str, category: str) -> int | None:
+    def register(self, tensor: torch.Tensor, name: str, category: str) -> int | None:
         """Introduce what is there before the step, or what an operator finds that nobody made.
 
         Returns:
@@ -99,11 +99,11 @@ class Ledger(TorchDispatchMode):
         finally:
             self._finds = before
 
-    def tell(self, tensor: torch.Tensor, name: str, category: str) -> None:
+    def reclassify(self, tensor: torch.Tensor, name: str, category: str) -> None:
         """Say what a tensor that an operator made turned out to be."""
         storage = self.storages.get(tensor)
         if storage is None:
-            self.give(tensor, name, category)
+            self.register(tensor, name, category)
         elif self._recorder.variables[storage.variable].category != category:
             self._recorder.rename(storage.variable, name=name, category=category)
 
@@ -143,7 +143,7 @@ class Ledger(TorchDispatchMode):
         self._made.clear()
         graph = held_by_graph(root for root in roots if root.grad_fn is not None)
         for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
-            self.give(tensor, "constant", "activation")
+            self.register(tensor, "constant", "activation")
         found = map(self.storages.get, _strided((*graph.saved, *graph.others)))
         kept = {storage.variable for storage in found if storage is not None}
         for variable in self.storages.variables():
@@ -171,7 +171,7 @@ class Ledger(TorchDispatchMode):
             self._operators.saw(self.phase)
         if func.name() == "aten::lift_fresh":  # torch.tensor(...) made its tensor unseen
             for tensor in made:
-                self.give(tensor, "constant", _BORN_AS[self._phase_now()])
+                self.register(tensor, "constant", _BORN_AS[self._phase_now()])
         else:
             self._find(operand for operand in operands if not _is_among(operand, made))
         born = self._born(made)
@@ -205,7 +205,7 @@ class Ledger(TorchDispatchMode):
                 if tensor.is_leaf and tensor.requires_grad:
                     self._found(tensor)
                 else:
-                    self.give(tensor, "constant", "input")
+                    self.register(tensor, "constant", "input")
 
     def _begin(self, func: Any) -> None:
         """Learn which operator runs."""

@@ -23,22 +23,22 @@ def recorded(
     task: Task,
     *,
     real: bool,
-    beside: Callable[[Ledger], AbstractContextManager[object]] | None = None,
+    observer: Callable[[Ledger], AbstractContextManager[object]] | None = None,
 ) -> Trace:
     """Run a task and trace it.
 
     Args:
         task: what to do.
         real: whether there are numbers, and so times and outputs.
-        beside: something else that watches the step, given the ledger. It counts events as they
+        observer: something else that watches the step, given the ledger. It counts events as they
             happen, so what was there before the step stays where the step found it.
     """
     try:
-        return _recorded(task, real=real, beside=beside)
+        return _recorded(task, real=real, observer=observer)
     except RuntimeError as error:
         if task.mode != "inference" or task.gradients_in_forward or not _needs_gradients(error):
             raise
-    return _recorded(replace(task, gradients_in_forward=True), real=real, beside=beside)
+    return _recorded(replace(task, gradients_in_forward=True), real=real, observer=observer)
 
 
 def _needs_gradients(error: RuntimeError) -> bool:
@@ -50,7 +50,7 @@ def _recorded(
     task: Task,
     *,
     real: bool,
-    beside: Callable[[Ledger], AbstractContextManager[object]] | None,
+    observer: Callable[[Ledger], AbstractContextManager[object]] | None,
 ) -> Trace:
     recorder = Recorder()
     given = _Given(recorder)
@@ -63,11 +63,11 @@ def _recorded(
             stack.enter_context(given.told_to(ledger, operators))
             given.introduce(task)
             stack.enter_context(modules.watched())
-            if beside is not None:
-                stack.enter_context(beside(ledger))
+            if observer is not None:
+                stack.enter_context(observer(ledger))
             stack.enter_context(ledger)
             outputs = run(task, ledger.begin)
-            _tell_state(ledger, task)
+            _reclassify_state(ledger, task)
     except Exception as error:
         if len(recorder):
             _keep_trace(error, in_place(recorder.trace(), ledger.sums))
@@ -75,7 +75,7 @@ def _recorded(
     finally:
         ledger.storages.close()
     trace = in_place(recorder.trace(about, outputs if real else None), ledger.sums)
-    return trace if beside is not None else given_at_setup(trace, ledger.found_late)
+    return trace if observer is not None else given_at_setup(trace, ledger.found_late)
 
 
 class _Given:
@@ -99,9 +99,9 @@ class _Given:
         if isinstance(task.loss, nn.Module):
             self._module("loss", task.loss)
         for name, state in _state(task):
-            self._ledger.give(state, name, "optimizer_state")
+            self._ledger.register(state, name, "optimizer_state")
         for name, tensor in task.tensors.items():
-            self._ledger.give(tensor, name, "input")
+            self._ledger.register(tensor, name, "input")
 
     def found_module(self, path: str, module: nn.Module) -> None:
         """Introduce a module that the task did not hand over, when it is called."""
@@ -116,14 +116,14 @@ class _Given:
         for name, parameter in module.named_parameters():
             self._parameter(parameter, _joined(path, name))
         for name, buffer in module.named_buffers():
-            self._ledger.give(buffer, f"{_joined(path, name)} (buffer)", "buffer")
+            self._ledger.register(buffer, f"{_joined(path, name)} (buffer)", "buffer")
         for name, parameter in module.named_parameters():
             if parameter.grad is not None:
                 name = f"{_joined(path, name)}.grad"
-                self._ledger.give(parameter.grad, name, "parameter_gradient")
+                self._ledger.register(parameter.grad, name, "parameter_gradient")
 
     def _parameter(self, parameter: torch.Tensor, name: str) -> None:
-        variable = self._ledger.give(parameter, name, "parameter")
+        variable = self._ledger.register(parameter, name, "parameter")
         if variable is not None:
             name = self._recorder.variables[variable].name
         if id(parameter) not in self._followed:
@@ -138,7 +138,7 @@ class _Given:
         def tell(parameter: torch.Tensor) -> None:
             if parameter.grad is not None:
                 for part in _parts(parameter.grad):
-                    self._ledger.tell(part, f"{name}.grad", "parameter_gradient")
+                    self._ledger.reclassify(part, f"{name}.grad", "parameter_gradient")
 
         # First of all hooks: one of the user's may update the parameter and drop its gradient.
         hook = parameter.register_post_accumulate_grad_hook(tell)
@@ -174,9 +174,9 @@ def _state(task: Task) -> Iterator[tuple[str, torch.Tensor]]:
                 yield f"group {number}.{key}", value
 
 
-def _tell_state(ledger: Ledger, task: Task) -> None:
+def _reclassify_state(ledger: Ledger, task: Task) -> None:
     for name, state in _state(task):
-        ledger.tell(state, name, "optimizer_state")
+        ledger.reclassify(state, name, "optimizer_state")
 
 
 def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:

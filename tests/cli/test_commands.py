@@ -65,7 +65,7 @@ def test_profile_shows_z_and_h_under_textbook_and_only_h_under_lean(memprop):
 def test_profile_prints_tables_a_person_can_read(memprop):
     status, out, _ = memprop("profile", "--schedule", "textbook", "--l2", 0.01)
     assert status == 0
-    for part in ("What lives at the peak", "activation gradient", "reused by", "Prediction keeps"):
+    for part in ("What lives at the peak", "activation gradient", "reused by", "Inference keeps"):
         assert part in out
 
 

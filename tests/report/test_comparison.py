@@ -3,7 +3,7 @@
 import pytest
 from test_report import row
 
-from memprop.report.comparison import cells, compare, told
+from memprop.report.comparison import cells, compare, summarize
 from memprop.sweep.results import frame
 
 
@@ -26,7 +26,7 @@ def test_each_trial_of_either_set_is_a_row(pair):
 
 
 def test_what_differs_is_told(pair):
-    lines = " ".join(told(compare(*pair)))
+    lines = " ".join(summarize(compare(*pair)))
     assert "Trials in both: 1; only in the first: 1; only in the second: 1." in lines
     assert "ledger_peak: differs in 1 of 1 trials, most by -500 B (train lean, depth 2" in lines
     assert "takes 1.50 times as long in the median" in lines
@@ -34,7 +34,7 @@ def test_what_differs_is_told(pair):
 
 
 def test_the_same_results_are_the_same(pair):
-    lines = told(compare(pair[0], pair[0]))
+    lines = summarize(compare(pair[0], pair[0]))
     assert "ledger_peak: the same in all 2 trials, to the byte." in lines
     assert cells(compare(pair[0], pair[0])).empty
 
@@ -44,5 +44,5 @@ def test_a_trial_that_ended_otherwise_is_told(pair):
     failed.loc[0, "status"] = "oom"
     failed.loc[0, ["ledger_peak", "step_seconds"]] = None
     table = compare(pair[0], failed)
-    assert "1 trials ended otherwise in the second than in the first." in told(table)
+    assert "1 trials ended otherwise in the second than in the first." in summarize(table)
     assert list(cells(table)["second"]) == ["oom"]

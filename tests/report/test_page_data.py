@@ -12,7 +12,7 @@ from memprop.report.headline import headline
 from memprop.report.page import steps
 from memprop.report.page.encode import encode
 from memprop.report.page.render import embedded
-from memprop.report.side_by_side import told, variables_side_by_side
+from memprop.report.side_by_side import summarize, variables_side_by_side
 from memprop.sweep.examples import load_examples
 from memprop.sweep.predicted import predictions
 from memprop.terms import CATEGORIES
@@ -67,7 +67,7 @@ def test_a_comparison_names_what_grew_and_what_went():
     assert change["z1"] in ("gone", "shrank")
     assert (change["x"], change["W1"]) == ("grew", "same")
     assert table["difference_bytes"].abs().is_monotonic_decreasing
-    text = " ".join(told(a, b, table))
+    text = " ".join(summarize(a, b, table))
     assert f"{b.peak_operator} against" in text
 
 
@@ -75,7 +75,7 @@ def test_equal_steps_are_said_to_be_equal():
     trace = page_cases.traced(2, 32, "lean")
     table = variables_side_by_side(trace, trace)
     assert set(table["change"]) == {"same"}
-    assert len(told(trace, trace, table)) == 1
+    assert len(summarize(trace, trace, table)) == 1
 
 
 def test_a_headline_has_three_findings_of_as_many_kinds_as_there_are():

@@ -9,7 +9,7 @@ import memprop as mp
 from memprop.report import breakdown, plots, witnesses
 from memprop.report.findings import agreement_findings, findings
 from memprop.report.frames import agreements, fit_claim, training_against_inference
-from memprop.report.tradeoff import told, tradeoffs
+from memprop.report.tradeoff import summarize, tradeoffs
 from memprop.report.tradeoff_plots import measured_against_predicted, memory_against_recomputation
 from memprop.sweep.results import frame
 from memprop.terms import CATEGORIES
@@ -152,7 +152,7 @@ def test_tradeoffs_are_held_against_lean(traded):
     assert found["recomputed_share"] == pytest.approx(0.4)
     assert found["predicted_slowdown"] == pytest.approx(1.4)
     assert found["measured_slowdown"] == pytest.approx(1.3)
-    text = " ".join(told(tradeoffs(traded)))
+    text = " ".join(summarize(tradeoffs(traded)))
     assert "sqrt needs 40% of the memory of lean" in text
     assert "1.40 times the FLOPs, and took 1.30 times as long" in text
     assert "differs from that of the FLOPs by -6.7% in the median and -7.1% at worst" in text
@@ -160,7 +160,7 @@ def test_tradeoffs_are_held_against_lean(traded):
 
 def test_without_recomputation_there_is_no_tradeoff(results):
     assert tradeoffs(results).empty
-    assert list(told(tradeoffs(results))) == []
+    assert list(summarize(tradeoffs(results))) == []
 
 
 def test_points_lie_where_the_rows_say_and_the_frontier_under_them(traded):
@@ -272,6 +272,6 @@ def test_a_breakdown_shows_what_varies_and_says_where_one_overtakes_the_other():
     heights = [patch.get_height() for patch in figure.axes[0].patches]
     assert sum(heights) == pytest.approx(4)
     plt.close(figure)
-    (told,) = breakdown.told(results)
+    (told,) = breakdown.summarize(results)
     assert "overtake what the samples need at width 200" in told
     assert "at width 400 they are 80% of the peak" in told

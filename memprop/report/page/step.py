@@ -7,7 +7,7 @@ import pandas as pd
 
 from memprop.report.page.render import render_page
 from memprop.report.page.steps import single_step
-from memprop.report.side_by_side import told
+from memprop.report.side_by_side import summarize
 from memprop.terms import CATEGORIES
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
@@ -51,7 +51,7 @@ def comparison_page(names: tuple[str, str], a: Trace, b: Trace, variables: pd.Da
             "top": max(a.peak, b.peak),
         },
         names=names,
-        findings=told(a, b, variables),
+        findings=summarize(a, b, variables),
         categories_compared=list(_categories(a, b)),
         variables=list(_cells(variables)),
         unchanged=int((variables["change"] == "same").sum()),
