@@ -374,4 +374,6 @@ def test_a_path_that_is_no_unicode_is_written_escaped(writer, tmp_path):
         told.variable("x", "input", (1,), "int8", 1, site="caf\udce9.py:1"), 0, 1, "setup"
     )
     getattr(told.trace({"script": "caf\udce9.py"}), writer)(tmp_path / "t")
-    assert r"caf\udce9.py" in (tmp_path / "t").read_text(encoding="utf-8")
+    # In a label of OpenMetrics a backslash is doubled.
+    escaped = r"caf\\udce9.py" if writer == "to_openmetrics" else r"caf\udce9.py"
+    assert escaped in (tmp_path / "t").read_text(encoding="utf-8")

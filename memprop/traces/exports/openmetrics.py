@@ -6,25 +6,18 @@ that Prometheus' older text format, in which there is no info, understands them 
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from memprop.errors import InvalidValueError
 from memprop.traces.exports.format import Format
 
 if TYPE_CHECKING:
+    from prometheus_client.core import GaugeMetricFamily
+
     from memprop.traces.trace import Trace
 
 _LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _OWN: Final = frozenset({"category"})
-
-
-class _Gauge(NamedTuple):
-    """A metric: name, unit ("" for a count), what it says, and a value for each set of labels."""
-
-    name: str
-    unit: str
-    told: str
-    values: list[tuple[dict[str, str], int]]
 
 
 def openmetrics(trace: "Trace", labels: Mapping[str, str] | None = None) -> str:
@@ -37,6 +30,9 @@ def openmetrics(trace: "Trace", labels: Mapping[str, str] | None = None) -> str:
     Raises:
         InvalidValueError: a name of a label is none.
     """
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.openmetrics.exposition import generate_latest
+
     common = {key: str(value) for key, value in (labels or {}).items()}
     for name in common:
         if not _LABEL.fullmatch(name) or name in _OWN or name.startswith("__"):
@@ -44,39 +40,51 @@ def openmetrics(trace: "Trace", labels: Mapping[str, str] | None = None) -> str:
                 f"{name!r} cannot be the name of a label: it takes letters, digits and _, must not "
                 "begin with a digit or __, and must not be 'category'"
             )
-    lines = [line for gauge in _gauges(trace) for line in _exposed(gauge, common)]
-    return "\n".join([*lines, "# EOF", ""])
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Step(trace, common))
+    return generate_latest(registry).decode()
 
 
-def _gauges(trace: "Trace") -> Iterator[_Gauge]:
-    parts = [({"category": name}, size) for name, size in trace.peak_by_category().items()]
-    yield _one("memprop_peak_bytes", "bytes", "Largest live bytes of the step.", trace.peak)
-    yield _Gauge("memprop_peak_category_bytes", "bytes", "Live bytes at the peak.", parts)
-    kept = "Parameters, buffers and optimizer state, which outlive the step."
-    yield _one("memprop_persistent_bytes", "bytes", kept, trace.persistent_bytes)
-    saved = "Intermediates kept from forward to backward."
-    yield _one("memprop_saved_bytes", "bytes", saved, trace.saved_bytes)
-    yield _one("memprop_saved_intermediates", "", saved, len(trace.saved))
-    yield _one("memprop_events", "", "Events of the trace.", len(trace.events))
-    for name in ("flops", "recomputed_flops"):
-        if isinstance(count := trace.about.get(name), int):
-            yield _one(f"memprop_{name}", "", "Floating-point operations of the step.", count)
-    about = {_label(key): str(value) for key, value in trace.about.items()}
-    yield _Gauge("memprop_step_info", "", "What was run; the value is always 1.", [(about, 1)])
+class _Step:
+    """A trace as prometheus_client collects it."""
 
+    def __init__(self, trace: "Trace", labels: Mapping[str, str]) -> None:
+        self.trace = trace
+        self.labels = labels
 
-def _one(name: str, unit: str, told: str, value: int) -> _Gauge:
-    return _Gauge(name, unit, told, [({}, value)])
+    def collect(self) -> Iterator["GaugeMetricFamily"]:
+        """The metrics of the step."""
+        trace = self.trace
+        parts = [({"category": name}, size) for name, size in trace.peak_by_category().items()]
+        kept = "Parameters, buffers and optimizer state, which outlive the step."
+        saved = "Intermediates kept from forward to backward."
+        yield self._one("peak", "Largest live bytes of the step.", trace.peak, "bytes")
+        yield self._family("peak_category", "Live bytes at the peak.", parts, "bytes")
+        yield self._one("persistent", kept, trace.persistent_bytes, "bytes")
+        yield self._one("saved", saved, trace.saved_bytes, "bytes")
+        yield self._one("saved_intermediates", saved, len(trace.saved))
+        yield self._one("events", "Events of the trace.", len(trace.events))
+        for name in ("flops", "recomputed_flops"):
+            if isinstance(count := trace.about.get(name), int):
+                yield self._one(name, "Floating-point operations of the step.", count)
+        about = {_label(key): str(value) for key, value in trace.about.items()}
+        yield self._family("step_info", "What was run; the value is always 1.", [(about, 1)])
 
+    def _one(self, name: str, text: str, value: int, unit: str = "") -> "GaugeMetricFamily":
+        return self._family(name, text, [({}, value)], unit)
 
-def _exposed(gauge: _Gauge, common: Mapping[str, str]) -> Iterator[str]:
-    yield f"# TYPE {gauge.name} gauge"
-    if gauge.unit:
-        yield f"# UNIT {gauge.name} {gauge.unit}"
-    yield f"# HELP {gauge.name} {gauge.told}"
-    for own, value in gauge.values:
-        pairs = ",".join(f'{key}="{_escape(text)}"' for key, text in {**own, **common}.items())
-        yield f"{gauge.name}{{{pairs}}} {value}" if pairs else f"{gauge.name} {value}"
+    def _family(
+        self, name: str, text: str, samples: list[tuple[dict[str, str], int]], unit: str = ""
+    ) -> "GaugeMetricFamily":
+        """A metric with a value for each set of labels."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        names = [*samples[0][0], *(key for key in self.labels if key not in samples[0][0])]
+        family = GaugeMetricFamily(f"memprop_{name}", text, labels=names, unit=unit)
+        for own, value in samples:
+            given = {**own, **self.labels}
+            family.add_metric([_encodable(given[key]) for key in names], value)
+        return family
 
 
 def _label(name: str) -> str:
@@ -85,12 +93,13 @@ def _label(name: str) -> str:
     return label if _LABEL.fullmatch(label) else f"about_{label}"
 
 
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _encodable(text: str) -> str:
+    """``text`` with what is not Unicode, as in the name of a file, written as an escape."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 OPENMETRICS: Final = Format(
     name="openmetrics",
     suffix=".prom",
-    encode=lambda trace: openmetrics(trace).encode(errors="backslashreplace"),
+    encode=lambda trace: openmetrics(trace).encode(),
 )
