@@ -35,7 +35,7 @@ def write_report(folder: str | os.PathLike[str]) -> Report:
     folder = Path(folder)
     results = load_results(folder)
     report = build_report(
-        load_spec(folder / SPEC),
+        load_spec(folder / SPEC, stored=True),
         results,
         _environment(folder / ENVIRONMENT),
         load_examples(folder),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memprop.errors import DataError
 from memprop.sweep.axes import AXES, TABLE
+from memprop.sweep.imports import digest_of
 
 if TYPE_CHECKING:
     from memprop.sweep.spec import SweepSpec
@@ -39,6 +40,8 @@ class Point(_Coordinates):
         seed: of the parameters and of the order of the samples.
         data_source: "digits" or a path.
         data_digest: SHA-256 of the data file, so that other data make another trial.
+        imports: files that every process runs first, see :mod:`memprop.sweep.imports`.
+        imports_digest: SHA-256 of these files.
 
     The axes are fields too, see :mod:`memprop.sweep.axes`.
     """
@@ -46,6 +49,8 @@ class Point(_Coordinates):
     seed: int
     data_source: str
     data_digest: str = ""
+    imports: tuple[str, ...] = ()
+    imports_digest: str = ""
 
     def axes(self) -> dict[str, Any]:
         """The coordinates of the point, as every row of results starts."""
@@ -86,7 +91,7 @@ class Trial(Point):
 
         Axes that have their default are left out.
         """
-        usual = {axis.name: axis.default for axis in TABLE}
+        usual = {axis.name: axis.default for axis in TABLE} | {"imports": (), "imports_digest": ""}
         values = {
             name: value
             for name, value in asdict(self).items()
@@ -103,7 +108,9 @@ class Trial(Point):
         """
         try:
             values = json.loads(text)
-            return cls(**{**values, "witnesses": tuple(values["witnesses"])})
+            values["witnesses"] = tuple(values["witnesses"])
+            values["imports"] = tuple(values.get("imports", ()))
+            return cls(**values)
         except (ValueError, TypeError, KeyError) as error:
             raise DataError(f"{text[:60]!r} is no trial in JSON: {error}") from None
 
@@ -124,6 +131,7 @@ def _digest(source: str) -> str:
 
 def _product(spec: "SweepSpec") -> Iterator[Trial]:
     measure, digest = spec.measure, _digest(spec.data.source)
+    imported = digest_of(spec.imports)
     products = (itertools.product(*(getattr(grid, a) for a in AXES)) for grid in spec.grid)
     for point in itertools.chain.from_iterable(products):
         trial = Trial(
@@ -136,5 +144,7 @@ def _product(spec: "SweepSpec") -> Iterator[Trial]:
             memory_limit_bytes=measure.memory_limit,
             data_source=spec.data.source,
             data_digest=digest,
+            imports=spec.imports,
+            imports_digest=imported,
         )
         yield replace(trial, schedule="inference") if trial.mode == "inference" else trial

@@ -27,16 +27,26 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from memprop.checks import Check, Choice
-from memprop.errors import InvalidTypeError, InvalidValueError, SpecError, UnknownNameError
+from memprop.errors import (
+    DataError,
+    InvalidTypeError,
+    InvalidValueError,
+    SpecError,
+    UnknownNameError,
+)
 from memprop.probes import WITNESSES
 from memprop.sweep import axes
 from memprop.sweep.axes import LARGEST_COUNT, SIMULATE
+from memprop.sweep.imports import import_files
 from memprop.sweep.mistakes import first_mistake
 from memprop.units import parse_bytes, parse_seconds
 
 _LARGEST_INTEGER: Final = 2**63 - 1  # what a column of results holds
 _LONGEST_AXIS: Final = 10**6
 _LONGEST_SECONDS: Final = 500 * 3600  # waiting for a process takes at most 2^31 milliseconds
+
+_AS_STORED: Final = "as stored"
+"""Names are not checked: the sweep has been run."""
 
 T = TypeVar("T")
 
@@ -77,13 +87,15 @@ def _not_empty(values: tuple[T, ...]) -> tuple[T, ...]:
     return values
 
 
-def _checked(name: str, check: Check) -> Callable[[Any], Any]:
+def _checked(name: str, check: Check) -> Callable[..., Any]:
     """``check`` for an axis, as pydantic wants it; it keeps names that stand for ``None``."""
 
-    def value_of(value: Any) -> Any:
+    def value_of(value: Any, info: ValidationInfo) -> Any:
         try:
             kept = check(name, value)
         except UnknownNameError:
+            if info.context == _AS_STORED:
+                return value
             raise  # its message says more than what was expected
         except (InvalidValueError, InvalidTypeError) as error:
             if isinstance(check, Choice) or check.kind is str:
@@ -212,7 +224,8 @@ class DataSpec(_Table):
 class SweepSpec(_Table):
     """A whole sweep. ``name`` names its folder of results, ``title`` heads its report.
 
-    Of several grids each is run, and what two have in common once.
+    Of several grids each is run, and what two have in common once. ``imports`` are files that
+    register operators, optimizers, strategies or witnesses; every process of the sweep runs them.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(
@@ -226,6 +239,9 @@ class SweepSpec(_Table):
     data: DataSpec = Field(default=DataSpec(), description="a table [data]")
     seed: Annotated[int, Field(ge=0, le=_LARGEST_INTEGER)] = Field(
         default=0, description="an integer of at least 0"
+    )
+    imports: Values[Annotated[str, Field(pattern=r"\.py$")]] = Field(
+        default=(), description="a list of Python files, each 'NAME.py'"
     )
 
     @field_validator("grid")
@@ -256,8 +272,13 @@ TABLES: Final[dict[str, type[BaseModel]]] = {
 # Reading the file
 
 
-def load_spec(path: str | os.PathLike[str]) -> SweepSpec:
+def load_spec(path: str | os.PathLike[str], *, stored: bool = False) -> SweepSpec:
     """The specification in the TOML file ``path``.
+
+    Args:
+        path: of the file.
+        stored: whether it is that of results that exist. Then nothing is imported, and names that
+            are not registered here are kept as they are: a report runs nobody's code.
 
     Raises:
         SpecError: the file cannot be read or asks for what cannot be run. One line that names
@@ -265,11 +286,25 @@ def load_spec(path: str | os.PathLike[str]) -> SweepSpec:
     """
     text = _read(Path(path))
     try:
-        return SweepSpec.model_validate(tomllib.loads(text))
+        document = tomllib.loads(text)
+        if not stored:
+            _import_files(document.get("imports"), path)
+        return SweepSpec.model_validate(document, context=_AS_STORED if stored else None)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{path}: this is not valid TOML: {error}") from None
     except ValidationError as error:
         raise SpecError(f"{path}{first_mistake(error, text, TABLES)}") from None
+
+
+def _import_files(names: object, path: str | os.PathLike[str]) -> None:
+    """Run the files that register names, before these are checked."""
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return  # the validation says what is wrong with it
+    try:
+        import_files(listed)
+    except DataError as error:
+        raise SpecError(f"{path}: imports: {error}") from error
 
 
 def _read(path: Path) -> str:

@@ -24,6 +24,7 @@ from memprop.models.mlp import MLP
 from memprop.probes import WITNESSES
 from memprop.sweep.batches import arrays_for
 from memprop.sweep.forks import run_in_child
+from memprop.sweep.imports import import_files
 from memprop.sweep.limit import MemoryLimit
 from memprop.sweep.model import model_of, step_options
 from memprop.sweep.outcome import Row, described, failed, row_of
@@ -37,6 +38,9 @@ def main(request: str) -> None:
     """Run parts of a trial: ``{"trial": its JSON, "parts": [...]}``."""
     asked = json.loads(request)
     trial, parts = Trial.from_json(asked["trial"]), asked["parts"]
+    import_files(trial.imports)
+    for name in trial.witnesses:
+        WITNESSES[name].load()
     data = load_data(trial.data_source)
     limit = MemoryLimit(trial.memory_limit_bytes)
     try:
