@@ -40,7 +40,8 @@ def report(
         raise InvalidValueError("--csv writes a comparison: name a second folder")
     written = write_report(folder)
     if as_json:
-        print_json({"folder": str(folder), "findings": list(written.findings)})
+        document = {"folder": str(folder), "findings": list(written.findings)}
+        print_json({**document, "steps_stored": written.examples.stored})
     else:
         print_report(written, folder)
 

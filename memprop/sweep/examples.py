@@ -1,7 +1,7 @@
 """The steps and the plans that a report shows, stored when a sweep ends.
 
 A report is made from what is stored, so it needs neither the data nor the model. ``steps.zip``
-holds traces of simulated steps, those that tell most first; ``frontiers.csv`` holds what the
+holds traces of simulated steps, the most telling first; ``frontiers.csv`` holds what the
 planner can do with the networks of the sweep at its largest batch size.
 """
 
@@ -35,7 +35,7 @@ STEPS: Final = "steps.zip"
 FRONTIERS: Final = "frontiers.csv"
 MOST_STEPS: Final = 60
 MOST_BYTES: Final = 4_000_000
-"""Of all traces together; those that tell most are stored."""
+"""Of all traces together; the most telling are stored."""
 
 _MOST_VALUES: Final = 7
 _SAME_DATE: Final = (1980, 1, 1, 0, 0, 0)
@@ -51,7 +51,7 @@ class Examples:
         steps: the traces by the name of their point (:func:`point_name`), those first that tell
             most.
         frontiers: for each depth the table of :func:`memprop.frontier`, at the largest batch size.
-        stored: whether the sweep stored them; versions before did not.
+        stored: whether the sweep stored them; earlier versions did not.
     """
 
     steps: Mapping[str, Trace] = field(default_factory=dict)
@@ -69,8 +69,8 @@ def point_name(point: Mapping[Any, Any]) -> str:
     if values["mode"] not in MODES:  # a point that was only predicted is one of training
         values["mode"] = "train"
     usual = {axis.name: axis.default for axis in TABLE if axis.default is not MISSING}
-    told = {name: value for name, value in values.items() if usual.get(name, MISSING) != value}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    others = {n: value for n, value in values.items() if usual.get(n, MISSING) != value}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def measured(results: pd.DataFrame) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def store_examples(spec: SweepSpec, folder: Path, results: pd.DataFrame | None =
 
 
 def load_examples(folder: Path) -> Examples:
-    """What :func:`store_examples` wrote; nothing if the folder is of a version before.
+    """What :func:`store_examples` wrote; nothing if an earlier version wrote the folder.
 
     Raises:
         DataError: a file is damaged.

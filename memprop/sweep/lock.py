@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise FolderInUseError(
-            f"another sweep runs in {folder} ({_told(holder)}): "
+            f"another sweep runs in {folder} ({_described(holder)}): "
             "wait for it or stop it, or choose another folder with --out"
         ) from None
     except (OSError, NotImplementedError) as error:
@@ -56,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
             lock.release()
 
 
-def _told(holder: Path) -> str:
+def _described(holder: Path) -> str:
     """What the sweep that holds the lock has written of itself."""
     try:
         return holder.read_bytes()[:_MOST_SHOWN].decode("utf-8", "replace")

@@ -46,9 +46,9 @@ def row_of(ended: Ended) -> Row:
     """
     known = _read_rows(ended.output)
     if ended.code < 0:
-        return {**known, **failed("killed", _told_signal(-ended.code))}
+        return {**known, **failed("killed", _signal_message(-ended.code))}
     if ended.code > 0:
-        return {**known, **_told_exit(ended.code, ended.errors)}
+        return {**known, **_exit_row(ended.code, ended.errors)}
     if known.get("status") not in STATUSES:
         last = _last_line(ended.output)
         return failed("error", f"the trial wrote no row of results but {last[:200]!r}")
@@ -67,7 +67,7 @@ def _read_rows(output: str) -> Row:
     return row
 
 
-def _told_signal(number: int) -> str:
+def _signal_message(number: int) -> str:
     try:
         name = signal.Signals(number).name
     except ValueError:  # a real-time signal has no name
@@ -75,7 +75,7 @@ def _told_signal(number: int) -> str:
     return f"killed by {name}: {_SHORTAGE}" if name == "SIGKILL" else f"killed by {name}"
 
 
-def _told_exit(code: int, errors: str) -> Row:
+def _exit_row(code: int, errors: str) -> Row:
     last_words = _last_line(errors) or f"exit status {code} and no message"
     out_of_memory = any(words in last_words for words in _OUT_OF_MEMORY)
     return failed("oom" if out_of_memory else "error", last_words)

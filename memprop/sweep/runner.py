@@ -24,7 +24,7 @@ from memprop.sweep.store import ResultStore
 from memprop.units import format_seconds
 
 _PATIENCE_SECONDS: Final = 0.05
-_MOST_TOLD: Final = 8
+_MOST_SHOWN: Final = 8
 
 
 _Result = tuple[Trial, Row]
@@ -101,7 +101,7 @@ def run_sweep(
         for name, text in (files or {}).items():
             write_whole(Path(folder) / name, text)
         pending = _pending(store, planned, options)
-        left_out = _told_shortages(pending, spec, options)
+        left_out = _announce_shortages(pending, spec, options)
         for shortage in left_out:
             store.add(shortage.trial, shortage.row())
         skipped = {shortage.trial for shortage in left_out}
@@ -114,7 +114,7 @@ def run_sweep(
             raise
         seconds = time.perf_counter() - clock
         outcome = SweepOutcome(len(chosen), len(planned) - len(pending), count, seconds)
-        say(f"{_told(outcome, len(skipped))}: {_stored(store, planned)}")
+        say(f"{_summary(outcome, len(skipped))}: {_stored(store, planned)}")
     return outcome
 
 
@@ -139,7 +139,7 @@ def _pending(store: ResultStore, planned: Sequence[Trial], options: RunOptions) 
     return pending
 
 
-def _told_shortages(
+def _announce_shortages(
     pending: Sequence[Trial], spec: SweepSpec, options: RunOptions
 ) -> list[Shortage]:
     """Say which trials will run out of memory; those of them that are left out."""
@@ -148,10 +148,10 @@ def _told_shortages(
         return []
     fate = "they are skipped" if options.skip_oom else "they are run all the same (--skip-oom)"
     say(f"{len(found)} of {len(pending)} trials are predicted to run out of memory, {fate}:")
-    for shortage in found[:_MOST_TOLD]:
+    for shortage in found[:_MOST_SHOWN]:
         say(f"  {title(shortage.trial)}: {shortage}")
-    if len(found) > _MOST_TOLD:
-        say(f"  and {len(found) - _MOST_TOLD} more")
+    if len(found) > _MOST_SHOWN:
+        say(f"  and {len(found) - _MOST_SHOWN} more")
     return found if options.skip_oom else []
 
 
@@ -226,7 +226,7 @@ def _stop(pool: ThreadPoolExecutor, futures: Collection[Future[Row]], execute: E
 # Telling
 
 
-def _told(outcome: SweepOutcome, left_out: int) -> str:
+def _summary(outcome: SweepOutcome, left_out: int) -> str:
     left = f", left out {left_out}" if left_out else ""
     counts = f"ran {outcome.ran}, skipped {outcome.skipped}{left}, failed {outcome.failed}"
     return f"{counts} in {format_seconds(outcome.seconds)}"

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -240,6 +241,17 @@ def test_a_report_can_be_written_again(swept, memprop):
     assert "report.html" in printed
     assert (out / "report.html").read_bytes() == page
     assert (out / "figures" / "ratio.svg").read_bytes() == figure
+
+
+def test_the_report_of_a_folder_without_stored_steps_says_how_to_get_them(swept, memprop, tmp_path):
+    folder = tmp_path / "older"
+    shutil.copytree(swept[0] / "reports" / "tiny", folder)
+    for name in ("steps.zip", "frontiers.csv"):
+        (folder / name).unlink()
+    status, printed, _ = memprop("report", folder)
+    assert status == 0
+    assert f"`memprop sweep SPEC --out {folder}` stores them" in " ".join(printed.split())
+    assert json_of(memprop, "report", folder)["steps_stored"] is False
 
 
 def test_names_are_escaped_in_the_page(swept):

@@ -79,7 +79,7 @@ def _add_hints(root: ET.Element, hints: Sequence[Sequence[Hint]]) -> None:
             continue
         said = hints[int(name.removeprefix(_MARK))]
         points = list(group.iter(f"{{{_SVG}}}use")) if len(said) > 1 else [group]
-        for point, hint in zip(points, said, strict=False):
+        for point, hint in zip(points, said, strict=True):
             point.set("data-hint", hint.text)
             if hint.row is not None:
                 point.set("data-row", str(hint.row))
