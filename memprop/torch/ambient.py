@@ -52,7 +52,7 @@ def set_torch_states(states: tuple[torch.Tensor, ...]) -> None:
 
 
 def seed_cudnn_again() -> None:
-    """Undo that cuDNN's recurrent layers have noticed a new seed: the next one takes it up."""
+    """Make the next of cuDNN's recurrent layers take up a new seed, as if none had seen it."""
     with torch._C._DisableTorchDispatch():
         for generator in torch.cuda.default_generators:
             generator.set_state(generator.get_state())
@@ -65,7 +65,7 @@ def _generators() -> Iterator[torch.Generator]:
 
 
 def drawn() -> tuple[object, ...]:
-    """What is another one after any of the global generators has been used."""
+    """A value that changes whenever one of the global generators is used."""
     _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
     with torch._C._DisableTorchDispatch():
         own = b"".join(state.numpy().tobytes() for state in torch_states())

@@ -115,7 +115,7 @@ _Span = tuple[int, int]
 def _spans_forward(
     calls: Sequence[Call], parts: Sequence[Sequence[int]], trace: Trace
 ) -> list[_Span]:
-    """From each unit's beginning to the next one's; at last from their end to backward."""
+    """The events from each unit's beginning to the next one's, and from the last to backward."""
     begins = [calls[unit[0]].begin for unit in parts]
     ends = [*begins[1:], calls[-1].end, _first_event(trace, "backward")]
     return list(zip([*begins, calls[-1].end], ends, strict=True))
@@ -124,7 +124,7 @@ def _spans_forward(
 def _spans_backward(
     calls: Sequence[Call], parts: Sequence[Sequence[int]], trace: Trace
 ) -> list[_Span]:
-    """From where each unit's gradient is there to where that of its input is."""
+    """The events from the gradient of each unit's output to that of its input."""
     begins = [_backward(calls[unit[-1]]) for unit in parts]
     start = _first_event(trace, "backward")
     end = calls[0].past or int(np.flatnonzero(trace.events.phase == _BACKWARD)[-1]) + 1
@@ -151,6 +151,6 @@ def _part(trace: Trace, begin: int, end: int) -> Part:
 
 
 def _workspace(trace: Trace, begin: int, end: int, output: int) -> int:
-    """What a forward without saving needs beside its input and its output."""
+    """What a forward pass without saving needs in addition to its input and output."""
     part = _part(trace, begin, end)
     return max(part.peak - part.before - output, 0)

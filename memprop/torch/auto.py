@@ -164,7 +164,7 @@ def _chosen(
     blocks: str | None,
     **options: Any,
 ) -> "tuple[ModuleChain, Choice, pd.DataFrame]":
-    """The module as a chain, what is to be recomputed of it, and that as a table."""
+    """The module as a chain, the blocks to recompute, and these as a table."""
     check_module(module)
     _check_made(module)
     room = check_budget(budget)
@@ -248,7 +248,7 @@ def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
 
 @contextmanager
 def _told_of_second_runs() -> Iterator[None]:
-    """Say what a user can do where a step that went well fails once blocks run again."""
+    """Say what a user can do if a step fails only when its blocks run again."""
     try:
         yield
     except RuntimeError as error:

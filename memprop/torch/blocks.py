@@ -30,12 +30,12 @@ class Blocks:
 
     @property
     def input_bytes(self) -> int:
-        """The size of what the first one is given."""
+        """The bytes of the input of the first block."""
         return self.calls[0].sizes[self.argument]
 
     @property
     def traits(self) -> Traits:
-        """What must be known to run them together."""
+        """The facts that running the blocks together requires."""
         return Traits(
             self.names,
             self.argument,
@@ -53,7 +53,7 @@ class Blocks:
 
 
 class _Unfit(Exception):  # noqa: N818 - never leaves this file
-    """Why a list of modules is no chain of blocks."""
+    """Says why a list of modules is not a chain of blocks."""
 
 
 def lists_of(module: nn.Module, wanted: str | None) -> dict[str, list[str]]:
@@ -84,7 +84,7 @@ def lists_of(module: nn.Module, wanted: str | None) -> dict[str, list[str]]:
 
 
 def blocks_of(lists: Mapping[str, Sequence[str]], calls: Sequence[Call], trace: Trace) -> Blocks:
-    """The list of blocks between whose beginning and end most bytes are saved.
+    """The list of blocks that saves the most bytes.
 
     Args:
         lists: the paths of lists of modules, and of their parts.
@@ -108,7 +108,7 @@ def blocks_of(lists: Mapping[str, Sequence[str]], calls: Sequence[Call], trace: 
 
 
 def units(blocks: Blocks) -> list[list[int]]:
-    """The numbers of the blocks, those together that one value is shared by.
+    """The numbers of the blocks in groups: blocks that share a value are in one group.
 
     A block that writes over its input runs with the one that made it, and with those that handed it
     on: the input could not be kept to run it again.
@@ -157,7 +157,7 @@ def _argument(own: Sequence[Call]) -> int | str:
 
 
 def _check_writes(own: Sequence[Call], argument: int | str) -> None:
-    """What a block would find changed if it ran again must not be written to by any."""
+    """Raise if a block writes to what another would read in its second run."""
     first = own[0].storages[argument]
     for call in own:
         if argument in call.written and call.storages[argument] == first:
@@ -189,7 +189,7 @@ def _check_surroundings(own: Sequence[Call]) -> None:
 
 
 def _check_alone(own: Sequence[Call], trace: Trace) -> None:
-    """What goes from one block to the next must not be used by anyone else."""
+    """Raise if anything but the next block uses what a block returns."""
     inside: defaultdict[int, set[int]] = defaultdict(set)
     for call, after in pairwise(own):
         assert call.variable is not None  # noqa: S101 - checked before

@@ -103,7 +103,7 @@ class _Link:
 
 
 class _State(threading.local):
-    """What one thread is at.
+    """How far one thread has come.
 
     Attributes:
         running: whether the blocks really run now, or some of them again.
@@ -128,7 +128,7 @@ class _State(threading.local):
     drawn: tuple[object, ...] = ()
 
     def uncover(self) -> None:
-        """Take the stand-ins away."""
+        """Remove the stand-ins."""
         for table, name, held in reversed(self.covered):
             if held is _MISSING:
                 table.pop(name, None)
@@ -161,7 +161,7 @@ class _Chain:
         self._steps = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a file gets: nothing of a run."""
+        """What a copy or a file gets; the state of a run is left out."""
         return {**vars(self), "state": None, "_steps": 0}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -209,7 +209,7 @@ class _Chain:
         state.switches, state.drawn = switches(), drawn()
 
     def forget(self, *_: object) -> None:
-        """Let go of the calls that were noted, and take the stand-ins away."""
+        """Forget the noted calls, and remove the stand-ins."""
         state = self.state
         state.uncover()
         state.value, state.calls, state.handed_on = None, (), None
@@ -318,7 +318,7 @@ class _Call:
 
     @property
     def others(self) -> Iterator[tuple[Argument, Any]]:
-        """The arguments beside the value."""
+        """The arguments other than the value."""
         yield from enumerate(self.before)
         yield from enumerate(self.after, start=len(self.before) + 1)
         yield from self.rest.items()

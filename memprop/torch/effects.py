@@ -1,4 +1,4 @@
-"""What a call of a module leaves behind, beside what it returns."""
+"""What a call of a module changes, in addition to what it returns."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -107,7 +107,7 @@ def _is_buffers(place: Found) -> bool:
 
 
 def _other(table: dict[str, Any], saved: dict[str, Any]) -> list[str]:
-    """The names of what is another object, or is new, or gone."""
+    """The names whose object was replaced, added or removed."""
     return [name for name in {**saved, **table} if table.get(name) is not saved.get(name)]
 
 

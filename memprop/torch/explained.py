@@ -48,7 +48,7 @@ def recomputed_flops(seen: ModuleChain, parts: Sequence[Part]) -> int:
 
 
 def _keeps(parts: Sequence[Part]) -> Iterator[tuple[int, str]]:
-    """What of each block is there between forward and backward."""
+    """What each block keeps between forward and backward."""
     for part in parts:
         if isinstance(part, int):
             yield part, "all"

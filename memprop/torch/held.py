@@ -99,7 +99,7 @@ _NARROW = {
 
 
 def _is_plain_number(tensor: torch.Tensor) -> bool:
-    """Whether this is the 2 of ``2 * x``: PyTorch wraps it, and its own hooks do not count it.
+    """Whether this is a number such as the 2 of ``2 * x``. PyTorch wraps it, and its hooks skip it.
 
     A number gives way to the type of a tensor, where a tensor without dimensions would not.
     """

@@ -168,7 +168,7 @@ def check_real(module: nn.Module) -> None:
 
 
 def check_dense(module: nn.Module) -> None:
-    """Raise InvalidValueError if a module has sparse gradients: a fake one knows not its size."""
+    """Raise InvalidValueError if a module has sparse gradients: a fake one has no size."""
     for name, part in module.named_modules():
         if getattr(part, "sparse", False):
             raise InvalidValueError(

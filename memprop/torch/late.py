@@ -1,4 +1,4 @@
-"""What was there before a step, and was only found when the step came to it."""
+"""What was there before a step, but was found only when the step used it."""
 
 from collections.abc import Sequence
 from dataclasses import replace

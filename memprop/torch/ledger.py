@@ -117,7 +117,7 @@ class Ledger(TorchDispatchMode):
         return None if storage is None else storage.variable
 
     def begin(self, phase: str, held: Iterable[torch.Tensor] = ()) -> None:
-        """A part of the step begins; of backward, with the tensors from which it may start."""
+        """Begin a part of the step. Backward is given the tensors from which it may start."""
         self.phase = phase
         self._operator = -1 if phase == "end" else self._operator
         if phase == "backward":
@@ -273,7 +273,7 @@ class Ledger(TorchDispatchMode):
 
 
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
-    """Those tensors that have a storage; a sparse one has those of its parts."""
+    """The tensors that have a storage of their own; a sparse tensor has those of its parts."""
     return [tensor for tensor in found if tensor.layout == torch.strided]
 
 
