@@ -80,7 +80,7 @@ class Buffers:
             yield storage, at
 
     def forget(self) -> None:
-        """Follow no buffer any more."""
+        """Stop following buffers."""
         self._by_owner.clear()
 
     def _count(self, storage: Storage, sign: int) -> None:

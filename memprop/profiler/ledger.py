@@ -172,7 +172,7 @@ class Ledger:
             return self._recorder.trace(about)
 
     def close(self) -> None:
-        """Record no more: watched arrays that live on behave like plain ones."""
+        """Stop recording: watched arrays that live on behave like plain ones."""
         with self._lock:
             self.settle()
             self.closed = True

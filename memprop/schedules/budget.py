@@ -138,7 +138,7 @@ def searched(graph: Graph, batch: int, budget: int, best: Priced, states: int = 
 
 @lru_cache(maxsize=4)
 def smallest(graph: Graph, batch: int) -> Priced:
-    """Of all that is planned what needs the least memory."""
+    """The plan that needs the least memory."""
     views = chains(graph, batch)
     least = [priced(graph, batch, view, frontier_plans(view.chain)[0]) for view in views]
     best = min((*least, *named(graph, batch)), key=lambda one: (one.peak, one.flops))
@@ -189,7 +189,7 @@ def named(graph: Graph, batch: int) -> tuple[Priced, ...]:
 
 
 def _named_by_cost(graph: Graph, batch: int) -> Iterator[Priced]:
-    """The same, each made when it is asked for, as far as possible: the dear ones are long."""
+    """The same, made one by one as they are asked for: the expensive ones are long."""
     n = len(layers(graph))
     segmented = [every(graph, k) for k in _few(n)] + [selective(graph)]
     short = sorted((Priced.of(graph, batch, o) for o in segmented), key=lambda one: one.flops)
@@ -202,7 +202,7 @@ def _named_by_cost(graph: Graph, batch: int) -> Iterator[Priced]:
 
 
 def _few(n: int) -> list[int]:
-    """All numbers from 1 to n; for many layers about as many for each doubling."""
+    """All numbers from 1 to n; for large n about equally many per doubling."""
     if n <= _LONG:
         return list(range(1, n + 1))
     return sorted({round(2 ** (step / 2)) for step in range(2 * n.bit_length()) if 2**step <= n**2})
@@ -247,5 +247,5 @@ def frontier(graph: Graph, batch: int) -> tuple[Priced, ...]:
 
 
 def _thinned(plans: Sequence[Plan]) -> Sequence[Plan]:
-    """At most so many of ``plans`` that a figure shows them all, the first among them."""
+    """At most as many of ``plans`` as a figure can show; the first is among them."""
     return plans[:: max(len(plans) // _MOST_POINTS, 1)]

@@ -57,7 +57,7 @@ class Priced:
 
 
 def drop_recomputations(given: Priced, budget: int, most_work: int = _MOST_WORK) -> Priced:
-    """``given``, which fits into ``budget`` bytes, with recomputations left out, dearest first.
+    """``given``, which fits into ``budget`` bytes, with recomputations left out, the most expensive first.
 
     Args:
         given: a plan.
@@ -103,7 +103,7 @@ class _Repetition(NamedTuple):
 
 
 def _chosen(best: Priced, budget: int, refused: set[tuple[str, int]]) -> list[_Repetition]:
-    """The recomputations that may be left out together, dearest first, as far as can be told."""
+    """The recomputations that may be left out together, the most expensive first."""
     live, chosen = best.live.copy(), []
     for one in sorted(_repetitions(best), reverse=True):
         between = live[one.since + 1 : one.place]

@@ -87,7 +87,7 @@ class NamedStrategy:
 
     @property
     def depends_on_batch(self) -> bool:
-        """Whether the order is another for another batch size."""
+        """Whether the order depends on the batch size."""
         return self.strategy.depends_on_batch
 
 

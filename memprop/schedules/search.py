@@ -27,7 +27,7 @@ STATES: Final = 10_000
 
 
 class Found(NamedTuple):
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
         order: the operators of a step in the order found; ``None`` if none is cheap enough.
@@ -122,7 +122,7 @@ class _Search:
         return tuple(found[::-1])
 
     def _estimate(self, state: _State) -> float:
-        """FLOPs of all that must run again before the end; infinite if that cannot be."""
+        """FLOPs of all that must run again before the end; infinite if that is impossible."""
         makers, there, total = self.space.makers, state.live, 0.0
         missing = self.space.needed[state.place] & ~there
         while missing:

@@ -1,4 +1,4 @@
-"""``selective``: keep what is dear to compute, compute what is cheap again.
+"""``selective``: keep what is expensive to compute, recompute what is cheap.
 
 A matrix product takes two FLOPs an element for every unit of the layer before; norms, activations,
 dropout and sums take a handful. So a layer that keeps the results of its products alone, and has
@@ -65,7 +65,7 @@ def _is_cheap(graph: Graph, operator: Operator) -> bool:
 
 
 def _kept(graph: Graph, part: Stage, again: Iterable[Operator]) -> int:
-    """Bytes a sample that are kept between forward and backward, beside input and output."""
+    """Bytes a sample kept between forward and backward, in addition to input and output."""
     again = tuple(again)
     made = {name for operator in part.forward for name in operator.outputs}
     made -= {name for operator in again for name in operator.outputs}

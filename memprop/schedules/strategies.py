@@ -53,7 +53,7 @@ class Strategy:
         read: from the text behind the colon to what ``order`` is called with; a positive integer is
             read if it is ``None``.
         example: a number to try it with.
-        depends_on_batch: whether the order is another for another batch size.
+        depends_on_batch: whether the order depends on the batch size.
         keeps_gradients: whether it keeps the gradients of parameters to the end of the step, so
             that no parameter can be updated in the backward pass.
         whole_because: why micro-batches of the batch would save nothing; "" if they may.

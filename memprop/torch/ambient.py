@@ -1,4 +1,4 @@
-"""What surrounds a call: switches of PyTorch, and generators of random numbers."""
+"""The surroundings of a call: switches of PyTorch, and generators of random numbers."""
 
 import random
 from collections.abc import Iterator

@@ -51,7 +51,7 @@ class StandIns:
         return value
 
     def put_back(self) -> None:
-        """Make everything as it was."""
+        """Restore everything."""
         for table, before in self._parameters:
             put_table(table, before)
         for snapshot in reversed(self._snapshots):

@@ -44,7 +44,7 @@ class Start:
         return cls(Snapshot.of(places), random_states(), torch_states(), own, state)
 
     def put_back(self) -> None:
-        """Make everything hold that again."""
+        """Restore that state."""
         self.places.put_back()
         set_random_states(self.random)
         set_torch_states(self.torch_random)

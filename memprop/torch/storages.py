@@ -100,7 +100,7 @@ class Storages:
         return {storage.variable for storage in self._alive.values()}
 
     def close(self) -> None:
-        """Follow no storage any longer."""
+        """Stop following storages."""
         self._alive.clear()
 
     def _event(self, kind: Callable[..., None], storage: Storage) -> None:

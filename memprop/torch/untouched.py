@@ -82,7 +82,7 @@ class Untouched:
         )
 
     def put_back(self) -> None:
-        """Make every tensor as it was."""
+        """Restore every tensor."""
         for before in self._before.values():
             _put_back(before)
         self._before.clear()

@@ -28,7 +28,7 @@ NOTHING: Final = "nothing"
 
 
 def extent(step: int, device: torch.device) -> str:
-    """What of each tensor is compared.
+    """What is compared of each tensor.
 
     Args:
         step: the number of the step since the module was planned, from 0.
