@@ -57,7 +57,7 @@ class Priced:
 
 
 def drop_recomputations(given: Priced, budget: int, most_work: int = _MOST_WORK) -> Priced:
-    """``given``, which fits into ``budget`` bytes, with recomputations left out, the most expensive first.
+    """``given``, which fits into ``budget`` bytes, with recomputations left out.
 
     Args:
         given: a plan.

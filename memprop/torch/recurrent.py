@@ -13,7 +13,7 @@ _GATES: Final = 4
 
 
 def workspace_bytes(steps: int, batch: int, inputs: int, hidden: int, itemsize: int) -> int:
-    """Bytes that the forward pass of a layer keeps for its backward pass, in addition to its results.
+    """Bytes that the forward pass of a layer keeps for backward, in addition to its results.
 
     Args:
         steps: how long the sequences are.

@@ -106,7 +106,7 @@ def test_a_spec_cannot_be_changed(load):
          "Known: witnesses, steps, repeats, timeout, memory_limit"),
         ("[measure]", "[mesure]",
          ", line 14: mesure: unknown key, did you mean 'measure'? "
-         "Known: name, title, grid, measure, data, seed"),
+         "Known: name, title, grid, measure, data, seed, imports"),
         ('source = "digits"', "seed = 3",
          ", line 22: data.seed: unknown key here, it belongs above all tables"),
         ('source = "digits"', "steps = 3",
