@@ -78,6 +78,8 @@ def _add_hints(root: ET.Element, hints: Sequence[Sequence[Hint]]) -> None:
         if not name.startswith(_MARK):
             continue
         said = hints[int(name.removeprefix(_MARK))]
+        if not said:
+            continue
         points = list(group.iter(f"{{{_SVG}}}use")) if len(said) > 1 else [group]
         for point, hint in zip(points, said, strict=True):
             point.set("data-hint", hint.text)
