@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from optional import thorough
 
 import memprop as mp
 from memprop.errors import SpecError
@@ -97,6 +98,7 @@ def memprop(*arguments):
     )
 
 
+@thorough
 def test_ones_own_activation_and_witness_are_swept(folder):
     done = memprop("sweep", "spec.toml", "--out", "out", "--json")
     assert done.returncode == 0, done.stderr
