@@ -42,7 +42,7 @@ def _document(found: Any) -> dict[str, Any]:
         "findings": [asdict(finding) for finding in found.findings],
         "cpu": {**asdict(found.cpu), "flags": sorted(found.cpu.flags)},
         "blas": asdict(found.blas),
-        "check": None if found.check is None else found.check.to_json(),
+        "check": None if found.check is None else asdict(found.check),
     }
 
 

@@ -91,7 +91,7 @@ def _report(folder: Path, ran: int, skipped: int, *, as_json: bool) -> None:
     from memprop.cli.output import print_json
     from memprop.cli.report import print_report
     from memprop.report.write import write_report
-    from memprop.sweep.outcome import FAILURES
+    from memprop.sweep.measurement import FAILURES
 
     written = write_report(folder)
     failed = int(written.results["status"].isin(FAILURES).sum())

@@ -9,9 +9,11 @@ import json
 import os
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from memprop.documents import from_json
 from memprop.errors import OutputError
 from memprop.files import write_whole
 from memprop.machine.blas import Blas
@@ -38,24 +40,21 @@ def key_of(cpu: Cpu, blas: Blas) -> str:
 
 def remembered(key: str) -> Check | None:
     """The check that was made under ``key``, if there is one."""
-    try:
-        return Check.from_json(_read()[key])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return None
+    return _read().get(key)
 
 
 def remember(key: str, check: Check) -> None:
     """Keep ``check`` under ``key``, if the cache can be written."""
     path = cache_file()
-    text = json.dumps({**_read(), key: check.to_json()}, indent=1)
+    checks = {**_read(), key: check}
+    text = json.dumps({key: asdict(check) for key, check in checks.items()}, indent=1)
     with suppress(OSError, OutputError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
 
 
-def _read() -> dict[str, Any]:
+def _read() -> dict[str, Check]:
     try:
-        found = json.loads(cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return from_json(dict[str, Check], cache_file().read_bytes())
+    except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}

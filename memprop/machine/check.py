@@ -2,8 +2,12 @@
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from annotated_types import Gt
+
+from memprop.documents import STRICT
 
 MARGIN: Final = 1.05
 """A core type must be so many times as fast as the library's own choice to be taken instead."""
@@ -20,9 +24,11 @@ class Rates:
         failure: why it was not, as half a sentence.
     """
 
+    __pydantic_config__ = STRICT
+
     asked: str
     core_type: str = ""
-    gflops: Mapping[str, float] = field(default_factory=dict)
+    gflops: Mapping[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
     failure: str = ""
 
     def times(self, other: "Rates") -> float:
@@ -42,6 +48,8 @@ class Check:
         candidates: of those that were asked for.
     """
 
+    __pydantic_config__ = STRICT
+
     own: Rates
     candidates: tuple[Rates, ...] = ()
 
@@ -59,25 +67,3 @@ class Check:
     def rates_of(self, core_type: str) -> Rates | None:
         """The rates of what runs as ``core_type``."""
         return next((rates for rates in self.measured if rates.core_type == core_type), None)
-
-    def to_json(self) -> dict[str, Any]:
-        """This check in types that JSON has."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> "Check":
-        """The check that :meth:`to_json` gave.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is none.
-        """
-        own, *candidates = map(_rates, (document["own"], *document["candidates"]))
-        return cls(own, tuple(candidates))
-
-
-def _rates(document: Mapping[str, Any]) -> Rates:
-    gflops = {str(dtype): float(rate) for dtype, rate in dict(document["gflops"]).items()}
-    if not all(rate > 0 for rate in gflops.values()):
-        raise ValueError(f"rates must be positive: {gflops}")
-    asked, core_type, failure = (str(document[key]) for key in ("asked", "core_type", "failure"))
-    return Rates(asked, core_type, gflops, failure)

@@ -1,70 +1,50 @@
-"""What became of a process that ran a trial, or a part of one, as a row."""
+"""What came of a trial, by what its process wrote and by how it ended."""
 
-import json
 import signal
-from typing import Any, Final
+from typing import Final
 
+from memprop.errors import DataError
 from memprop.sweep.forks import Ended
-from memprop.traces.trace import Trace
-
-Row = dict[str, Any]
-"""Column -> value, of types that JSON has."""
-
-FAILURES: Final = ("oom", "timeout", "killed", "error")
-STATUSES: Final = ("ok", *FAILURES, "skipped", "simulated")
-"""What can become of a trial: measured, out of memory, too slow, killed by a signal, anything else
-that went wrong; not run because it was predicted to run out of memory; only predicted."""
+from memprop.sweep.measurement import Failure, Measurement
 
 _OUT_OF_MEMORY: Final = ("MemoryError", "Memory allocation still failed")
-"""How Python, NumPy and OpenBLAS end their last words when there is no memory left."""
+"""How the last words of Python, NumPy and OpenBLAS end when there is no memory left."""
 
 _SHORTAGE: Final = "the machine may have run out of memory: set memory_limit or run smaller trials"
 
 
-def failed(status: str, message: str) -> Row:
-    """The row of a trial that gave no results."""
-    return {"status": status, "message": message}
+def measurement_of(ended: Ended) -> Measurement:
+    """The last measurement that the process wrote, and how the process ended.
 
-
-def described(trace: Trace) -> Row:
-    """What a trace says of a step, whether it ran or not."""
-    return {
-        **{f"peak_{name}": size for name, size in trace.peak_by_category().items()},
-        "peak_operator": trace.peak_operator,
-        "saved_bytes": trace.saved_bytes,
-        "saved_count": len(trace.saved),
-        "persistent_bytes": trace.persistent_bytes,
-        "flops": trace.about["flops"],
-        "recomputed_flops": trace.about["recomputed_flops"],
-    }
-
-
-def row_of(ended: Ended) -> Row:
-    """All that the process wrote as lines of JSON, the later over the earlier, and how it ended.
-
-    Lines that are no JSON objects are left out: a library may have printed something.
+    A process writes a line each time that it knows more. Lines that are no measurements are left
+    out: a library may have printed something.
     """
-    known = _read_rows(ended.output)
-    if ended.code < 0:
-        return {**known, **failed("killed", _signal_message(-ended.code))}
-    if ended.code > 0:
-        return {**known, **_exit_row(ended.code, ended.errors)}
-    if known.get("status") not in STATUSES:
+    found = [known for line in ended.output.splitlines() if (known := _read(line)) is not None]
+    if ended.code:
+        known = found[-1] if found else Measurement(status="error")
+        return known.failed(*_failure(ended))
+    if not found:
         last = _last_line(ended.output)
-        return failed("error", f"the trial wrote no row of results but {last[:200]!r}")
-    return {"message": "", **known}
+        return Measurement(
+            status="error", message=f"the trial wrote no measurement but {last[:200]!r}"
+        )
+    return found[-1]
 
 
-def _read_rows(output: str) -> Row:
-    row: Row = {}
-    for line in output.splitlines():
-        try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            row |= found
-    return row
+def _read(line: str) -> Measurement | None:
+    try:
+        return Measurement.from_json(line)
+    except DataError:
+        return None
+
+
+def _failure(ended: Ended) -> tuple[Failure, str]:
+    """Status and message of a process that did not end well."""
+    if ended.code < 0:
+        return "killed", _signal_message(-ended.code)
+    last_words = _last_line(ended.errors) or f"exit status {ended.code} and no message"
+    out_of_memory = any(words in last_words for words in _OUT_OF_MEMORY)
+    return "oom" if out_of_memory else "error", last_words
 
 
 def _signal_message(number: int) -> str:
@@ -73,12 +53,6 @@ def _signal_message(number: int) -> str:
     except ValueError:  # a real-time signal has no name
         name = f"signal {number}"
     return f"killed by {name}: {_SHORTAGE}" if name == "SIGKILL" else f"killed by {name}"
-
-
-def _exit_row(code: int, errors: str) -> Row:
-    last_words = _last_line(errors) or f"exit status {code} and no message"
-    out_of_memory = any(words in last_words for words in _OUT_OF_MEMORY)
-    return failed("oom" if out_of_memory else "error", last_words)
 
 
 def _last_line(text: str) -> str:

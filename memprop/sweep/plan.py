@@ -8,6 +8,9 @@ from dataclasses import MISSING, asdict, dataclass, field, make_dataclass, repla
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
+from memprop.documents import STRICT, first_mistake, from_json
 from memprop.errors import DataError
 from memprop.sweep.axes import AXES, TABLE
 from memprop.sweep.imports import digest_of
@@ -46,6 +49,8 @@ class Point(_Coordinates):
     The axes are fields too, see :mod:`memprop.sweep.axes`.
     """
 
+    __pydantic_config__ = STRICT
+
     seed: int
     data_source: str
     data_digest: str = ""
@@ -61,7 +66,7 @@ class Point(_Coordinates):
 class Trial(Point):
     """A point, and how to measure it: all that a process needs to run it.
 
-    What comes of it is a row of results.
+    What comes of it is a :class:`memprop.sweep.measurement.Measurement`.
 
     Attributes:
         witnesses: who watches the peak, in the order of the registry.
@@ -107,12 +112,10 @@ class Trial(Point):
             DataError: ``text`` is none.
         """
         try:
-            values = json.loads(text)
-            values["witnesses"] = tuple(values["witnesses"])
-            values["imports"] = tuple(values.get("imports", ()))
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{text[:60]!r} is no trial in JSON: {error}") from None
+            return from_json(cls, text)
+        except ValidationError as error:
+            told = first_mistake(error)
+            raise DataError(f"{text[:60]!r} is no trial in JSON: {told}") from None
 
 
 def trials(spec: "SweepSpec") -> tuple[Trial, ...]:

@@ -21,8 +21,8 @@ from memprop.files import make_folder, write_whole
 from memprop.models.mlp import MLP
 from memprop.sweep.axes import AXES
 from memprop.sweep.lock import locked
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.model import model_of, step_options
-from memprop.sweep.outcome import described
 from memprop.sweep.plan import Point
 from memprop.sweep.results import tidy, write_results
 from memprop.sweep.spec import GridSpec, SweepSpec
@@ -174,9 +174,8 @@ def _one_by_one(model: MLP, point: Point, batches: np.ndarray) -> dict[str, Any]
     for batch in batches.tolist():
         try:
             trace = predicted_trace(model, batch, step_options(point))
-            row = {"predicted_peak": trace.peak, **described(trace), "status": "simulated"}
+            found.append(Measurement.of_step(trace).columns())
         except MempropError as error:
-            row = {"status": "error", "message": str(error)}
-        found.append(row)
+            found.append(Measurement(status="error", message=str(error)).columns())
     names = dict.fromkeys(name for row in found for name in row)
     return {name: [row.get(name) for row in found] for name in names}

@@ -14,8 +14,8 @@ from memprop.graph.losses import LOSSES
 from memprop.machine.cgroup import memory_allowance
 from memprop.schedules.budget import BudgetFraction
 from memprop.schedules.names import strategy_named
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.model import model_of, step_options
-from memprop.sweep.outcome import Row, failed
 from memprop.sweep.plan import Trial
 from memprop.units import format_bytes
 
@@ -37,10 +37,9 @@ class Shortage(NamedTuple):
     room: int
     limit: bool
 
-    def row(self) -> Row:
-        """The row of the trial, if it is left out."""
-        given = {"predicted_peak": self.peak, "seed": self.trial.seed}
-        return {**failed("skipped", str(self)), **given}
+    def measurement(self) -> Measurement:
+        """What comes of the trial if it is left out."""
+        return Measurement(status="skipped", message=str(self), predicted_peak=self.peak)
 
     def __str__(self) -> str:
         what = "the memory limit of" if self.limit else "what is free here,"

@@ -15,7 +15,7 @@ from memprop.errors import OutputError
 from memprop.files import make_folder, write_whole
 from memprop.sweep.executors import Executor
 from memprop.sweep.lock import locked
-from memprop.sweep.outcome import FAILURES, Row
+from memprop.sweep.measurement import FAILURES, Measurement
 from memprop.sweep.plan import Trial, trials
 from memprop.sweep.progress import Bar, say, title
 from memprop.sweep.room import Shortage, shortages
@@ -27,7 +27,7 @@ _PATIENCE_SECONDS: Final = 0.05
 _MOST_SHOWN: Final = 8
 
 
-_Result = tuple[Trial, Row]
+_Result = tuple[Trial, Measurement]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def run_sweep(
         pending = _pending(store, planned, options)
         left_out = _announce_shortages(pending, spec, options)
         for shortage in left_out:
-            store.add(shortage.trial, shortage.row())
+            store.add(shortage.trial, shortage.measurement())
         skipped = {shortage.trial for shortage in left_out}
         chosen = [trial for trial in pending if trial not in skipped][: options.limit]
         try:
@@ -167,7 +167,7 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
         OutputError: there was no room to the end.
     """
 
-    def announced(trial: Trial) -> Row:
+    def announced(trial: Trial) -> Measurement:
         bar.begun(trial)
         return execute(trial)
 
@@ -177,9 +177,9 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
     else:
         results = _threads(pending, announced, execute)
     with closing(results):  # an interrupt between two results must stop the threads too
-        for trial, row in results:
-            held = _stored_but(store, [*held, (trial, row)])
-            failures += row["status"] in FAILURES
+        for trial, measured in results:
+            held = _stored_but(store, [*held, (trial, measured)])
+            failures += measured.status in FAILURES
             bar.done(failures)
     held = _stored_but(store, held)
     if held:
@@ -192,9 +192,9 @@ def _run(pending: Sequence[Trial], store: ResultStore, bar: Bar, execute: Execut
 
 def _stored_but(store: ResultStore, results: Sequence[_Result]) -> list[_Result]:
     """Store ``results``; those for which there is no room now are returned."""
-    for place, (trial, row) in enumerate(results):
+    for place, (trial, measured) in enumerate(results):
         try:
-            store.add(trial, row)
+            store.add(trial, measured)
         except OutputError as error:
             if place == len(results) - 1:
                 say(f"a result could not be stored, it is tried again: {error}")
@@ -203,7 +203,7 @@ def _stored_but(store: ResultStore, results: Sequence[_Result]) -> list[_Result]
 
 
 def _threads(
-    pending: Sequence[Trial], run: Callable[[Trial], Row], execute: Executor
+    pending: Sequence[Trial], run: Callable[[Trial], Measurement], execute: Executor
 ) -> Generator[_Result, None, None]:
     """Results as they come. A thread only waits for its trial."""
     pool = ThreadPoolExecutor(execute.jobs)
@@ -215,7 +215,9 @@ def _threads(
         _stop(pool, futures, execute)
 
 
-def _stop(pool: ThreadPoolExecutor, futures: Collection[Future[Row]], execute: Executor) -> None:
+def _stop(
+    pool: ThreadPoolExecutor, futures: Collection[Future[Measurement]], execute: Executor
+) -> None:
     """Begin no other trial and kill those that run; after a complete sweep there are none."""
     pool.shutdown(wait=False, cancel_futures=True)
     while not all(future.done() for future in futures):

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from memprop.errors import DataError, OutputError
 from memprop.files import make_folder
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import Trial
 
 FILE: Final = "trials.sqlite"
@@ -69,11 +70,11 @@ class ResultStore:
         with _explained(self._path), self._connection:
             self._connection.executemany("DELETE FROM trials WHERE key = ?", ((k,) for k in keys))
 
-    def add(self, trial: Trial, row: dict[str, Any]) -> None:
-        """Store the result of ``trial``; when this returns, it is on the disk."""
-        complete = {**trial.axes(), **row}  # the axes even if an executor forgot them
+    def add(self, trial: Trial, measured: Measurement) -> None:
+        """Store what came of ``trial``; when this returns, it is on the disk."""
+        row = {**trial.axes(), **measured.columns(), "seed": trial.seed}
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        values = (trial.key, trial.to_json(), json.dumps(complete), finished)
+        values = (trial.key, trial.to_json(), json.dumps(row), finished)
         with _explained(self._path), self._connection:
             self._connection.execute(_ADD, values)
 

@@ -1,4 +1,4 @@
-"""One trial, alone in a process: a request as JSON in, rows as lines of JSON on stdout.
+"""One trial, alone in a process: a request as JSON in, measurements as lines of JSON on stdout.
 
 In this order: the prediction, which costs nothing; the ledger of a real step; each witness, which
 watches steps of its own; the times, of steps that nobody watches. Each of these runs in a process
@@ -26,8 +26,9 @@ from memprop.sweep.batches import arrays_for
 from memprop.sweep.forks import run_in_child
 from memprop.sweep.imports import import_files
 from memprop.sweep.limit import MemoryLimit
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.model import model_of, step_options
-from memprop.sweep.outcome import Row, described, failed, row_of
+from memprop.sweep.outcome import measurement_of
 from memprop.sweep.plan import LEDGER, TIMES, Trial
 
 for _witness in WITNESSES.values():
@@ -46,7 +47,8 @@ def main(request: str) -> None:
     try:
         model = model_of(trial, data.features, data.classes)
         predicted = predicted_trace(model, trial.batch, step_options(trial))
-        _write({"predicted_peak": predicted.peak, **described(predicted)})
+        known = Measurement.of_step(predicted)
+        _write(known)
         arrays = arrays_for(model, data, trial.batch, trial.mode, trial.seed)
         prepared = _Prepared(trial, model, arrays, predicted.persistent_bytes)
         _ = model.parameters  # made here, for all parts alike
@@ -55,11 +57,12 @@ def main(request: str) -> None:
         return
     for part in parts:
         ended = run_in_child(partial(_measure, part, prepared, limit, limit.taken()))
-        row = row_of(ended)
-        if row["status"] != "ok":
-            _write({**row, "message": f"{part}: {row['message']}"})
+        found = measurement_of(ended)
+        if found.status != "ok":
+            _write(known.updated(replace(found, message=f"{part}: {found.message}")))
             return
-        _write(row)
+        known = known.updated(found)
+        _write(known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +88,24 @@ class _Prepared:
 
 
 def _measure(part: str, prepared: _Prepared, limit: MemoryLimit, taken: int) -> None:
-    """Run one part and write its row."""
-    parts: dict[str, Callable[[_Prepared], Row]] = {LEDGER: _ledger, TIMES: _times}
+    """Run one part and write what it measured."""
+    parts: dict[str, Callable[[_Prepared], Measurement]] = {LEDGER: _ledger, TIMES: _times}
     measure = parts.get(part) or partial(_watched, name=part)
     try:
         limit.renew(taken)
-        _write({"status": "ok", **measure(prepared)})
+        _write(measure(prepared))
     except MemoryError as error:
         _write(_out_of_memory(error))
 
 
-def _ledger(prepared: _Prepared) -> Row:
+def _ledger(prepared: _Prepared) -> Measurement:
     """What the engine added up while a real step ran."""
     step = prepared.step("heap")
     step(*prepared.arrays)
-    return {"ledger_peak": step.trace.peak, **described(step.trace)}
+    return Measurement.of_step(step.trace)
 
 
-def _watched(prepared: _Prepared, name: str) -> Row:
+def _watched(prepared: _Prepared, name: str) -> Measurement:
     """What one witness saw."""
     step = prepared.step("heap")
 
@@ -112,10 +115,11 @@ def _watched(prepared: _Prepared, name: str) -> Row:
 
     growth = WITNESSES[name].measure(once)
     # Parameters and optimizer state are there before the step: no witness sees them grow.
-    return {f"{name}_peak": None if growth is None else growth + prepared.persistent_bytes}
+    peak = None if growth is None else growth + prepared.persistent_bytes
+    return Measurement(status="ok", witness_peaks={name: peak})
 
 
-def _times(prepared: _Prepared) -> Row:
+def _times(prepared: _Prepared) -> Measurement:
     """The median over the repeats of the mean time of a step, in the arena that training uses."""
     step, trial = prepared.step("arena", record=False), prepared.trial
     step(*prepared.arrays)
@@ -125,13 +129,13 @@ def _times(prepared: _Prepared) -> Row:
         for _ in range(trial.steps):
             step(*prepared.arrays)
         means.append((time.perf_counter() - begin) / trial.steps)
-    return {"step_seconds": statistics.median(means)}
+    return Measurement(status="ok", step_seconds=statistics.median(means))
 
 
-def _out_of_memory(error: MemoryError) -> Row:
-    return failed("oom", f"out of memory: {error}".rstrip(": "))
+def _out_of_memory(error: MemoryError) -> Measurement:
+    return Measurement(status="oom", message=f"out of memory: {error}".rstrip(": "))
 
 
-def _write(row: Row) -> None:
-    sys.stdout.write(json.dumps(row) + "\n")
+def _write(measurement: Measurement) -> None:
+    sys.stdout.write(measurement.to_json() + "\n")
     sys.stdout.flush()  # what is known stays known, whatever comes next

@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 import zlib
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Interval
 
+from memprop.documents import STRICT, first_mistake, from_json
 from memprop.errors import TraceFormatError
 from memprop.files import write_whole
 from memprop.terms import PHASES
@@ -70,48 +72,83 @@ def parts_of(data: bytes, name: str) -> dict[str, Any]:
     document = _document(data, name)
     try:
         return {
-            "about": About.of(document["about"]),
-            # Files of the first memprop have neither phases nor sites.
-            "phases": tuple(str(phase) for phase in document.get("phases", PHASES)),
-            "variables": tuple(_variable(entry) for entry in document["variables"]),
-            "operators": tuple(TracedOperator(**entry) for entry in document["operators"]),
-            "events": _events(document["events"]),
+            "about": About.of(upgraded(document.about) if document.schema == 1 else document.about),
+            "phases": document.phases,
+            "variables": _checked(document.variables),
+            "operators": document.operators,
+            "events": _events(document.events),
         }
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise TraceFormatError(f"{name!r} is a damaged trace: {error}") from None
 
 
-def _document(data: bytes, name: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of :class:`memprop.traces.events.Events`."""
+
+    __pydantic_config__ = STRICT
+
+    kind: list[int]
+    phase: list[int]
+    operator: list[int]
+    variable: list[int]
+    storage: list[int]
+    bytes: list[int]
+    nanoseconds: list[int]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What stands in a file."""
+
+    __pydantic_config__ = STRICT | {"extra": "ignore"}
+
+    format: Literal["memprop trace"]
+    schema: Annotated[int, Interval(ge=1, le=SCHEMA)]
+    about: dict[str, str | int | float | bool]  # the first schema had flags
+    variables: tuple[TracedVariable, ...]
+    operators: tuple[TracedOperator, ...]
+    events: _Columns
+    phases: tuple[str, ...] = PHASES  # files of the first memprop have none
+
+
+def _document(data: bytes, name: str) -> _Document:
     try:
-        document = json.loads(gzip.decompress(data))
+        text = gzip.decompress(data)
     except gzip.BadGzipFile:
         raise TraceFormatError(
             f"cannot read a trace from {name!r}: it is not compressed with gzip"
         ) from None
-    except (EOFError, zlib.error, ValueError, RecursionError):
-        raise TraceFormatError(f"{name!r} is damaged: it ends early or is no JSON") from None
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise TraceFormatError(f"{name!r} is not a trace that memprop wrote")
-    if document.get("schema") == 1:
-        return {**document, "about": upgraded(document["about"])}
-    if document.get("schema") != SCHEMA:
-        raise TraceFormatError(
-            f"{name!r} has the trace schema {document.get('schema')!r}, but this memprop reads "
-            f"1 to {SCHEMA}: update memprop, or write the trace again"
-        )
-    return document
+    except (EOFError, zlib.error):
+        raise TraceFormatError(f"{name!r} is damaged: it ends early") from None
+    try:
+        return from_json(_Document, text)
+    except ValueError as error:  # a ValidationError is one
+        raise TraceFormatError(_complaint(error, name)) from None
 
 
-def _variable(entry: dict[str, Any]) -> TracedVariable:
-    if not isinstance(entry["bytes"], int) or not 0 <= entry["bytes"] < 2**63:
-        raise ValueError(f"{entry['bytes']!r} is no size of a variable")
-    return TracedVariable(**{**entry, "shape": tuple(int(dim) for dim in entry["shape"])})
+def _complaint(error: Any, name: str) -> str:
+    first = error.errors(include_url=False)[0]
+    match first["loc"]:
+        case ("format",) | () if first["type"] != "json_invalid":
+            return f"{name!r} is not a trace that memprop wrote"
+        case ("schema",):
+            return (
+                f"{name!r} has the trace schema {first['input']!r}, but this memprop reads 1 to "
+                f"{SCHEMA}: update memprop, or write the trace again"
+            )
+    return f"{name!r} is a damaged trace: {first_mistake(error)}"
 
 
-def _events(columns: dict[str, list[int]]) -> Events:
-    arrays = {f.name: np.array(columns[f.name], dtype=np.int64) for f in fields(Events)}
-    if any(array.ndim != 1 for array in arrays.values()):
-        raise ValueError("a column of events is not a list of integers")
+def _checked(variables: tuple[TracedVariable, ...]) -> tuple[TracedVariable, ...]:
+    for variable in variables:
+        if not 0 <= variable.bytes < 2**63:
+            raise ValueError(f"{variable.bytes} is no size of the variable {variable.name!r}")
+    return variables
+
+
+def _events(columns: _Columns) -> Events:
+    arrays = {name: np.array(numbers, dtype=np.int64) for name, numbers in vars(columns).items()}
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError("the columns of events differ in length")
     return Events(**arrays)

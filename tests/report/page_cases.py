@@ -8,7 +8,7 @@ import memprop as mp
 from memprop.report.build import build_report
 from memprop.report.page.sweep import sweep_page
 from memprop.sweep.examples import load_examples, store_examples
-from memprop.sweep.outcome import described
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.results import frame
 from memprop.sweep.spec import load_spec
 from memprop.traces.recorder import Recorder
@@ -54,10 +54,10 @@ def results():
                 "depth": depth, "batch": batch, "width": WIDTH, "schedule": schedule,
                 "mode": "inference" if schedule == "inference" else "train",
                 "activation": "tanh", "optimizer": "none", "loss": "cross_entropy",
-                "bias": True, "l2": 0.0, "dtype": "float32", "status": "ok", "message": "",
-                "predicted_peak": trace.peak, "ledger_peak": trace.peak, "seed": 0,
+                "bias": True, "l2": 0.0, "dtype": "float32",
+                **Measurement.of_step(trace).columns(), "status": "ok",
+                "ledger_peak": trace.peak, "seed": 0,
                 "tracemalloc_peak": trace.peak + 1000 + depth, "step_seconds": 0.001 * depth,
-                **described(trace),
             }
         )  # fmt: skip
     return frame(rows)

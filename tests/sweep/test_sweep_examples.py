@@ -13,7 +13,7 @@ from memprop.sweep.examples import (
     point_name,
     store_examples,
 )
-from memprop.sweep.outcome import described
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import trials
 from memprop.sweep.results import frame
 from memprop.sweep.spec import load_spec
@@ -45,8 +45,8 @@ def stored(tmp_path):
         )
         rows.append(
             {
-                **trial.axes(), "status": "ok", "message": "", "seed": 0,
-                "ledger_peak": trace.peak, "predicted_peak": trace.peak, **described(trace),
+                **trial.axes(), **Measurement.of_step(trace).columns(), "status": "ok",
+                "ledger_peak": trace.peak, "seed": 0,
             }
         )  # fmt: skip
     table = frame(rows)

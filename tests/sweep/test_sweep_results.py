@@ -6,6 +6,7 @@ import pytest
 
 from memprop.errors import DataError, OutputError
 from memprop.sweep import results
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import trials
 from memprop.sweep.results import column_types, frame, load_results, write_results
 from memprop.sweep.store import FILE, ResultStore
@@ -17,19 +18,23 @@ LARGE = 2**60 + 1  # a float would make it 2**60
 @pytest.fixture
 def rows(spec):
     good, bad, *_ = trials(spec)
-    measured = {"status": "ok", "message": "", "ledger_peak": LARGE, "step_seconds": 0.25}
-    failed = {"status": "timeout", "message": "ran longer than 1 min 0 s"}
-    end = {"seed": 0, "host": "here", "started": "2025-01-01T00:00:00+00:00", "seconds": 1.5}
     return [
-        {**good.axes(), **measured, "peak_operator": "linear1", **end},
-        {**bad.axes(), **failed, **end},
+        {**trial.axes(), **measured.columns(), "seed": 0}
+        for trial, measured in zip((good, bad), MEASURED, strict=True)
     ]
 
 
-def stored(folder, spec, rows):
+END = {"host": "here", "started": "2025-01-01T00:00:00+00:00", "seconds": 1.5}
+MEASURED = (
+    Measurement(status="ok", ledger_peak=LARGE, step_seconds=0.25, peak_operator="linear1", **END),
+    Measurement(status="timeout", message="ran longer than 1 min 0 s", **END),
+)
+
+
+def stored(folder, spec):
     with ResultStore(folder) as store:
-        for trial, row in zip(trials(spec), rows, strict=False):
-            store.add(trial, row)
+        for trial, measured in zip(trials(spec), MEASURED, strict=False):
+            store.add(trial, measured)
 
 
 def test_columns_are_those_of_the_contract_in_order():
@@ -47,7 +52,7 @@ def test_columns_are_those_of_the_contract_in_order():
 
 
 def test_results_come_from_the_store(tmp_path, spec, rows):
-    stored(tmp_path, spec, rows)
+    stored(tmp_path, spec)
     table = load_results(tmp_path)
     assert tuple(table.columns) == tuple(column_types())
     assert list(table["depth"]) == [1, 1]
@@ -56,7 +61,7 @@ def test_results_come_from_the_store(tmp_path, spec, rows):
 
 
 def test_bytes_stay_exact_where_a_failed_trial_has_none(tmp_path, spec, rows):
-    stored(tmp_path, spec, rows)
+    stored(tmp_path, spec)
     peaks = load_results(tmp_path)["ledger_peak"]
     assert peaks.dtype == "Int64"
     assert peaks[0] == LARGE
@@ -104,7 +109,7 @@ def test_the_csv_has_a_line_for_each_trial_with_exact_numbers(tmp_path, rows):
 
 def test_the_store_goes_before_the_parquet(tmp_path, spec, rows):
     write_results(frame(rows[:1]), tmp_path)
-    stored(tmp_path, spec, rows)
+    stored(tmp_path, spec)
     assert len(load_results(tmp_path)) == 2
 
 

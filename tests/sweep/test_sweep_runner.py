@@ -12,6 +12,7 @@ from memprop.errors import FolderInUseError, InvalidValueError, OutputError
 from memprop.sweep.executors import process
 from memprop.sweep.executors.names import executor_named
 from memprop.sweep.executors.process import ProcessExecutor
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import trials
 from memprop.sweep.runner import RunOptions, run_sweep
 from memprop.sweep.spec import GridSpec, MeasureSpec, SweepSpec
@@ -45,7 +46,7 @@ class Executor:
             raise KeyboardInterrupt
         self.runs[trial.key] += 1
         status = "error" if trial.depth in self.fail else "ok"
-        return {**trial.axes(), "status": status, "message": ""}
+        return Measurement(status=status)
 
     def stop(self):
         pass
@@ -113,7 +114,7 @@ def test_an_executor_that_raises_stops_the_sweep_and_keeps_what_is_done(tmp_path
     def broken(trial):
         if trial.depth == 2:
             raise RuntimeError("the cluster is gone")
-        return {"status": "ok"}
+        return Measurement(status="ok")
 
     with pytest.raises(RuntimeError, match="the cluster is gone"):
         run_sweep(spec, tmp_path, execute=Calling(broken))
@@ -156,7 +157,7 @@ def test_a_second_sweep_in_a_folder_is_refused_and_changes_nothing(tmp_path, spe
         ) as e:
             run_sweep(spec, tmp_path, execute=Executor(), files={"spec.toml": "theirs"})
         assert "\n" not in str(e.value)
-        return {"status": "ok"}
+        return Measurement(status="ok")
 
     run_sweep(spec, tmp_path, execute=Calling(second), files={"spec.toml": "ours"})
     assert (tmp_path / "spec.toml").read_text() == "ours"
@@ -174,11 +175,11 @@ class FullDisk(ResultStore):
 
     room_from = 0
 
-    def add(self, trial, row):
+    def add(self, trial, measured):
         type(self).tries += 1
         if self.tries < self.room_from:
             raise OutputError("trials.sqlite cannot be used: database or disk is full")
-        super().add(trial, row)
+        super().add(trial, measured)
 
 
 @pytest.mark.parametrize("room_from", [4, 10**6])
@@ -243,7 +244,7 @@ def test_jobs_run_at_the_same_time_and_the_rows_keep_their_order(tmp_path, spec)
     def execute(trial):
         together.wait()  # passes only if three trials run at once
         time.sleep(0.01 * (5 - trial.depth))
-        return {"status": "ok"}
+        return Measurement(status="ok")
 
     assert run_sweep(spec, tmp_path, execute=Calling(execute, 3)).ran == 6
     points = [(row["depth"], row["batch"]) for row in stored_rows(tmp_path)]
@@ -255,7 +256,7 @@ def test_results_are_stored_the_moment_they_exist(tmp_path, spec):
 
     def execute(trial):
         seen.append(len(stored_rows(tmp_path)))
-        return {"status": "ok"}
+        return Measurement(status="ok")
 
     run_sweep(spec, tmp_path, execute=Calling(execute))
     assert seen == [0, 1, 2, 3, 4, 5]

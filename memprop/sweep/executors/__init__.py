@@ -1,14 +1,12 @@
 """How trials are run somewhere: the contract of an executor.
 
-An executor is called with a trial and returns the row of its results, whatever becomes of the
-trial: the row starts with the trial's axes, ``status`` is one of
-:data:`memprop.sweep.outcome.STATUSES`, and ``message`` says in one line what went wrong. An
+An executor is called with a trial and returns its measurement, whatever becomes of the trial. An
 executor that raises is itself broken and stops the sweep.
 """
 
 from typing import Protocol, Self
 
-from memprop.sweep.outcome import Row
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import Trial
 
 
@@ -21,8 +19,8 @@ class Executor(Protocol):
 
     jobs: int
 
-    def __call__(self, trial: Trial) -> Row:
-        """The row of ``trial``."""
+    def __call__(self, trial: Trial) -> Measurement:
+        """What comes of ``trial``."""
         ...
 
     def stop(self) -> None:

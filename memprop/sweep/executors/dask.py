@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from memprop.errors import InvalidValueError, MissingExtraError
 from memprop.sweep.executors.process import ProcessExecutor
-from memprop.sweep.outcome import Row, failed
+from memprop.sweep.measurement import Measurement
 from memprop.sweep.plan import Trial
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class DaskExecutor:
         """How many workers there are now."""
         return len(self._client.scheduler_info(n_workers=-1)["workers"])
 
-    def __call__(self, trial: Trial) -> Row:
-        """The row of ``trial``, run by whichever worker has time for it."""
+    def __call__(self, trial: Trial) -> Measurement:
+        """What comes of ``trial``, run by whichever worker has time for it."""
         from distributed.scheduler import KilledWorker
 
         name = f"memprop-{trial.key}-{uuid.uuid4().hex[:8]}"
@@ -59,7 +59,7 @@ class DaskExecutor:
             return future.result()
         except KilledWorker as error:
             lost = f"its workers were lost, one after the other: {error}".splitlines()[0]
-            return {**trial.axes(), **failed("killed", lost), "seed": trial.seed}
+            return Measurement(status="killed", message=lost)
         finally:
             with self._lock:
                 self._futures.discard(future)
@@ -84,7 +84,7 @@ _executors: dict[int, ProcessExecutor] = {}
 _executors_lock = threading.Lock()
 
 
-def run_on_worker(trial: str) -> Row:
+def run_on_worker(trial: str) -> Measurement:
     """What a worker does: run the trial that this JSON describes, in processes of its own."""
     return _executor()(Trial.from_json(trial))
 

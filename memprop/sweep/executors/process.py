@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Self
 
@@ -25,7 +26,8 @@ from memprop.probes.kernel import ENVIRONMENT
 from memprop.sweep.executors.read_write_lock import ReadWriteLock
 from memprop.sweep.executors.server import Answer, Server, ServerGone
 from memprop.sweep.forks import Ended
-from memprop.sweep.outcome import Row, failed, row_of
+from memprop.sweep.measurement import Measurement
+from memprop.sweep.outcome import measurement_of
 from memprop.sweep.plan import LEDGER, TIMES, Trial
 from memprop.units import format_seconds
 
@@ -50,18 +52,16 @@ class ProcessExecutor:
         self._idle: dict[str, list[Server]] = {}
         self._servers: set[Server] = set()
 
-    def __call__(self, trial: Trial) -> Row:
-        """The row of ``trial``, which may take ``trial.timeout_seconds``, waiting left out."""
+    def __call__(self, trial: Trial) -> Measurement:
+        """What comes of ``trial``, which may take ``trial.timeout_seconds``, waiting left out."""
         started, clock = datetime.now(UTC), time.perf_counter()
-        result = self._result(trial)
-        return {
-            **trial.axes(),
-            **result,
-            "seed": trial.seed,
-            "host": platform.node(),
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": time.perf_counter() - clock,
-        }
+        measured = self._measured(trial)
+        return replace(
+            measured,
+            host=platform.node(),
+            started=started.isoformat(timespec="seconds"),
+            seconds=time.perf_counter() - clock,
+        )
 
     def stop(self) -> None:
         """Kill all that runs, in whatever thread."""
@@ -76,31 +76,32 @@ class ProcessExecutor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _result(self, trial: Trial) -> Row:
+    def _measured(self, trial: Trial) -> Measurement:
         if self.jobs == 1:
             return self._parts(trial, (LEDGER, *trial.witnesses, TIMES), trial.timeout_seconds)
         begin = time.monotonic()
         with self._machine.shared():
-            row = self._parts(trial, (LEDGER, *trial.witnesses), trial.timeout_seconds)
-        if row["status"] != "ok":
-            return row
+            memory = self._parts(trial, (LEDGER, *trial.witnesses), trial.timeout_seconds)
+        if memory.status != "ok":
+            return memory
         left = trial.timeout_seconds - (time.monotonic() - begin)
         with self._machine.alone():
-            return row | self._parts(trial, (TIMES,), max(left, 0.0))
+            return memory.updated(self._parts(trial, (TIMES,), max(left, 0.0)))
 
-    def _parts(self, trial: Trial, parts: Sequence[str], seconds: float) -> Row:
+    def _parts(self, trial: Trial, parts: Sequence[str], seconds: float) -> Measurement:
         request = json.dumps({"trial": trial.to_json(), "parts": parts})
         try:
             answer = self._run(request, seconds, parts[-1])
         except OSError as error:
-            return failed("error", f"the process did not start: {error}")
+            return Measurement(status="error", message=f"the process did not start: {error}")
         except ServerGone as gone:
-            return failed("killed", f"the process that starts trials ended: {gone}".rstrip(": "))
-        row = row_of(answer.ended)
+            message = f"the process that starts trials ended: {gone}".rstrip(": ")
+            return Measurement(status="killed", message=message)
+        found = measurement_of(answer.ended)
         if answer.in_time:
-            return row
+            return found
         limit = format_seconds(trial.timeout_seconds)
-        return {**row, **failed("timeout", f"ran longer than {limit}")}
+        return found.failed("timeout", f"ran longer than {limit}")
 
     def _run(self, request: str, seconds: float, last_part: str) -> Answer:
         """Have a server run ``request``; what measures times has servers of its own."""
