@@ -10,9 +10,18 @@ import memprop
 
 ROOT = Path(memprop.__file__).parent
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
-ROWS = re.findall(r"^\| \d+ \| (.+) \|$", DESIGN.read_text(encoding="utf-8"), re.MULTILINE)
-LEVELS = [set(row.split(", ")) for row in ROWS]
-LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
+
+
+def levels(heading):
+    """The level of each part, by the table that has this heading."""
+    text = DESIGN.read_text(encoding="utf-8")
+    table = text.partition(f"| level | {heading} |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| \d+ \| (.+) \|$", table, re.MULTILINE)
+    return {name: level for level, row in enumerate(rows) for name in row.split(", ")}
+
+
+LEVEL = levels("packages")
+LEVEL_IN_TORCH = levels("parts of `memprop/torch`")
 FILES = sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem in LEVEL)
 
 
@@ -69,9 +78,26 @@ def test_a_report_sees_traces_and_tables_only(path):
     }
 
 
-def test_every_part_has_a_level():
-    parts = {p.stem for p in ROOT.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
-    assert parts - {"__init__", "__main__"} == set(LEVEL)
+def part_in_torch(name):
+    """``fake`` for ``memprop.torch.fake.tensors``; ``None`` outside memprop.torch."""
+    parts = name.split(".")
+    return parts[2] if parts[1] == "torch" and len(parts) > 2 else None
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if part_in_torch(module_name(path))], ids=module_name
+)
+def test_a_part_of_torch_imports_only_from_below(path):
+    part = part_in_torch(module_name(path))
+    for other in filter(None, map(part_in_torch, imports_of(path))):
+        below = LEVEL_IN_TORCH[other] < LEVEL_IN_TORCH[part]
+        assert other == part or below, f"{path} imports {other}"
+
+
+@pytest.mark.parametrize(("folder", "level"), [(ROOT, LEVEL), (ROOT / "torch", LEVEL_IN_TORCH)])
+def test_every_part_has_a_level(folder, level):
+    parts = {p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert parts - {"__init__", "__main__"} == set(level)
 
 
 def test_there_are_no_cycles():

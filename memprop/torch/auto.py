@@ -14,15 +14,15 @@ from torch import nn
 from memprop.errors import InvalidValueError, MempropError
 from memprop.schedules.optimal import check_budget, frontier_plans
 from memprop.schedules.plan import Plan, infeasible
-from memprop.torch.as_chain import ModuleChain, as_chain
-from memprop.torch.checkpointed import checkpointed
-from memprop.torch.explained import recomputed_flops, table
+from memprop.torch.checkpoint.as_chain import ModuleChain, as_chain
+from memprop.torch.checkpoint.checkpointed import checkpointed
+from memprop.torch.checkpoint.explained import recomputed_flops, table
+from memprop.torch.checkpoint.segments import Part, Recomputed, segments
+from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module
 from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
-from memprop.torch.segments import Part, Recomputed, segments
-from memprop.torch.simulated import without_memory
-from memprop.torch.start import Start, left_as_it_was
+from memprop.torch.state.start import Start, left_as_it_was
 from memprop.torch.task import Optimizer, Task, new_gradients_dropped, warm_up
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprop.torch.late import given_at_setup
-from memprop.torch.ledger import Ledger
-from memprop.torch.modules import Modules
-from memprop.torch.operators import Operators
-from memprop.torch.sums import in_place
+from memprop.torch.record.late import given_at_setup
+from memprop.torch.record.ledger import Ledger
+from memprop.torch.record.modules import Modules
+from memprop.torch.record.operators import Operators
+from memprop.torch.record.sums import in_place
 from memprop.torch.task import Task, run
 from memprop.traces.about import About
 from memprop.traces.recorder import Recorder

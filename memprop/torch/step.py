@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
-from memprop.torch.simulated import without_memory
 from memprop.torch.task import Optimizer, task, warm_up
 from memprop.traces.trace import Trace
 

@@ -23,7 +23,7 @@ from memprop.torch.inputs import (
     named,
     named_leaves,
 )
-from memprop.torch.schema import tensors
+from memprop.torch.record.schema import tensors
 
 Optimizer = torch.optim.Optimizer | Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 

@@ -434,7 +434,7 @@ def plan_of(stages, *actions):
 
 def test_a_plan_becomes_checkpoints_within_checkpoints(torch):
     """Blocks 1 and 2 run without saving; of them 1 runs a third time."""
-    from memprop.torch.segments import Recomputed, segments, times_run
+    from memprop.torch.checkpoint.segments import Recomputed, segments, times_run
 
     plan = plan_of(
         3, ("K", 1), ("F", 2), ("A", 3), ("B", 3), ("K", 1), ("A", 2), ("B", 2), ("A", 1), ("B", 1)
@@ -445,7 +445,7 @@ def test_a_plan_becomes_checkpoints_within_checkpoints(torch):
 
 
 def test_every_optimal_plan_runs_each_block_as_often_as_its_checkpoints_do(torch):
-    from memprop.torch.segments import blocks, segments, times_run
+    from memprop.torch.checkpoint.segments import blocks, segments, times_run
 
     chain = mp.Chain(
         forward_cost=[1, 3, 2, 5, 1, 2, 4, 1],
@@ -630,7 +630,7 @@ def test_leaving_out_planned_blocks_is_an_error(torch, mpt):
 
 
 def test_a_second_run_of_blocks_whose_input_was_written_over_is_an_error(torch):
-    from memprop.torch.recompute_context import RecomputeContext
+    from memprop.torch.checkpoint.recompute_context import RecomputeContext
 
     given = torch.zeros(3)
     again = RecomputeContext({"blocks.0": torch.nn.Identity()}, given)

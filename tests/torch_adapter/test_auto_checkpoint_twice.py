@@ -629,7 +629,7 @@ def test_a_step_that_breaks_off_leaves_no_stand_ins(torch, mpt):
 
 
 def test_a_sample_of_another_device_forgives_rounding_and_nothing_else(torch):
-    from memprop.torch.verified import _same, _sampled
+    from memprop.torch.checkpoint.verified import _same, _sampled
 
     torch.manual_seed(0)
     tensor = torch.randn(64, 100, 30)

@@ -15,8 +15,8 @@ import asks_for_torch  # noqa: F401
 import pytest
 import torch
 
-from memprop.torch.corrections import faked
-from memprop.torch.schema import tensors
+from memprop.torch.fake.corrections import faked
+from memprop.torch.record.schema import tensors
 
 RECORDINGS = Path(__file__).parent / "recordings"
 BATCH, TIME, WIDTH, NUMBER, BLOCKS = 16, 256, 512, 4, 4

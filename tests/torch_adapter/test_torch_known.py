@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import memprop.torch as mpt
 from memprop.errors import InvalidValueError
-from memprop.torch.schema import with_lengths_as_numbers
+from memprop.torch.record.schema import with_lengths_as_numbers
 
 
 def is_simulated_as_it_runs(build, inputs, **step):
@@ -76,7 +76,7 @@ def test_recurrent_layers(kind, options, lengths, autocast):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(7, 3, 8, 12), (1, 1, 1, 1), (5, 64, 300, 5), (20, 2, 64, 256)])
 def test_the_workspace_of_onednns_lstm_is_that_of_the_library(shape, dtype):
-    from memprop.torch.recurrent import workspace_bytes
+    from memprop.torch.fake.recurrent import workspace_bytes
 
     steps, batch, inputs, hidden = shape
 

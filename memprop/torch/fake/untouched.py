@@ -11,7 +11,7 @@ from torch._C._autograd import _unsafe_set_version_counter
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
-from memprop.torch.ambient import (
+from memprop.torch.state.ambient import (
     random_states,
     set_random_states,
     set_torch_states,

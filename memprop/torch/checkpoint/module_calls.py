@@ -10,12 +10,12 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from memprop.torch.ambient import drawn, switches
-from memprop.torch.deferred_tensor import TensorMeta
-from memprop.torch.effects import Effects, Watched
-from memprop.torch.ledger import Ledger
-from memprop.torch.reach import Reach, Snapshot
-from memprop.torch.writes import Writes, address
+from memprop.torch.checkpoint.deferred_tensor import TensorMeta
+from memprop.torch.checkpoint.effects import Effects, Watched
+from memprop.torch.checkpoint.writes import Writes, address
+from memprop.torch.record.ledger import Ledger
+from memprop.torch.state.ambient import drawn, switches
+from memprop.torch.state.reach import Reach, Snapshot
 
 
 class Token:

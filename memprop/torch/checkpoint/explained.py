@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from memprop.torch.as_chain import ModuleChain
-from memprop.torch.segments import Part, blocks, times_run
+from memprop.torch.checkpoint.as_chain import ModuleChain
+from memprop.torch.checkpoint.segments import Part, blocks, times_run
 
 if TYPE_CHECKING:
     import pandas as pd

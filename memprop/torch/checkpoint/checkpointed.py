@@ -12,13 +12,13 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.checkpoint import checkpoint
 
 from memprop.errors import ScheduleError
-from memprop.torch.ambient import drawn, switches
-from memprop.torch.deferred_tensor import TensorMeta, later
-from memprop.torch.places import TENSOR, TORCH_GENERATOR
-from memprop.torch.reach import Reach
-from memprop.torch.recompute_context import RecomputeContext, table_of
-from memprop.torch.segments import Part, blocks
-from memprop.torch.verified import CHECK, FirstRun, extent
+from memprop.torch.checkpoint.deferred_tensor import TensorMeta, later
+from memprop.torch.checkpoint.recompute_context import RecomputeContext, table_of
+from memprop.torch.checkpoint.segments import Part, blocks
+from memprop.torch.checkpoint.verified import CHECK, FirstRun, extent
+from memprop.torch.state.ambient import drawn, switches
+from memprop.torch.state.places import TENSOR, TORCH_GENERATOR
+from memprop.torch.state.reach import Reach
 
 Argument = int | str
 """Where a block takes what the block before it returned: a place, or a name."""

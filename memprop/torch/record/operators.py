@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch._C._autograd import _get_sequence_nr
 
-from memprop.torch.modules import Modules, layer_of
+from memprop.torch.record.modules import Modules, layer_of
 from memprop.traces.recorder import Recorder
 
 _Node = tuple[str, int, int]

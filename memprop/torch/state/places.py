@@ -313,7 +313,7 @@ FUNCTION: Final = TensorMeta(
     lambda function, saved: put_table(vars(function), saved),
     _named_attributes,
 )
-"""Its attributes; :mod:`memprop.torch.reach` reads its code as well."""
+"""Its attributes; :mod:`memprop.torch.state.reach` reads its code as well."""
 
 _ATOMS: Final = frozenset((int, float, bool, str, bytes, complex, type(None), torch.dtype))
 _SIZED: Final = (TABLE, ITEMS, SET, TUPLE)

@@ -23,9 +23,9 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
-from memprop.torch.storages import be_again, be_replaced, stand_for
+from memprop.torch.record.storages import be_again, be_replaced, stand_for
 
-_HERE = Path(__file__).parent
+_HERE = Path(__file__).parents[1]
 
 
 class Fakes:

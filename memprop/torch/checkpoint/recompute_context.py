@@ -11,9 +11,9 @@ from torch.nn.modules import batchnorm, instancenorm
 from torch.nn.modules.batchnorm import _NormBase
 
 from memprop.errors import ScheduleError
-from memprop.torch.ambient import random_states, set_random_states
-from memprop.torch.places import TENSOR
-from memprop.torch.reach import Reach, Snapshot
+from memprop.torch.state.ambient import random_states, set_random_states
+from memprop.torch.state.places import TENSOR
+from memprop.torch.state.reach import Reach, Snapshot
 
 
 class RecomputeContext:

@@ -10,8 +10,8 @@ from torch import nn
 
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.terms import PHASES
-from memprop.torch.checkpointed import Traits
-from memprop.torch.module_calls import Call
+from memprop.torch.checkpoint.checkpointed import Traits
+from memprop.torch.checkpoint.module_calls import Call
 from memprop.traces.events import FREE, READ
 from memprop.traces.trace import Trace
 

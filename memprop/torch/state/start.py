@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from memprop.torch.ambient import (
+from memprop.torch.state.ambient import (
     random_states,
     set_random_states,
     set_torch_states,
     torch_states,
 )
-from memprop.torch.reach import Reach, Snapshot
+from memprop.torch.state.reach import Reach, Snapshot
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from memprop.torch.places import Globals, TensorMeta, is_foreign, kind_of
+from memprop.torch.state.places import Globals, TensorMeta, is_foreign, kind_of
 
 _MOST: Final = 100_000
 """Places in which a search ends: beyond, it is not a block's state but a data set."""

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprop.torch.places import ITERATOR, TENSOR
-from memprop.torch.reach import Found, Snapshot
-from memprop.torch.recompute_context import keeps_statistics
-from memprop.torch.writes import During, address
+from memprop.torch.checkpoint.recompute_context import keeps_statistics
+from memprop.torch.checkpoint.writes import During, address
+from memprop.torch.state.places import ITERATOR, TENSOR
+from memprop.torch.state.reach import Found, Snapshot
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memprop.torch.flops import flops_of
-from memprop.torch.held import held_by_graph
-from memprop.torch.modules import layer_of
-from memprop.torch.operators import Operators
-from memprop.torch.schema import operands, tensors, with_lengths_as_numbers, written
-from memprop.torch.storages import Moment, Storages, home_of
-from memprop.torch.sums import is_sum
+from memprop.torch.record.flops import flops_of
+from memprop.torch.record.held import held_by_graph
+from memprop.torch.record.modules import layer_of
+from memprop.torch.record.operators import Operators
+from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
+from memprop.torch.record.storages import Moment, Storages, home_of
+from memprop.torch.record.sums import is_sum
 from memprop.traces.recorder import Recorder
 
 _BORN_AS = {
@@ -44,7 +44,7 @@ class Ledger(TorchDispatchMode):
     Attributes:
         phase: the part of the step that runs; whoever runs the step sets it.
         storages: the buffers that are alive.
-        sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.sums`.
+        sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.record.sums`.
         found_late: the events that introduce what was there before the step began.
     """
 

@@ -16,12 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
-from memprop.torch.ambient import seed_cudnn_again
-from memprop.torch.corrections import faked
-from memprop.torch.fakes import Fakes, has_device
-from memprop.torch.schema import makes_tensors, operands, tensors, with_operands, written
-from memprop.torch.storages import be_again, be_replaced, home_of
-from memprop.torch.untouched import Untouched
+from memprop.torch.fake.corrections import faked
+from memprop.torch.fake.tensors import Fakes, has_device
+from memprop.torch.fake.untouched import Untouched
+from memprop.torch.record.schema import makes_tensors, operands, tensors, with_operands, written
+from memprop.torch.record.storages import be_again, be_replaced, home_of
+from memprop.torch.state.ambient import seed_cudnn_again
 
 _aten: Final = torch.ops.aten
 

@@ -9,12 +9,12 @@ import numpy as np
 from memprop.schedules.chain import Chain
 from memprop.schedules.measured import Part, measured_chain
 from memprop.terms import PHASES
-from memprop.torch.blocks import Blocks, blocks_of, lists_of, units
-from memprop.torch.ledger import Ledger
-from memprop.torch.module_calls import Call, ModuleCallRecorder
+from memprop.torch.checkpoint.blocks import Blocks, blocks_of, lists_of, units
+from memprop.torch.checkpoint.module_calls import Call, ModuleCallRecorder
+from memprop.torch.record.ledger import Ledger
+from memprop.torch.record.work import Work
 from memprop.torch.recorded import recorded
 from memprop.torch.task import Task, new_gradients_dropped
-from memprop.torch.work import Work
 from memprop.traces.trace import Trace
 
 _LOSS_BYTES = 4

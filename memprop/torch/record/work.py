@@ -3,12 +3,12 @@
 import numpy as np
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memprop.torch.flops import flops_of
-from memprop.torch.ledger import Ledger
+from memprop.torch.record.flops import flops_of
+from memprop.torch.record.ledger import Ledger
 
 
 class Work(TorchDispatchMode):
-    """Counts the FLOPs of every operator that runs: see :mod:`memprop.torch.flops`."""
+    """Counts the FLOPs of every operator that runs: see :mod:`memprop.torch.record.flops`."""
 
     def __init__(self, ledger: Ledger) -> None:
         super().__init__()

@@ -10,12 +10,12 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
-from memprop.torch.fakes import Fakes, explained
+from memprop.torch.fake.known import Known
+from memprop.torch.fake.stand_ins import StandIns
+from memprop.torch.fake.tensors import Fakes, explained
+from memprop.torch.fake.untouched import Untouched, same_random_numbers
 from memprop.torch.inputs import check_dense, check_leaves, check_module, named
-from memprop.torch.known import Known
-from memprop.torch.stand_ins import StandIns
 from memprop.torch.task import Optimizer, Task, task
-from memprop.torch.untouched import Untouched, same_random_numbers
 
 _MOST_BYTES = 2**23
 """A known tensor in a larger storage is not copied; it is known until something writes to it."""

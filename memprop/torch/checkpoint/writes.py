@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memprop.torch.schema import tensors, written
-from memprop.torch.storages import home_of
+from memprop.torch.record.schema import tensors, written
+from memprop.torch.record.storages import home_of
 
 
 @dataclass

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import torch
 
-from memprop.torch.recurrent import workspace_bytes
-from memprop.torch.schema import operands, with_operands
+from memprop.torch.fake.recurrent import workspace_bytes
+from memprop.torch.record.schema import operands, with_operands
 
 _aten: Final = torch.ops.aten
 _GROUPED_MM: Final = getattr(getattr(_aten, "_grouped_mm", None), "default", None)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprop.torch.places import put_table
-from memprop.torch.reach import Found, Reach, Snapshot
+from memprop.torch.state.places import put_table
+from memprop.torch.state.reach import Found, Reach, Snapshot
 
 
 class StandIns:

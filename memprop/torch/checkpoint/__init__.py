@@ -1,0 +1,1 @@
+"""Blocks that are computed again: found, measured, chosen and carried out."""

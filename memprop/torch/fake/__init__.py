@@ -1,0 +1,1 @@
+"""A step without numbers: the user's own code on fake tensors."""

@@ -1,0 +1,1 @@
+"""What PyTorch code does, as it does it: storages, operators, modules, what autograd keeps."""
