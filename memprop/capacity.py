@@ -177,7 +177,7 @@ def _peaks(lines: Lines, sizes: NDArray[np.integer]) -> NDArray[np.int64]:
     if sizes.min() < 1:
         raise InvalidValueError(f"batch must hold positive integers, got {sizes.min()}")
     uneven = sizes[sizes % lines.micro_batches != 0]
-    _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it cannot be told
+    _peak(lines, int(uneven[0] if uneven.size else sizes.max()))  # raises if it is not known
     rows = sizes.astype(np.int64) // lines.micro_batches
     highest, starts = _envelope(lines)
     leading = np.searchsorted(starts, rows, side="right") - 1

@@ -12,7 +12,7 @@ CATEGORIES: Final = (
     "optimizer_state",
     "workspace",
 )
-"""What a byte is for. ``buffer`` is what a module keeps beside its parameters, such as the running
+"""What a byte is for. ``buffer`` is state of a module that is not trained, such as the running
 statistics of batch norm; ``activation`` is every variable of the forward pass; ``workspace`` is the
 scratch of a kernel."""
 
@@ -28,4 +28,4 @@ MODES: Final = ("train", "inference")
 
 UPDATES: Final = ("at_end", "in_backward")
 """When an optimizer updates a parameter: after backward, or as soon as its gradient is complete,
-which is then let go of."""
+which is then freed."""

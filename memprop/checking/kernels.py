@@ -35,7 +35,7 @@ class Bound:
     """An operator bound to arrays.
 
     Attributes:
-        case: the operator and what it is tried on.
+        case: the operator and its shapes.
         operands: copies of those of the case.
         results: what it writes; some lie over operands.
         scratch: its workspace.
@@ -63,7 +63,7 @@ class Bound:
 
 @contextmanager
 def as_in_a_step() -> Iterator[None]:
-    """NumPy as the engine has it: quiet, and with small buffers."""
+    """NumPy with the engine's settings: no warnings, and small buffers."""
     before = np.setbufsize(_BUFFER_ELEMENTS)
     try:
         with np.errstate(all="ignore"):
@@ -128,7 +128,7 @@ def check_kernel(name: str, size: Size, dtype: str, formula: Formula | None = No
 
     Args:
         name: the operator.
-        size: what it is tried on.
+        size: of the operands.
         dtype: likewise.
         formula: what it should compute; without one, float32 is held against float64.
     """
@@ -244,7 +244,7 @@ _MOVES: Final = ("take", "put", "fill", "copyto", "copy")
 def flops_of(call: Any) -> int | None:
     """What one call computes: an operation an element, two where it multiplies and adds.
 
-    ``None`` where that cannot be told.
+    ``None`` where that is not known.
     """
     function = call.func
     arguments = [a for a in call.args if isinstance(a, np.ndarray)]
@@ -338,7 +338,7 @@ def central_differences(
 
 
 def check_lean_rule(name: str, size: Size, dtype: str) -> None:
-    """The lean rule gives the same bits, beside its residuals."""
+    """The lean rule gives the same bits, and its residuals."""
     lean = str(rule(name).lean_rule)
     for case in cases(name, size, dtype):
         results = bind(case).run().results

@@ -98,7 +98,7 @@ def _cells(category: str, count: int, *, blocks: bool) -> Text:
 
 
 def _legend(trace: Trace, width: int, *, blocks: bool) -> list[Text]:
-    """What stands for each category that occurs, in lines of at most ``width`` characters."""
+    """Colour or letter of each category that occurs, in lines of at most ``width`` characters."""
     lines = [Text()]
     for name in CATEGORY_COLORS:
         if not trace.live.by_category[:, CATEGORIES.index(name)].any():

@@ -1,4 +1,4 @@
-"""``memprop compare``: two saved traces side by side, what grew and what went."""
+"""``memprop compare``: two saved traces side by side, what grew and what disappeared."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def compare(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Lay two saved traces side by side: what grew, what went.
+    """Compare two saved traces: what grew and what disappeared.
 
     For example:
 

@@ -13,7 +13,7 @@ def doctor(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Say what this machine can measure, which BLAS kernels suit it, and what to set.
+    """Show what this machine can measure, which BLAS kernels suit it, and what to set.
 
     The exit status is 1 if there is a problem, 0 if there is none; notices are none.
 

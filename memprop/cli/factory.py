@@ -175,7 +175,7 @@ def _arguments(given: Sequence[str]) -> dict[str, Any]:
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    """Name and value of ``layers=4``: the value is read as JSON, and is a text if it is none."""
+    """Name and value of ``layers=4``: the value is read as JSON; what is not JSON is a text."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise InvalidValueError(f"--arg must be name=value, got {text!r}")
@@ -239,7 +239,7 @@ def _imported(name: str) -> Any:
 
 
 def _in_users_code(do: Callable[[], Any]) -> Any:
-    """What ``do`` returns; what goes wrong in it is told in one line, with its place.
+    """What ``do`` returns. An error in it becomes one line, with the place where it was raised.
 
     Raises:
         UserCodeError: the user's code raised something that is not an error of memprop's.

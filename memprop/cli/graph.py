@@ -74,5 +74,5 @@ def _tell(graph: Any, how: dict[str, Any], out: Path, as_json: bool) -> None:
 
 
 def _shown(node: dict[str, Any]) -> dict[str, Any]:
-    """A node without what only the drawing needs."""
+    """A node without the fields that only the drawing needs."""
     return {name: value for name, value in node.items() if name not in ("alike", "lines")}

@@ -37,7 +37,7 @@ def described(*, depth: int, width: int, data: str, **options: Any) -> Described
 
 
 def check_room(peak_bytes: int) -> None:
-    """Refuse to run what this machine has no memory for.
+    """Refuse to run a step for which this machine has no memory.
 
     Raises:
         MemoryError: the peak exceeds the memory that is available now.

@@ -73,7 +73,7 @@ def _named_optimizer() -> Any:
 
 
 def _of_model() -> dict[str, tuple[Any, Any]]:
-    """What describes a model beside depth and width, and its defaults."""
+    """The options of a model other than depth and width, and their defaults."""
     from memprop.models.mlp import options
 
     return {field.name: _of_field(field) for field in options()}
@@ -98,7 +98,7 @@ class TakesModel:
         self.command, self.depth, self.width = command, depth, width
 
     def __call__(self) -> None:
-        """Stands in the list of commands; :meth:`with_options` is what is run."""
+        """A placeholder in the list of commands; :meth:`with_options` is run."""
 
     def with_options(self) -> Callable[..., None]:
         """The command with an option for each field of ``MLP``."""

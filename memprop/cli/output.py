@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for machines."""
+"""Output of the commands: tables for people, JSON for machines."""
 
 import json
 import math
@@ -89,7 +89,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def document_of(trace: Trace, out: Path | None) -> dict[str, Any]:
-    """What ``--json`` says of a step, and where it was written to."""
+    """The JSON document of a step, with the paths of the files that were written."""
     return {
         "peak": trace.peak,
         "peak_operator": trace.peak_operator,
@@ -102,14 +102,14 @@ def document_of(trace: Trace, out: Path | None) -> dict[str, Any]:
 
 
 def print_step(screen: Console, trace: Trace) -> None:
-    """The timeline of a step, what lives at its peak, and what it keeps for backward."""
+    """Print the timeline of a step, the buffers at its peak, and what it keeps for backward."""
     screen.print("", timeline(trace, screen), "", breakdown(trace), "")
     if trace.saved:
         screen.print(cached(trace, screen.width), "")
 
 
 def breakdown(trace: Trace) -> Table:
-    """What lives at the peak of a step."""
+    """A table of the buffers at the peak of a step."""
     rows = [
         (name.replace("_", " "), format_bytes(size), f"{size:,}", f"{size / trace.peak:.1%}")
         for name, size in trace.peak_by_category().items()

@@ -1,4 +1,4 @@
-"""``memprop plan``: what to keep and what to compute again, for a budget or for all of them."""
+"""``memprop plan``: what to keep and what to recompute, for one budget or for all."""
 
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ def plan(
     update: options.Update = "at_end",
     as_json: options.Json = False,
 ) -> None:
-    """Plan what to keep and what to compute again.
+    """Plan what to keep and what to recompute.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""``memprop profile``: run one step and say where every byte went."""
+"""``memprop profile``: run one step and show where every byte went."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +42,7 @@ def profile(
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run one real step and say where every byte went.
+    """Run one real step and show where every byte went.
 
     For example:
 
@@ -170,7 +170,7 @@ def _print_tables(
 
 
 def _told(peak: int | None, ledger: int) -> str:
-    """A peak beside the ledger's, or that this machine cannot say."""
+    """A peak and its difference from the ledger's; or that this machine cannot measure it."""
     if peak is None:
         return "unknown here"
     return f"{peak:,}" if peak == ledger else f"{peak:,} ({(peak - ledger) / ledger:+.3%})"

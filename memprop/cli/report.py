@@ -1,4 +1,4 @@
-"""``memprop report``: a sweep's report again from its stored results, or two sets compared."""
+"""``memprop report``: write a sweep's report again, or compare two sets of results."""
 
 from pathlib import Path
 from typing import Annotated, Any

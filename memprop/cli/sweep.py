@@ -69,7 +69,7 @@ def sweep(
     from memprop.sweep.spec import load_spec
 
     loaded = load_spec(spec)
-    load_data(loaded.data.source)  # better told now than by every trial
+    load_data(loaded.data.source)  # better an error now than one in every trial
     folder = Path("reports") / loaded.name if out is None else out
     here = executor == "process" and not loaded.simulated  # workers of a cluster choose themselves
     environment = environment_json(chosen() if here else None)

@@ -17,7 +17,7 @@ _PRELOADS: Final = ("LD_PRELOAD", "DYLD_INSERT_LIBRARIES")
 
 
 def findings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What there is to say of the allocator and its settings.
+    """Findings about the allocator and its settings.
 
     Args:
         environment: the variables of this process.
@@ -65,7 +65,7 @@ def _settings(environment: Mapping[str, str]) -> Finding:
     status = NOTICE if kept else GOOD
     do = f"unset {' '.join(kept)}, if you did not mean the trials of a sweep." if kept else ""
     note = f" Trials overrule {', '.join(overruled)}." if overruled else ""
-    return Finding(SECTION, status, f"malloc is told otherwise: {said}.{note}", do)
+    return Finding(SECTION, status, f"malloc has other settings: {said}.{note}", do)
 
 
 def _is_setting(name: str, value: str) -> bool:

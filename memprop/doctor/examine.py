@@ -1,4 +1,4 @@
-"""All that the doctor looks at, in order."""
+"""Everything that the doctor examines, in order."""
 
 import os
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Examination:
 
 
 def examine(*, fresh: bool = False) -> Examination:
-    """Look at this machine; takes some seconds, the first time more.
+    """Examine this machine. This takes some seconds, longer the first time.
 
     Args:
         fresh: whether BLAS kernels are measured anew, even if they were before.

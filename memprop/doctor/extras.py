@@ -12,7 +12,7 @@ EXTRAS: Final = {"torch": "torch", "jax": "jax", "dask": "distributed", "noteboo
 
 
 def findings() -> Iterator[Finding]:
-    """What there is to say of each extra."""
+    """Findings about each extra."""
     for extra, distribution in EXTRAS.items():
         version = _version(distribution)
         if version is None:

@@ -12,10 +12,10 @@ STATUSES: Final = (GOOD, NOTICE, PROBLEM)
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
-        section: what it is about.
+        section: the subject.
         status: one of :data:`STATUSES`.
         says: what was found, in one sentence.
         do: what to do about it; "" if there is nothing to be done.

@@ -15,12 +15,12 @@ SECTION: Final = "BLAS"
 def findings(
     blas: Blas, check: Check | None, no_choice: str, environment: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """What there is to say of the library and its kernels.
+    """Findings about the library and its kernels.
 
     Args:
         blas: the library, as it is loaded in this process.
         check: what was measured; ``None`` if nothing was.
-        no_choice: why this library cannot be told which kernels to use; "" if it can.
+        no_choice: why the kernels of this library cannot be chosen; "" if they can.
         environment: the variables of this process.
     """
     kernels = f", with its kernels for {blas.core_type}" if blas.core_type else ""

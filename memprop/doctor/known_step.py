@@ -19,7 +19,7 @@ _HELD_SECONDS: Final = 0.02
 
 
 def main() -> None:
-    """Ask all of them."""
+    """Ask all witnesses."""
     sys.stdout.write(json.dumps({name: _seen(name) for name in WITNESSES}))
 
 

@@ -1,4 +1,4 @@
-"""Memory that there is: the limit of a container, what is free, swap."""
+"""The machine's memory: the limit of a container, free memory, swap."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -17,7 +17,7 @@ _MAKE_ROOM: Final = "End what else runs, or give a memory_limit and --skip-oom t
 
 
 def findings() -> Iterator[Finding]:
-    """What there is to say of memory."""
+    """Findings about memory."""
     yield _container(memory_allowance())
     memory = psutil.virtual_memory()
     yield _free(memory.available, memory.total)

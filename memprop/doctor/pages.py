@@ -12,7 +12,7 @@ _NUMPYS: Final = "NUMPY_MADVISE_HUGEPAGE"
 
 
 def findings(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """What there is to say of transparent huge pages.
+    """Findings about transparent huge pages.
 
     Args:
         environment: the variables of this process.

@@ -19,7 +19,7 @@ _ANY: Final = "OMP_NUM_THREADS"
 def findings(
     blas: Blas, cores: int, machine_cores: int | None, quota: float | None
 ) -> Iterator[Finding]:
-    """What there is to say of threads.
+    """Findings about threads.
 
     Args:
         blas: the library, as it is loaded in this process.

@@ -43,7 +43,7 @@ def seen_by_all() -> Seen:
 
 
 def findings(seen: Seen) -> Iterator[Finding]:
-    """What there is to say of each witness."""
+    """Findings about each witness."""
     for name, size in seen.items():
         if isinstance(size, str):
             do = f"Leave {name} out of the witnesses of a sweep."

@@ -12,7 +12,7 @@ class StepOptions:
     """The options of a step, as the user gave them.
 
     Attributes:
-        schedule: a name such as "lean", or a schedule of one's own. Inference has its own schedule
+        schedule: a name such as "lean", or a schedule that you made. Inference has its own schedule
             whatever is named here.
         mode: "train" or "inference".
         optimizer: a name such as "adam", an optimizer, or ``None``; it updates the parameters in a

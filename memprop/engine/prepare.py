@@ -40,7 +40,7 @@ def schedule_for(model: Model, options: StepOptions, batch: int | None = None) -
 
     Args:
         model: what is trained.
-        options: how; a schedule of one's own is checked.
+        options: how the step is done; a schedule that the user made is checked.
         batch: samples of the step; ``None`` for a schedule that does not depend on them.
 
     Raises:

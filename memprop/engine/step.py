@@ -337,7 +337,7 @@ def _persistent_arrays(schedule: Schedule, model: Model) -> dict[str, np.ndarray
 
 
 def _check_parameter(variable: Variable, array: object) -> None:
-    """Raise unless ``array`` can be computed with and updated in the place of ``variable``."""
+    """Raise unless ``array`` can take the place of ``variable``."""
     shape, dtype = variable.shape_at(1), variable.dtype
     if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (shape, dtype):
         got = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else repr(array)

@@ -27,8 +27,9 @@ def differentiate(forward: "Graph", form: Form = "lean") -> "Graph":
 
     Args:
         forward: a graph with an objective.
-        form: "textbook" takes every derivative from the operands, as the section has it; "lean"
-            takes it from whatever needs least, and may leave residuals in the forward pass.
+        form: "textbook" takes every derivative from the operands, as the textbook section does.
+            "lean" takes it from whatever needs the fewest bytes, and may add residuals to the
+            forward pass.
 
     Returns:
         A graph whose outputs are those of ``forward`` and the gradient of every parameter that

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Layer:
     """A part of a model.
 
-    A subclass is a frozen dataclass whose fields say what it is, each checked (see
+    A subclass is a frozen dataclass. Its fields are the options of the layer, each checked (see
     :func:`memprop.checks.option`), and whose :meth:`apply` adds its operators to a graph.
 
     Attributes:

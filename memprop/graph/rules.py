@@ -84,7 +84,7 @@ class Rule:
             in the order in which they are computed; ``None`` if it has none.
         lean_gradients: the derivative that needs least to be kept, where that is another one.
         lean_rule: the rule that takes this one's place where least is to be kept: it writes a
-            residual for backward beside the results.
+            residual for backward in addition to the results.
         below: ports that hold integers, each with the operand and the axis whose extent they stay
             below: labels below the number of classes, tokens below the size of the vocabulary.
         symbol: what stands in its circle in a drawing; its name if not given.
@@ -212,7 +212,7 @@ def elementwise(
         flops: floating-point operations of one element.
         backward: the rule of dz = dh phi'(z), made by :func:`elementwise_backward`; ``None`` where
             the gradient passes through as it is.
-        backward_reads: what backward needs beside dh: "z" or "h".
+        backward_reads: what backward needs in addition to dh: "z" or "h".
         lean_backward: the rule that takes the derivative from ``h``, if there is another one, so
             that z need not be kept.
         in_place: whether the kernel is right where ``h`` lies over ``z``, which dies.

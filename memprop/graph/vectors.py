@@ -1,6 +1,6 @@
 """x *= a and y += a x in place: one pass over memory, without scratch.
 
-NumPy has no y += a x: it would take a product into scratch, and a sum. The BLAS has it (level 1;
+NumPy has no y += a x: it needs a product in scratch memory and a sum. The BLAS has one (level 1;
 Lawson et al. 1979), and SciPy hands it on, at half of what calling a function of NumPy costs.
 """
 

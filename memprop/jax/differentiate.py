@@ -74,14 +74,14 @@ def forward_of(
     except MempropError:
         raise
     except Exception as error:
-        jax.eval_shape(fun, *args)  # a mistake in fun itself is told as it is
+        jax.eval_shape(fun, *args)  # a mistake in fun itself raises its own error
         raise _not_differentiable(error) from None
     count = len(jax.tree.leaves(outputs))
     return Forward(program=closed(found), arguments=named, outputs=count, pullback=pullback)
 
 
 def closed(jaxpr: Any) -> Program:
-    """What was traced, if it stands for itself.
+    """What was traced, if it does not depend on tracers of an outer transformation.
 
     Raises:
         InvalidValueError: it uses an array that is being traced elsewhere.
@@ -97,9 +97,9 @@ def closed(jaxpr: Any) -> Program:
 
 def _not_differentiable(error: Exception) -> InvalidValueError:
     """What JAX says of a function that it can trace and cannot differentiate."""
-    place, told = _innermost(error), (str(error).splitlines() or [type(error).__name__])[0]
+    place, message = _innermost(error), (str(error).splitlines() or [type(error).__name__])[0]
     return InvalidValueError(
-        f"fun can be traced, but not differentiated{place and f', at {place}'}: {told}"
+        f"fun can be traced, but not differentiated{place and f', at {place}'}: {message}"
     )
 
 

@@ -1,4 +1,4 @@
-"""From a jaxpr to flat steps: calls are opened, loops laid out once, views told from copies."""
+"""From a jaxpr to flat steps: calls are inlined, loops laid out once, views found."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ def flatten(program: Program, operands: Sequence[Operand], scope: Scope) -> Bloc
 
     Args:
         program: the jaxpr and the arrays that it captured.
-        operands: what it is called with.
+        operands: the values of its arguments.
         scope: where it is called.
 
     Raises:
@@ -51,7 +51,7 @@ def _look_up(environment: Mapping[Any, Operand], atoms: Sequence[Any]) -> list[O
 
 
 def _captured(constant: Any, aval: Any, scope: Scope) -> Value:
-    """One value for one array, however many jaxprs captured it."""
+    """The value of a captured array, the same in every jaxpr that captured it."""
     return scope.constants.setdefault(id(constant), value_of(aval, "constant"))
 
 

@@ -1,7 +1,7 @@
 """What JAX's jaxprs look like: the one place that knows the forms of its versions.
 
-A form is told by what is there, never by the number of a version. What is in no known form is
-refused with its name and its line, and not counted in some other way.
+A form is recognized by its attributes, never by the number of a version. An equation in an unknown
+form is refused with its name and its line; nothing is guessed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ class Program(NamedTuple):
 
     @property
     def in_avals(self) -> list[Any]:
-        """The abstract types of what it is called with."""
+        """The abstract types of its arguments."""
         return [variable.aval for variable in self.jaxpr.invars]
 
     @property
@@ -252,7 +252,7 @@ def has_backward(jaxpr: Any) -> bool:
 
 
 def donated(equation: Any) -> Sequence[bool]:
-    """Which operands the caller gives up (``donate_argnums`` of ``jax.jit``)."""
+    """Which operands the caller donates (``donate_argnums`` of ``jax.jit``)."""
     return equation.params.get("donated_invars", ())
 
 

@@ -22,7 +22,7 @@ class Layout:
         given: what is there before it, with the category of each: arguments, captured arrays.
         steps: what is done.
         outlive: what comes out; it is not freed.
-        donated: those of ``given`` that the caller gives up: freed when nothing reads them again.
+        donated: those of ``given`` that the caller donates: freed after their last read.
         categories: of values whose category does not follow from the phase that makes them.
         names: of values that are called something else than what made them.
         recomputed: values of the backward pass that are activations, made once more.

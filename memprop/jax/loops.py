@@ -1,9 +1,9 @@
 """Scans, loops and branches, laid out flat.
 
-The body of a loop stands once in the steps, whatever its length: its buffers are used again by each
-iteration. They are scratch, beside what the loop reads and the stacked and carried results. The
-carry lives in the buffer of the result. Of branches the one whose peak is largest is taken, of
-equal ones the longest.
+The body of a loop appears once in the steps, whatever its length: each iteration uses the same
+buffers. They are scratch; the loop's operands and its stacked and carried results are not. The
+carry lives in the buffer of the result. Of several branches the one with the largest peak is
+taken; of equal ones the longest.
 """
 
 from collections.abc import Callable, Sequence

@@ -123,8 +123,8 @@ def _asked(do: Callable[[], Any], method: str) -> Any:
     except MempropError:
         raise
     except Exception as error:
-        told = (str(error).splitlines() or [""])[0]
+        message = (str(error).splitlines() or [""])[0]
         raise InvalidValueError(
             f"optimizer.{method} fails for the parameters that argnums chooses "
-            f"({type(error).__name__}: {told})"
+            f"({type(error).__name__}: {message})"
         ) from None

@@ -10,7 +10,7 @@ class Value:
     """An array of the program; two are the same if they are the same object.
 
     Attributes:
-        name: what it is called: an argument, a primitive, a ``checkpoint_name``.
+        name: of an argument, of a primitive, or a ``checkpoint_name``.
         shape: of the array.
         dtype: by name.
         bytes: its size.

@@ -79,8 +79,8 @@ def residuals(forward: Forward) -> list[Residual]:
     literals = [_literal(atom) for atom in atoms if is_literal(atom)]
     saved = _saved_variables(jaxpr, atoms, values)
     return literals + [
-        _residual(saved[variable], makers, *told)
-        for variable, *told in _sources(jaxpr, forward.arguments)
+        _residual(saved[variable], makers, *reported)
+        for variable, *reported in _sources(jaxpr, forward.arguments)
         if variable in saved
     ]
 
@@ -121,7 +121,7 @@ def _described(equation: Any) -> str:
     return f"output of {name} from {source}"
 
 
-def _residual(value: Value, makers: Mapping[Value, Step], origin: str, told: str) -> Residual:
+def _residual(value: Value, makers: Mapping[Value, Step], origin: str, reported: str) -> Residual:
     step = _maker(value, makers)
     return Residual(
         name=value.name,
@@ -131,7 +131,7 @@ def _residual(value: Value, makers: Mapping[Value, Step], origin: str, told: str
         primitive=step.operator if step else "",
         site=step.site if step else "",
         origin=origin,
-        reported=told,
+        reported=reported,
     )
 
 

@@ -38,7 +38,7 @@ def roles(
     parameters: Place | Sequence[Place] | None,
     optimizer_state: Place | Sequence[Place] | None,
 ) -> Roles:
-    """What the leaves of ``args`` are, as told or else by their names and types.
+    """The roles of the leaves of ``args``: as the caller says, else by their names and types.
 
     Args:
         found: the leaves of the arguments.
@@ -53,16 +53,16 @@ def roles(
     """
     names = [argument.name for argument in found]
     guessed = _guessed(names, args)
-    told = {
+    given = {
         "parameter": _told("parameters", parameters, names, args),
         "optimizer_state": _told("optimizer_state", optimizer_state, names, args),
     }
-    both = (told["parameter"] or set()) & (told["optimizer_state"] or set())
+    both = (given["parameter"] or set()) & (given["optimizer_state"] or set())
     if both:
         raise InvalidValueError(
             f"{names[min(both)]} is named both as a parameter and as optimizer state"
         )
-    categories = [_category(number, guess, told) for number, guess in enumerate(guessed)]
+    categories = [_category(number, guess, given) for number, guess in enumerate(guessed)]
     if "parameter" not in categories:
         raise InvalidValueError(
             f"no argument is named {', '.join(sorted(PARAMETERS))}: say which are parameters, as "
@@ -71,18 +71,18 @@ def roles(
     return Roles(tuple(names), tuple(categories))
 
 
-def _category(number: int, guess: str, told: dict[str, set[int] | None]) -> str:
-    """What was told of a leaf; a guess only for a category of which nothing was told."""
-    for category, numbers in told.items():
+def _category(number: int, guess: str, given: dict[str, set[int] | None]) -> str:
+    """The category that the caller gave to a leaf; a guess where the caller gave none."""
+    for category, numbers in given.items():
         if numbers is not None and number in numbers:
             return category
-    return guess if told.get(guess) is None else "input"
+    return guess if given.get(guess) is None else "input"
 
 
 def _told(
     option: str, places: Place | Sequence[Place] | None, names: Sequence[str], args: Sequence[Any]
 ) -> set[int] | None:
-    """The numbers of the leaves at these places; ``None`` if nothing was told."""
+    """The numbers of the leaves at these places; ``None`` if the caller gave none."""
     if places is None:
         return None
     several = places if isinstance(places, Sequence) and not isinstance(places, str) else (places,)

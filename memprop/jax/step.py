@@ -1,19 +1,20 @@
 """The Trace of a training step in JAX, from the jaxpr of ``value_and_grad``.
 
-The model. A step is the forward jaxpr of ``jax.vjp`` and, after it, the backward one, and after
-that the optimizer's update if there is one; what none of the results needs is left out, as
-``jax.jit`` does it. Every equation, in program order, reads its operands, allocates its results,
-and frees what is not read again. Arguments and captured arrays are held by the caller to the end
-unless they are donated, as are loss, aux and gradients, or new parameters and new state. Calls
-(``jit``, ``checkpoint``, ``custom_jvp``, ``custom_vjp``) are opened; the body of a loop stands
-once, its buffers are ``workspace`` beside the stacked results; of branches the one with the largest
-peak is taken. Reshapes and the like are views (:mod:`memprop.jax.views`). Literals take nothing.
+The model. A step is the forward jaxpr of ``jax.vjp``, then the backward one, then the optimizer's
+update if there is one. Equations that no result needs are left out, as ``jax.jit`` does. Every
+equation, in program order, reads its operands, allocates its results, and frees the values that
+are not read again. The caller holds arguments and captured arrays until the end unless they are
+donated; it also holds loss, aux and gradients, or new parameters and new state. Calls (``jit``,
+``checkpoint``, ``custom_jvp``, ``custom_vjp``) are inlined. The body of a loop appears once; its
+buffers are ``workspace``, its stacked results are not. Of several branches the one with the
+largest peak is taken. Reshapes and similar operations are views (:mod:`memprop.jax.views`).
+Literals take no memory.
 
-What it is not. These are the live bytes of running the program equation by equation, without fusion
-and without writing results over dying operands. XLA does both, chooses an order of its own, and may
-need scratch that no jaxpr shows (a convolution as a matrix product): its figure can be far less, or
-more. It stands beside in ``trace.about``, and is no prediction of memprop's. Arrays count whole,
-however they are sharded.
+The limits of the model. These are the live bytes of running the program equation by equation,
+without fusion and without writing results over dying operands. XLA does both, chooses its own
+order, and may need scratch that no jaxpr shows (a convolution as a matrix product), so its figure
+can be far smaller, or larger. ``trace.about`` has XLA's figure too; memprop does not predict it.
+Arrays count whole, even if they are sharded.
 """
 
 import warnings

@@ -1,8 +1,8 @@
 """The Trace of a whole training step, as a user wrote it.
 
 Such a function takes parameters and optimizer state among its arguments and returns new ones. It
-is one jaxpr; which equation is of which pass is told by the names that JAX's transformations leave
-on equations (``jvp``, ``transpose``), and which value is a gradient by what reads it: the update.
+is one jaxpr. The names that JAX's transformations leave on equations (``jvp``, ``transpose``) say
+which pass an equation belongs to. A value of the backward pass that the update reads is a gradient.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -43,16 +43,16 @@ def simulate_step(
     ...     return optax.apply_updates(params, updates), opt_state, loss
     >>> mpj.simulate_step(step, params, opt_state, x, y).peak_by_category()  # doctest: +SKIP
 
-    Arguments are ``parameter`` or ``optimizer_state`` as told, all others ``input``. What is not
-    told goes by names and types: what is called ``params``, ``parameters`` or ``weights`` is
-    parameters; what is called ``opt_state`` or ``optimizer_state``, or is of a type of optax, is
-    state. The outermost name decides.
+    Arguments are ``parameter`` or ``optimizer_state`` where you say so; all others are ``input``.
+    If you do not say, names and types decide: arguments with the name ``params``, ``parameters``
+    or ``weights`` are parameters; those with the name ``opt_state`` or ``optimizer_state``, and
+    objects of optax, are state. The outermost name decides.
 
-    Equations up to the first of a backward pass are of the phase ``forward``, what follows the last
-    is ``update``. What the backward pass leaves to the update, or to the caller, is
-    ``parameter_gradient``; results with the structure and shapes of parameters or state take their
-    category; what the update computes besides is ``workspace``. Arguments that ``jax.jit`` was told
-    to donate are freed when nothing reads them again; all others stay.
+    Equations before the first one of a backward pass are of the phase ``forward``; those after the
+    last one are of the phase ``update``. Values of the backward pass that the update or the caller
+    receives are ``parameter_gradient``. Results with the structure and shapes of parameters or
+    state have their category. Everything else that the update computes is ``workspace``. Arguments
+    that ``jax.jit`` donates are freed after their last read; all others stay.
 
     Args:
         step: does one whole step and returns what is new.
@@ -71,8 +71,8 @@ def simulate_step(
     """
     args = canonical(args)
     found = arguments(step, args, ())
-    told = roles(found, args, parameters, optimizer_state)
-    layout = _layout(step, args, told)
+    given = roles(found, args, parameters, optimizer_state)
+    layout = _layout(step, args, given)
     compiled = {}
     if compile:
         compiled = figures(step if hasattr(step, "lower") else jax.jit(step), args)
@@ -98,11 +98,11 @@ class _Whole:
     result: Any
 
 
-def _layout(step: Callable[..., Any], args: Sequence[Any], told: Roles) -> Layout:
-    whole = _whole(step, args, told)
+def _layout(step: Callable[..., Any], args: Sequence[Any], given: Roles) -> Layout:
+    whole = _whole(step, args, given)
     timed = _timed(whole.block.steps)
-    old = _old(whole, args, told, timed)
-    category = dict(zip(whole.leaves, told.categories, strict=True))
+    old = _old(whole, args, given, timed)
+    category = dict(zip(whole.leaves, given.categories, strict=True))
     gradients = _gradients(whole, timed, old, category)
     return Layout(
         given={**category, **dict.fromkeys(whole.constants, "input")},
@@ -123,7 +123,7 @@ def _layout(step: Callable[..., Any], args: Sequence[Any], told: Roles) -> Layou
     )
 
 
-def _whole(step: Callable[..., Any], args: Sequence[Any], told: Roles) -> _Whole:
+def _whole(step: Callable[..., Any], args: Sequence[Any], given: Roles) -> _Whole:
     made, result = traced(jax.make_jaxpr(step, return_shape=True), args)
     found = closed(made)
     program, _ = forms.pruned(found, [True] * len(found.out_avals), keep_inputs=True)
@@ -133,7 +133,7 @@ def _whole(step: Callable[..., Any], args: Sequence[Any], told: Roles) -> _Whole
             "parameters and the new state (an object that is changed in place, as a module of "
             "flax.nnx, is taken apart with nnx.split, and its new state returned)"
         )
-    leaves = tuple(map(value_of, program.in_avals, told.names))
+    leaves = tuple(map(value_of, program.in_avals, given.names))
     scope = Scope()
     block = flatten(program, leaves, scope)
     return _Whole(
@@ -180,7 +180,7 @@ def _between(before: str, following: str) -> str:
 
 
 def _old(
-    whole: _Whole, args: Sequence[Any], told: Roles, timed: Sequence[Timed]
+    whole: _Whole, args: Sequence[Any], given: Roles, timed: Sequence[Timed]
 ) -> dict[Value, Value]:
     """For each new parameter, and each new part of the state, the argument that it replaces."""
     renewing = {
@@ -191,7 +191,7 @@ def _old(
     }
     outputs = whole.block.outputs
     new_or_as_given = renewing | set(whole.leaves)
-    found = replaced(args, whole.result, told, lambda n: outputs[n] in new_or_as_given)
+    found = replaced(args, whole.result, given, lambda n: outputs[n] in new_or_as_given)
     pairs = {outputs[new]: whole.leaves[before] for new, before in found.items()}
     return {new: before for new, before in pairs.items() if new is not None and new in renewing}
 

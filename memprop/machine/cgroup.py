@@ -37,12 +37,12 @@ class Allowance:
 
     @property
     def room_bytes(self) -> int:
-        """What is left."""
+        """Bytes that are left."""
         return max(self.limit_bytes - self.used_bytes, 0)
 
 
 def memory_allowance() -> Allowance | None:
-    """The one that leaves the least room; ``None`` where no group has a limit, or none is known."""
+    """The tightest limit; ``None`` where no group has a limit, or none is known."""
     found = [
         allowance
         for controller, files in _MEMORY.items()

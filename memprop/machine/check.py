@@ -1,4 +1,4 @@
-"""What a check of core types found, and what follows from it."""
+"""The result of measuring core types, and the choice that follows from it."""
 
 import statistics
 from collections.abc import Mapping

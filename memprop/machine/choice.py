@@ -24,7 +24,7 @@ SWITCH: Final = "MEMPROP_BLAS"
 
 OFF: Final = "off"
 MEASURED: Final = "measured"
-"""What memprop itself sets, beside the core type, for the processes that it starts."""
+"""The variables that memprop sets, with the core type, for the processes that it starts."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Choice:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What is to be in the environment of a process when it starts."""
+        """The environment variables for a process to be started."""
         if self.by != MEASURED or not self.core_type:
             return {}
         return {CORE_TYPE: self.core_type, SWITCH: MEASURED}
@@ -77,7 +77,7 @@ def by_measurement(cpu: Cpu, blas: Blas) -> Choice:
 
 
 def choice_of(check: Check) -> Choice:
-    """What a check says: the fastest core type, or to leave the library alone."""
+    """The choice that follows from a check: the fastest core type, or the library's own."""
     best = check.best
     if not check.own.gflops:
         return Choice("", "library", f"nothing was measured: {check.own.failure}", check)
@@ -112,14 +112,14 @@ def _made(cpu: Cpu, blas: Blas, key: str) -> Check:
         check = measure(() if nothing_to_choose(cpu, blas) else runnable(cpu))
     except OSError as error:
         check = Check(Rates("", failure=f"no process could be started: {error.strerror}"))
-    _tell(f"BLAS kernels: {told(check)}")
+    _tell(f"BLAS kernels: {summary(check)}")
     if check.own.gflops:
         remember(key, check)
     return check
 
 
-def told(check: Check) -> str:
-    """What a check found, in one sentence without its stop."""
+def summary(check: Check) -> str:
+    """The result of a check in one sentence, without a full stop."""
     choice = choice_of(check)
     if choice.core_type:
         return f"{choice.core_type}, {choice.reason}, which the library takes by itself"

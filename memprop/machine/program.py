@@ -13,7 +13,7 @@ from memprop.machine.race import CORE_TYPE
 
 
 def start_again_with(choice: Choice) -> None:
-    """Put this program, from its beginning, in the place of this process, with other kernels.
+    """Replace this process by the same program, started anew with other kernels.
 
     Returns if there is nothing to change, or where a process cannot be replaced.
     """

@@ -1,6 +1,6 @@
 """Measuring core types against each other, each in a fresh process with one thread.
 
-The processes take turns, round by round, so that what else the machine does in the meantime slows
+The processes take turns, round by round, so that other work on the machine slows
 all of them alike. One thread, for threads of one process that wait would disturb the next process.
 """
 
@@ -21,7 +21,7 @@ from memprop.machine.check import Check, Rates
 from memprop.machine.products import DTYPES, FLOPS, FORMS
 
 CORE_TYPE: Final = "OPENBLAS_CORETYPE"
-"""The variable by which OpenBLAS is told, before it is loaded, which kernels to use."""
+"""The variable that tells OpenBLAS, before it is loaded, which kernels to use."""
 
 _PROGRAM: Final = Path(__file__).with_name("products.py")
 _THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -61,7 +61,7 @@ def _race(runners: Sequence["_Runner"]) -> None:
 
 
 def _distinct(runners: Sequence["_Runner"]) -> list["_Runner"]:
-    """Without those for which the library took what another one runs with already."""
+    """Without processes for which the library chose the same kernels as for an earlier one."""
     taken: dict[str, _Runner] = {}
     for runner in runners:
         if not runner.failure and runner.core_type in taken:
@@ -119,7 +119,7 @@ class _Runner:
         )
 
     def begin(self) -> None:
-        """Hear what the library took."""
+        """Read which core type the library chose."""
         ready = self._heard()
         if ready is not None:
             self.core_type, self._digest = ready["core_type"], ready["digest"]
@@ -157,7 +157,7 @@ class _Runner:
         return round(FORMS * FLOPS / sum(medians) / 1e9, 1)
 
     def _heard(self) -> dict[str, Any] | None:
-        """The next line of the process; ``None`` if it ended, or said something else."""
+        """The next line of the process; ``None`` if it ended, or wrote no JSON."""
         assert self.process.stdout is not None  # noqa: S101 - it is a pipe
         line = self.process.stdout.readline()
         if line.startswith("{"):

@@ -119,7 +119,7 @@ class MLP(Sequential):
 
 
 def options() -> "tuple[Field[Any], ...]":
-    """The arguments of :class:`MLP` beside its widths, as fields with their checks and help."""
+    """The arguments of :class:`MLP` other than its widths, as fields with their checks and help."""
     return tuple(field for field in fields(MLP) if "check" in field.metadata)
 
 

@@ -49,7 +49,7 @@ class Sequential:
 
     Args:
         layers: such as ``[mp.Linear(256), mp.ReLU(), mp.Linear(10)]``. Each takes what the one
-            before it makes; none is told how large that is.
+            before it makes; none has to say how large that is.
         inputs: the shape of a sample: ``(64,)``, or ``(1, 28, 28)`` for an image.
         loss: "cross_entropy" (softmax, integer labels, mean over the batch), "mse" (mean over
             samples and outputs), or another that is registered.

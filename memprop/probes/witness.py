@@ -27,7 +27,7 @@ class Bound:
 
 @dataclass(frozen=True, kw_only=True)
 class Witness:
-    """Something beside the ledger that sees the peak of a step.
+    """Something other than the ledger that sees the peak of a step.
 
     It is then a choice for the witnesses of a sweep, a column ``NAME_peak`` of its results, a row
     of the report and of ``memprop doctor``.

@@ -41,7 +41,7 @@ class Buffers:
 
     Deaths may come at any time, on any thread, even from the garbage collector while a lock is
     held. So they only join a queue, which needs no lock, and are taken from it by :meth:`dead`.
-    An owner that is asked for is alive, so whoever had its ``id`` before is in the queue by then.
+    An owner that is looked up is alive, so whoever had its ``id`` before is in the queue by then.
 
     Attributes:
         bytes: of all storages together.

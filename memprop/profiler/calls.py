@@ -1,4 +1,4 @@
-"""One call of NumPy: its operands made plain, the real function run, its results watched again.
+"""One call of NumPy: it runs on plain arrays, and its results are watched again.
 
 Nothing is computed here: the function gets the same memory with the same strides as it would have
 got without watching, so what it returns is the same to the bit.
@@ -48,7 +48,7 @@ class Operands:
     _alive: list[np.ndarray] = field(default_factory=list)
 
     def plain(self, tree: Any) -> Any:
-        """``tree`` with plain arrays in the place of watched ones."""
+        """``tree`` with plain arrays in place of watched ones."""
         return replace(tree, self._plain_leaf)
 
     def _plain_leaf(self, leaf: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a NumPy function writes, what it only looks at, and how many operations it takes."""
+"""The effects of NumPy's functions: what they write, what they do not read, their FLOPs."""
 
 import inspect
 import math

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """One that keeps arrays in memory of its own.
+    """A framework that allocates its arrays by itself.
 
     Attributes:
         name: what people call it.
@@ -67,7 +67,7 @@ class Foreign:
     _before: dict[tuple[str, ...], "_Before"] = field(default_factory=dict)
 
     def begins(self, path: tuple[str, ...]) -> None:
-        """A phase begins. The traced peak begins anew: nothing may be measured by it now."""
+        """Begin a phase. This resets the traced peak: nothing else may be measuring with it."""
         if path not in self._seen and any(self._looked_for()):
             self._before[path] = _Before.now(self._looked_for())
             tracemalloc.reset_peak()
@@ -94,7 +94,7 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What there was when a phase began."""
+    """The state when a phase began."""
 
     arrays: dict[Framework, list["weakref.ref[Any]"]]
     operations: int
@@ -113,20 +113,20 @@ class _Before:
 
 
 def _alive(framework: Framework) -> list[Any]:
-    """Its arrays that live now."""
+    """The framework's arrays that are alive now."""
     objects = gc.get_objects()
     kinds = {kind for kind in set(map(type, objects)) if framework.is_array(kind)}
     return [each for each in objects if type(each) in kinds]
 
 
 def _noted_by_autograd() -> int:
-    """How many operations PyTorch's autograd has noted in this thread; 0 where it does not tell."""
+    """How many operations PyTorch's autograd has noted in this thread; 0 where it does not say."""
     autograd = getattr(getattr(sys.modules.get("torch"), "_C", None), "_autograd", None)
     count = getattr(autograd, "_get_sequence_nr", None)
     return count() if count is not None else 0
 
 
-def told(framework: Framework, phase: str) -> str:
+def warning_of(framework: Framework, phase: str) -> str:
     """The warning."""
     return (
         f"{framework.name} was at work in the phase {phase!r}: mp.Profiler sees NumPy's buffers "

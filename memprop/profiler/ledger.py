@@ -1,4 +1,4 @@
-"""The account of watched arrays: every read, allocation and death as an event of a trace.
+"""The ledger of watched arrays: every read, allocation and death is an event of a trace.
 
 A *variable* is a value in a buffer. An operation that writes into an array makes a new value in
 the same buffer; one that leaves something of what stood there reads it too.
@@ -36,7 +36,7 @@ _NOBODY: Final = -1
 
 
 class Ledger:
-    """The account of one profile's watched arrays.
+    """The ledger of one profile's watched arrays.
 
     Args:
         phase: tells the phase that is open.
@@ -67,11 +67,11 @@ class Ledger:
             storage.label = name
 
     def knows(self, array: np.ndarray) -> bool:
-        """Whether the memory of ``array``, a result that was just booked, is in the account."""
+        """Whether the memory of ``array``, a result that was just recorded, is in the ledger."""
         return self.buffers.find(array) is not None
 
     def record(self, call: Call, result: Any, operands: Operands) -> None:
-        """Book what ``call`` read, made and wrote. One that only made views is no operation."""
+        """Record what ``call`` read, made and wrote, unless it only made views."""
         with self._lock:
             self.settle()
             returned = arrays_in(result)
@@ -107,9 +107,9 @@ class Ledger:
         ]
 
     def _known(self, array: np.ndarray) -> Storage:
-        """The storage of an operand; one that nobody watched comes into the account here.
+        """The storage of an operand; one that nobody watched is added here.
 
-        What was there before tracing began was there before the step: it counts as a parameter.
+        An array from before tracing began existed before the step: it counts as a parameter.
         """
         storage = self.buffers.find(array)
         if storage is not None:
@@ -147,7 +147,7 @@ class Ledger:
         return self._recorder.variable(name, category, array.shape, dtype, size, site=site)
 
     def settle(self) -> None:
-        """Book the deaths since the last event, in their order."""
+        """Record the deaths since the last event, in their order."""
         with self._lock:
             for storage, at in self.buffers.dead():
                 self._event(self._recorder.free, storage, storage.variable, at=at)

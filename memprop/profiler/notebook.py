@@ -21,7 +21,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def run_cell(shell: Any, line: str, cell: str) -> Profiler | None:
-    """Run ``cell`` with a profiler in its namespace; the profiler, or ``None`` if the name is bad.
+    """Run ``cell`` with a profiler in its namespace. Return it, or ``None`` if the name is bad.
 
     An exception in the cell is shown by IPython as always.
     """

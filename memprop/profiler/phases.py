@@ -1,4 +1,4 @@
-"""Which phases are open, and what was seen whenever one began or ended."""
+"""Which phases are open, and the samples taken when each began and ended."""
 
 import threading
 import time
@@ -43,7 +43,7 @@ class Boundary:
 
 @dataclass
 class Visit:
-    """One time that a phase was entered: the boundaries at which it began and ended."""
+    """One visit to a phase: the boundaries at which it began and ended."""
 
     path: tuple[str, ...]
     entry: int

@@ -9,7 +9,7 @@ import numpy as np
 
 from memprop.errors import PhaseError
 from memprop.profiler import html, tables, watching
-from memprop.profiler.foreign import Foreign, told
+from memprop.profiler.foreign import Foreign, warning_of
 from memprop.profiler.ledger import Ledger
 from memprop.profiler.phases import Boundary, Phase, PhaseLog, check_phase_name, now
 from memprop.profiler.sampled import sampled_trace
@@ -86,7 +86,7 @@ class Profiler:
         """The same array, or lists, tuples and dicts of arrays, watched.
 
         It shares its memory with ``array``. What is computed from it is watched too. Watching an
-        array again gives it another name and category, so that a result can be told to be a
+        array again gives it another name and category, so that a result can be declared a
         parameter's gradient.
 
         Results are called as the operation that made them. Their category is "activation" in
@@ -96,8 +96,8 @@ class Profiler:
 
         Args:
             array: a NumPy array of any shape and dtype, or a nesting of lists, tuples and dicts
-                with arrays in it; whatever else is in there stays as it is.
-            name: what it is called; arrays inside are called ``name.key`` or ``name[index]``.
+                with arrays in it; its other contents are left as they are.
+            name: its name; arrays inside have the names ``name.key`` or ``name[index]``.
             category: "input", "parameter", "parameter_gradient", ... as in a Trace.
 
         Raises:
@@ -174,13 +174,13 @@ class Profiler:
         return self._told(tables.cached(self._log))
 
     def _told(self, table: "pd.DataFrame") -> "pd.DataFrame":
-        """``table``, with what it does not show."""
+        """``table``, with a note of what it does not show."""
         if self._foreign.found:
             table.attrs["unseen"] = self._foreign.names
         return table
 
     def close(self) -> None:
-        """Stop: watched arrays are recorded no more, tracemalloc ends if it began for this.
+        """Stop recording watched arrays, and tracemalloc if the profiler started it.
 
         Whatever was recorded can be read afterwards. Closing twice does nothing.
         """
@@ -211,10 +211,10 @@ class Profiler:
             if failed and not self._log.stack:
                 self.close()
         for framework in self._foreign.ends(path):
-            warnings.warn(told(framework, "/".join(path)), stacklevel=3)
+            warnings.warn(warning_of(framework, "/".join(path)), stacklevel=3)
 
     def _mark(self, look: Callable[[], None] = lambda: None) -> None:
-        """Book what lives now, at the end of a stretch; ``look`` before the next one begins."""
+        """Record what lives now, at the end of a stretch; ``look`` before the next one begins."""
         self._ledger.settle()
         seen = sample()
         look()

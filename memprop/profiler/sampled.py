@@ -1,6 +1,6 @@
 """A trace made of what tracemalloc saw, where nothing was watched.
 
-tracemalloc is asked at the boundaries of phases. So each stretch between two of them has, for each
+tracemalloc is sampled at the boundaries of phases. Each stretch between two of them has, for each
 site, a variable of what was born in it and lives at its end; of buffers that are alike the oldest
 is taken to die first. ``temporaries`` is what the traced peak, which counts Python objects, rises
 above the larger of the stretch's two ends. There are no reads, and so no intermediates:

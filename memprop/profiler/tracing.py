@@ -1,4 +1,4 @@
-"""NumPy's buffers as tracemalloc sees them: which live now, and where they were allocated.
+"""NumPy's buffers as tracemalloc sees them: which are alive, and where they were allocated.
 
 NumPy reports every data buffer in a domain of its own, ``np.lib.tracemalloc_domain``. The traced
 peak cannot be had by domain: it counts Python objects too.
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Sample:
-    """What tracemalloc sees at one moment.
+    """A sample of tracemalloc: the buffers at one moment.
 
     Attributes:
         blocks: how many buffers of each kind live.
@@ -83,7 +83,7 @@ class _Tracing:
 
 
 def _import_readers() -> None:
-    """Import what reads a profile now: traced, the imports take twenty times as long."""
+    """Import what reads a profile: under tracemalloc it would take 20 times as long."""
     importlib.import_module("pandas")
     importlib.import_module("memprop.traces.figures")
 
@@ -92,7 +92,7 @@ TRACING: Final = _Tracing()
 
 
 def sample() -> Sample:
-    """What lives now; the peak begins anew.
+    """Take a sample, and reset the peak.
 
     Raises:
         PhaseError: tracemalloc was stopped by someone else.

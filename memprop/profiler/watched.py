@@ -1,4 +1,4 @@
-"""The array that tells what is done with it."""
+"""An array that records how it is used."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final

@@ -1,4 +1,4 @@
-"""What the peak is made of, along whatever a sweep varies beside depth and batch size."""
+"""The parts of the peak, along the axes that a sweep varies other than depth and batch size."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -23,7 +23,7 @@ _SAMPLES: Final = ("input", "activation", "activation_gradient")
 
 
 def varied(results: pd.DataFrame) -> list[str]:
-    """The axes beside depth, batch and schedule along which training trials differ."""
+    """The axes other than depth, batch and schedule along which training trials differ."""
     ok = measured(results)
     train = ok[ok["mode"] == "train"]
     return [axis for axis in AXES if train[axis].nunique() > 1]

@@ -75,9 +75,9 @@ def _of_predictions(
     every = as_if_measured(results.assign(row=range(len(results))))
     shown = shown_in_series(every)
     wrong = int((results["status"] == "error").sum())
-    told = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
+    mistakes = [f"{wrong} of {len(results)} points make no sense: see message."] if wrong else []
     pictures = peak_pictures(every) if len(every) else ()
-    kinds = (findings(shown), list(breakdown.summarize(shown)), told)
+    kinds = (findings(shown), list(breakdown.summarize(shown)), mistakes)
     return Report(
         title=spec.title,
         about=f"{len(results):,} points over {_axes(spec)}; data: {spec.data.source}. All peaks "

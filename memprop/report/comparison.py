@@ -19,7 +19,7 @@ def memory_columns() -> tuple[str, ...]:
 
 
 def compare(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """A row for each trial of either set, the trials told apart by their axes.
+    """A row for each trial of either set; trials with the same axes share a row.
 
     Columns: the axes; ``in`` ("both", "first" or "second"); ``status_first`` and
     ``status_second``; for each column of :func:`memory_columns`, and for ``step_seconds``, its

@@ -91,8 +91,8 @@ def _bends(results: pd.DataFrame) -> Iterator[str]:
         fit = fit_claim(table["depth"], table["batch"], table["ledger_peak"])
         if fit is None or table["width"].nunique() > 1 or table["dtype"].nunique() > 1:
             continue
-        if told := _growth(name, table):
-            yield told
+        if text := _growth(name, table):
+            yield text
         yield _why(name, table, fit) + _moves(name, table)
 
 
@@ -124,10 +124,10 @@ def _moves(name: str, table: pd.DataFrame) -> str:
     places = list(zip(deepest["batch"], deepest["peak_operator"], strict=True))
     if len({operator for _, operator in places}) < 2:
         return ""
-    told = ", ".join(f"{operator} at batch {batch}" for batch, operator in places)
+    text = ", ".join(f"{operator} at batch {batch}" for batch, operator in places)
     return (
         f" The peak also moves, which bends the line: at depth {deepest['depth'].iloc[0]} with "
-        f"{name} it is at {told}. With few samples it comes late in backward, when the gradients "
+        f"{name} it is at {text}. With few samples it comes late in backward, when the gradients "
         "of the parameters have piled up; with many it comes early, when all activations are alive."
     )
 
@@ -158,12 +158,12 @@ def _witnesses(results: pd.DataFrame) -> Iterator[str]:
         return
     prediction = found.pop("prediction")
     exact = "to the byte" if prediction.worst == 0 else f"to within {abs(prediction.worst):,} B"
-    told = "; ".join(
+    text = "; ".join(
         f"{name} differs by {a.median:+,.0f} B in the median and {a.worst:+,} B at worst"
         + (f", {a.broken} of {a.trials} trials beyond {a.bound}" if a.broken else "")
         for name, a in found.items()
     )
-    others = f" Of the witnesses, {told}." if told else ""
+    others = f" Of the witnesses, {text}." if text else ""
     yield f"In all {prediction.trials} trials the prediction equals the ledger {exact}.{others}"
 
 
@@ -171,5 +171,5 @@ def _failures(results: pd.DataFrame) -> Iterator[str]:
     failed = len(results) - len(measured(results))
     if failed:
         kinds = results.loc[results["status"] != "ok", "status"].value_counts()
-        told = ", ".join(f"{count} {status}" for status, count in kinds.items())
-        yield f"{failed} of {len(results)} trials did not run to the end: {told}."
+        text = ", ".join(f"{count} {status}" for status, count in kinds.items())
+        yield f"{failed} of {len(results)} trials did not run to the end: {text}."

@@ -15,14 +15,14 @@ from memprop.sweep.examples import measured as measured
 AXES: Final = tuple(
     axis.name for axis in TABLE if axis.name not in ("depth", "batch", "mode", "schedule")
 )
-"""What distinguishes two training series beside depth, batch and schedule."""
+"""The axes other than depth, batch and schedule that distinguish two training series."""
 
 INFERENCE_AXES: Final = ("width", *(axis.name for axis in TABLE if axis.inference))
 """What of that the forward pass depends on."""
 
 
 def series(results: pd.DataFrame, mode: str = "train") -> list[tuple[str, pd.DataFrame]]:
-    """The trials of a mode by schedule, and by whatever else varies; each series with a name.
+    """The trials of a mode by schedule and by the other axes that vary; each series with a name.
 
     Within a series depth and batch say which trial it is.
     """
@@ -55,7 +55,7 @@ def inference_of(results: pd.DataFrame, train: pd.DataFrame) -> pd.DataFrame:
 
 
 def training_against_inference(results: pd.DataFrame) -> pd.DataFrame:
-    """A row for each training trial that has an inference trial beside it.
+    """A row for each training trial for which there is an inference trial.
 
     Columns: ``series``, ``depth``, ``batch``, ``train_bytes`` and ``inference_bytes`` (ledger
     peaks), and their ``ratio``.
@@ -208,7 +208,7 @@ def agreements(results: pd.DataFrame) -> list[Agreement]:
 
 
 _MOST_SERIES: Final = 12
-"""More cannot be told apart in a figure; a table for each would be a long read."""
+"""More cannot be distinguished in a figure; a table for each would be a long read."""
 
 
 def are_few(results: pd.DataFrame) -> bool:

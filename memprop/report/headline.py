@@ -13,8 +13,8 @@ def headline(kinds: Sequence[Sequence[str]]) -> tuple[str, ...]:
     The first finding of each kind is taken, then the second of each, and so on.
     """
     turns = zip_longest(*kinds)
-    told = (finding for turn in turns for finding in turn if finding is not None)
-    chosen = list(islice(told, MOST))
+    found = (finding for turn in turns for finding in turn if finding is not None)
+    chosen = list(islice(found, MOST))
     return tuple(
         _first_sentence(finding) for kind in kinds for finding in kind if finding in chosen
     )

@@ -1,7 +1,7 @@
 """What a figure says of its points, bars and cells where it is shown on a page.
 
 A figure is drawn once, by matplotlib. Its artists are given texts here; the files of a report hold
-the figure alone, and the page shows the texts beside the pointer.
+the figure alone, and the page shows the texts next to the pointer.
 """
 
 from collections.abc import Sequence

@@ -95,7 +95,7 @@ def peak_against(results: pd.DataFrame, along: str) -> Figure:
 
 
 def _peak_of_each(results: pd.DataFrame, along: str) -> Figure:
-    """Peak memory along the only axis of a sweep beside the schedule, a line for each schedule."""
+    """Peak memory along the only axis of a sweep, a line for each schedule."""
     figure, axes = plt.subplots(figsize=(9.5, 5.6), layout="constrained")
     drawn = series(results)
     for place, (name, table) in enumerate(drawn):

@@ -14,7 +14,7 @@ COLUMNS: Final = (
 
 
 def variables_side_by_side(a: Trace, b: Trace) -> pd.DataFrame:
-    """A row for each variable of either step, told apart by name; the largest change first.
+    """A row for each variable of either step, matched by name; the largest change first.
 
     Columns: ``variable``; its ``category`` and ``layer``; ``a_size`` and ``b_size``, its own bytes
     (missing where a step has none of that name); ``a_bytes`` and ``b_bytes``, what it holds at the

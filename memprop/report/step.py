@@ -37,9 +37,9 @@ def _title(trace: Trace) -> str:
     keys = (
         ("schedule", "batch") if "schedule" in trace.about else ("framework", "model", "function")
     )
-    told = [
+    parts = [
         f"batch {trace.about[key]}" if key == "batch" else str(trace.about[key])
         for key in keys
         if key in trace.about
     ]
-    return ", ".join(told)
+    return ", ".join(parts)

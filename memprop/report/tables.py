@@ -20,7 +20,7 @@ from memprop.units import format_bytes
 class Table:
     """A table of the report: cells are texts, as they are to be read.
 
-    ``section`` says what it is about: "numbers", "witnesses" or "failures".
+    ``section`` is its subject: "numbers", "witnesses" or "failures".
     """
 
     title: str

@@ -91,7 +91,7 @@ def _draw_frontier(axes: Axes, frontier: pd.DataFrame, room: float) -> None:
 
 
 def _slowdown_axis(axes: Axes, largest: float) -> None:
-    """A logarithmic axis: 1.1 against 1.2 is told apart beside 3.
+    """A logarithmic axis: 1.1 and 1.2 can be distinguished even if there is a 3.
 
     It ends with the strategies; the last bytes that can be saved may take many times the FLOPs.
     """

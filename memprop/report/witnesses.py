@@ -1,4 +1,4 @@
-"""Every witness beside the ledger, trial by trial."""
+"""Every witness compared with the ledger, trial by trial."""
 
 from typing import Final
 
@@ -20,7 +20,7 @@ _MARK: Final = " (!)"
 
 
 def cells(results: pd.DataFrame) -> pd.DataFrame:
-    """A row of texts for each trial: what it is, the ledger's peak, and each difference from it.
+    """A row of texts for each trial: its axes, the ledger's peak, and each difference from it.
 
     A difference beyond its bound is marked with (!).
     """

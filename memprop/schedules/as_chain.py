@@ -37,7 +37,7 @@ class GraphChain:
     Attributes:
         stages: the parts of the step, in order.
         chain: their costs in FLOPs and their sizes in bytes.
-        fixed_bytes: what is live all the time, beside what the chain accounts for.
+        fixed_bytes: bytes that are live all the time and are not in the chain's own figures.
     """
 
     stages: tuple[Stage, ...]
@@ -90,7 +90,7 @@ def _flops(graph: Graph, operators: Iterable[Operator], batch: int) -> int:
 
 
 def _forward_workspace(graph: Graph, part: Stage, batch: int) -> int:
-    """What running ``part`` forward needs beside its input and its output, nothing being saved."""
+    """Bytes that a forward of ``part`` that saves nothing needs beyond its input and output."""
     actions = in_order(graph, part.forward, kept=(part.input, part.output))
     begin = sum(v.nbytes.at(batch) for v in graph.sources)
     peak = live_bytes(graph, actions, batch).peak - begin

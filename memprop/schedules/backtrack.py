@@ -15,7 +15,7 @@ class Decision(NamedTuple):
     Attributes:
         k: i for a full forward of stage i, 0 for full forwards of all stages; otherwise stages
             i..k-1 run forward and the input of k is kept.
-        right: what the solver wants to be told about the part that comes next.
+        right: the solver's state for the part that comes next.
         left: and about the part before k.
     """
 
@@ -31,7 +31,7 @@ def backtrack(
 
     Args:
         stages: the length of the chain.
-        state: what the solver wants to be told about the whole.
+        state: the solver's state for the whole chain.
         decide: called with i, j and the state of a part.
     """
     full, back, keep, run = (

@@ -7,7 +7,7 @@ keeps (a_l included, a_(l-1) not), d_l the gradient of a_l, as large as a_l. Eve
 and d_n from the start.
 
 =======================  ====================================  ================================
-action                   needs                                 live while it runs, beside the rest
+action                   needs                                 live while it runs, with the rest
 =======================  ====================================  ================================
 forward                  a_(l-1), which is dropped afterwards  a_l and the forward workspace
 forward keeping input    a_(l-1)                               a_l and the forward workspace
@@ -21,7 +21,7 @@ the place of a_(l-1), and s_l and d_l are gone. The step ends with d_0.
 
 Two things are added to that model, both 0 unless given. A full forward may need another workspace
 than a plain one. And a backward may leave bytes behind until the end of the step, as the gradients
-of parameters are; they are negative where it lets go of what was there from the start.
+of parameters are; they are negative where it frees what was there from the start.
 """
 
 import math

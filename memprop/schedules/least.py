@@ -1,4 +1,4 @@
-"""The plan that needs the least memory: the recurrence with need in the place of cost.
+"""The plan that needs the least memory: the recurrence of need instead of cost.
 
 Solved in true bytes, so that a budget that can be kept to is always found.
 """

@@ -37,7 +37,7 @@ def measured_chain(
         backward: live bytes around the backward of each stage, stage 1 first too.
         inputs: the size of each stage's input, a_0 to a_(n-1).
         output: the size of a_n.
-        forward_workspace: what a forward that saves nothing needs beside its input and output.
+        forward_workspace: bytes that a forward needs beyond its input and output, saving nothing.
         forward_cost: of each stage, in any unit.
         backward_cost: of each stage, in the same unit.
     """

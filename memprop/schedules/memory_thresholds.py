@@ -53,7 +53,7 @@ class MemoryThresholds:
         """The memory that the backward of i asks for."""
         chain = self.chain
         own = chain.saved_bytes[i - 1] + chain.sizes[i] + self.behind[i]
-        # What it lets go of (a negative retained_bytes) is there until it runs.
+        # What it frees (a negative retained_bytes) is there until it runs.
         return own + max(chain.backward_workspace[i - 1] + chain.retained_bytes[i - 1], 0)
 
     def runs(self, i: int, j: int) -> list[int]:

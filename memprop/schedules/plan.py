@@ -35,7 +35,7 @@ class Plan:
     """A way through a chain.
 
     Attributes:
-        chain: what it is for.
+        chain: the chain that it is a plan for.
         actions: what to do, in order.
         cost: of all forwards and backwards, repeated ones each time.
         peak: the most that is ever live, in true bytes.

@@ -69,7 +69,7 @@ class Schedule:
 
     @property
     def recomputed_flops(self) -> int:
-        """Floating-point operations that such a step does more than once."""
+        """Floating-point operations of such a step that are recomputations."""
         return self.recomputed_flops_at(self._batch())
 
     def peak_at(self, batch: int) -> int:

@@ -55,7 +55,7 @@ def search(
         budget: bytes that may be live at most.
         below: FLOPs of the whole step; only what takes fewer is of interest.
         states: how many are looked at before the search is given up.
-        any_will_do: whether to take the first order found, however many FLOPs it takes: quicker.
+        any_will_do: whether to take the first order found, whatever its FLOPs; this is quicker.
     """
     space = space_of(graph, batch)
     if budget < space.least_bytes:

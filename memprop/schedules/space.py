@@ -137,7 +137,7 @@ class _Builder:
         )
 
     def _backward(self) -> tuple[tuple[int, ...], tuple[Run, ...]]:
-        """Bytes at each place beside the forward values, and what runs there."""
+        """Bytes at each place other than the forward values, and what runs there."""
         always = sum(self.size[name] for name in self.persistent)
         live: dict[str, int] = {}
         fixed, runs = [], []

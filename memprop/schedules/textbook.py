@@ -1,4 +1,4 @@
-"""``textbook``: everything is kept until the step ends, as the section has it."""
+"""``textbook``: everything is kept until the step ends, as in the textbook section."""
 
 from collections.abc import Iterator
 from typing import Final

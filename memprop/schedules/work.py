@@ -1,4 +1,4 @@
-"""What a schedule computes, and how much of it more than once."""
+"""The FLOPs of a schedule, and how many of them are recomputations."""
 
 from collections import Counter
 from functools import lru_cache

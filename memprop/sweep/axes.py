@@ -1,4 +1,4 @@
-"""The axes of a grid, in one table: whatever else says something of an axis follows from here.
+"""The axes of a grid, in one table: everything else about an axis follows from it.
 
 The keys of ``[grid]`` and what they may hold, the coordinates of a point, the columns of results
 and their types, what tells two series of a report apart. The options of a model are the fields of

@@ -79,7 +79,7 @@ def measured(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_if_measured(results: pd.DataFrame) -> pd.DataFrame:
-    """Predictions in the place of measurements, for figures and tables of a simulated sweep.
+    """Predictions in place of measurements, for figures and tables of a simulated sweep.
 
     Of a long axis of depths or batch sizes some values are taken, its ends among them.
     """

@@ -42,7 +42,7 @@ def run_in_child(
     Args:
         work: what is run; what it raises ends on stderr, and makes the exit status 1.
         own_group: whether the child leads a process group of its own, to be killed as a whole.
-        started: is told the child's process id.
+        started: called with the child's process id.
         until: a file descriptor; when there is something to be read from it, or its other end is
             closed, the child is killed with its group.
     """

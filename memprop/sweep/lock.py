@@ -24,7 +24,7 @@ _MOST_SHOWN: Final = 200
 def locked(folder: Path) -> Iterator[None]:
     """Hold ``folder``, which is there, against other sweeps.
 
-    The system lets go of the lock when this process ends, however that happens.
+    The system releases the lock when this process ends, however that happens.
 
     Raises:
         FolderInUseError: another sweep holds it.

@@ -130,8 +130,8 @@ class Measurement:
         try:
             return from_json(cls, text)
         except ValidationError as error:
-            told = first_mistake(error)
-            raise DataError(f"{text[:60]!r} is no measurement in JSON: {told}") from None
+            mistake = first_mistake(error)
+            raise DataError(f"{text[:60]!r} is no measurement in JSON: {mistake}") from None
 
 
 _FIGURES: Final = tuple(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LEDGER: Final = "ledger"
 TIMES: Final = "times"
-"""The parts of a trial beside its witnesses."""
+"""The parts of a trial other than its witnesses."""
 
 
 _Coordinates: Any = make_dataclass(
@@ -114,8 +114,8 @@ class Trial(Point):
         try:
             return from_json(cls, text)
         except ValidationError as error:
-            told = first_mistake(error)
-            raise DataError(f"{text[:60]!r} is no trial in JSON: {told}") from None
+            mistake = first_mistake(error)
+            raise DataError(f"{text[:60]!r} is no trial in JSON: {mistake}") from None
 
 
 def trials(spec: "SweepSpec") -> tuple[Trial, ...]:

@@ -126,13 +126,13 @@ def _all_at_once(model: MLP, point: Point, batches: np.ndarray) -> dict[str, Any
     even = batches % micro_batches == 0
     if even.all():
         return {**found, "status": "simulated", "message": ""}
-    told = (
+    uneven = (
         f"a batch that is no multiple of {micro_batches} cannot be taken in {micro_batches} equal "
         "micro-batches"
     )
     nothing = np.array(None, dtype=object)
     masked = {name: np.where(even, values, nothing) for name, values in found.items()}
-    status, message = np.where(even, "simulated", "error"), np.where(even, "", told)
+    status, message = np.where(even, "simulated", "error"), np.where(even, "", uneven)
     return {**masked, "status": status, "message": message}
 
 

@@ -1,4 +1,4 @@
-"""What a trial will need, and what there is: told before anything runs."""
+"""The memory that a trial will need and the memory that is free: compared before anything runs."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -81,7 +81,7 @@ def run_sweep(
         spec: what to run.
         folder: where the results are stored; it is made if need be.
         execute: runs the trials.
-        options: what else is to be done or left.
+        options: what to do with results that exist, and what to leave out.
         progress: show a bar on stderr if that is a terminal.
         files: texts to write into the folder, by name, once it is known to be ours.
 

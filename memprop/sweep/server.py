@@ -27,7 +27,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
     work = import_module(sys.argv[1]).main
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what else is written to stdout must not look like an answer
+    os.dup2(2, 1)  # other output to stdout must not look like an answer
     gc.collect()
     gc.freeze()  # the children need not look at what is here, nor copy it
 

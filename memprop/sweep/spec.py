@@ -169,7 +169,7 @@ class _Grid(_Table):
 
 
 def _field(axis: axes.Axis) -> tuple[Any, Any]:
-    """An axis as pydantic wants a field: its type, and what else there is to say of it."""
+    """An axis as a field of pydantic: its type, and its default and description."""
     value = Annotated[axis.check.kind, AfterValidator(_checked(axis.name, axis.check))]
     default: Any = ... if axis.default is MISSING else (axis.default,)
     return Axis[value], Field(default=default, description=axis.check.expected)

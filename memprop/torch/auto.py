@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _NEIGHBOURS = 3
-"""A step may need a little more or less than its chain says, so plans beside the best are tried."""
+"""A step may need a little more or less than its chain says, so plans near the best are tried."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def auto_checkpoint(
     :func:`torch.utils.checkpoint.checkpoint`, checkpoints within checkpoints where that is best.
 
     Outputs and gradients are those of ``module``, bit by bit where its kernels are deterministic.
-    What blocks do beside that, as counting, drawing random numbers or updating buffers, is put back
+    Side effects of blocks (counters, random numbers, updates of buffers) are put back
     before a second run and restored after it; what cannot be put back is refused. In each step the
     second run is compared with the first, and a step whose gradients would be wrong ends with a
     ScheduleError. Hooks on the blocks run as often as the blocks do.
@@ -254,11 +254,11 @@ def _told_of_second_runs() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, MempropError):
             raise
-        told = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         raise InvalidValueError(
             "the step fails if its blocks run again. Each must do the same a second time and leave "
             "what it is given as it is: a cache that grows is the usual cause (of Hugging Face's "
-            f"models, config.use_cache = False). PyTorch says: {told[:200]}"
+            f"models, config.use_cache = False). PyTorch says: {message[:200]}"
         ) from error
 
 

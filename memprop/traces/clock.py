@@ -25,12 +25,12 @@ class Clock:
     Attributes:
         microseconds: of each event, shape ``(events,)``, never falling.
         end: microseconds at which the step is over.
-        told: where the times come from, in words.
+        source: where the times come from, in words.
     """
 
     microseconds: np.ndarray
     end: float
-    told: str
+    source: str
 
 
 def clock_of(trace: "Trace") -> Clock:

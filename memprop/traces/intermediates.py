@@ -139,7 +139,7 @@ class Intermediate(NamedTuple):
 def find(trace: "Trace") -> list[Intermediate]:
     """The forward variables that are kept for backward, or that backward reads, by birth.
 
-    Where a framework told what it held when backward began, that is what was kept. Elsewhere it is
+    Where a framework says what it held when backward began, that is what was kept. Elsewhere it is
     what backward reads of what was alive then, where an input counts if the forward pass itself
     reads it: the samples do, the labels, which only the loss reads, do not. Parameters are there
     anyway and do not count.
@@ -185,7 +185,7 @@ def cached(trace: "Trace") -> "pd.DataFrame":
 
 
 def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]:
-    """The lives of one variable as an intermediate, if that is what it is.
+    """The lives of one variable as an intermediate, if it is one.
 
     Args:
         trace: of the step.

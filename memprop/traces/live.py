@@ -41,7 +41,7 @@ class LiveBytes:
 
     Attributes:
         moved: bytes by which each event changes what is live, shape ``(events,)``. A storage
-            counts once, however many variables live in it.
+            counts once, even if several variables share it.
         by_category: bytes of each category alive after each event, shape ``(events, categories)``.
     """
 

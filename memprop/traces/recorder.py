@@ -24,9 +24,9 @@ from memprop.traces.trace import Trace
 class Recorder:
     """Collects variables, operators and events, and makes a :class:`Trace` of them.
 
-    Variables, operators and phases are numbered in the order in which they are told. Names that
+    Variables, operators and phases are numbered in the order in which they are added. Names that
     come again get a number: ``relu``, ``relu#2``. What is only learned later (that an activation
-    was the gradient of a parameter after all) is told by :meth:`rename`.
+    was the gradient of a parameter after all) is set by :meth:`rename`.
     """
 
     def __init__(self) -> None:
@@ -123,10 +123,10 @@ class Recorder:
     def trace(
         self, about: Mapping[str, Any] | None = None, outputs: Mapping[str, Any] | None = None
     ) -> Trace:
-        """The trace of what was told so far.
+        """The trace of everything added so far.
 
         Raises:
-            InvalidValueError: nothing was told.
+            InvalidValueError: nothing was added.
         """
         if not self._events:
             raise InvalidValueError("nothing was recorded: no variable was allocated or read")

@@ -26,13 +26,13 @@ def what_if(trace: Trace) -> "pd.DataFrame":
     """What would be saved by recomputing cached intermediates, the most bytes per operation first.
 
     A row says what happens if this one intermediate is dropped after its last use in forward and
-    computed again just before backward reads it; every row stands for itself. Columns:
+    computed again just before backward reads it. Each row is about that variable alone. Columns:
 
     * ``bytes_freed``: its size, less what must be kept longer for it. They are free from its last
       use in forward until backward first reads it, and no longer: whether the peak of the step
       falls depends on where that is.
     * ``operations``: the FLOPs of the operators in ``recompute``; missing where the trace does not
-      have those of one of them. 2mnk for a product of (m, k) and (k, n); what else is counted
+      have those of one of them. 2mnk for a product of (m, k) and (k, n); what other operators count
       depends on where the trace is from.
     * ``recompute``: the operators to run again, in order: the one that made it and, where its
       operands are dead by then, those that made these.

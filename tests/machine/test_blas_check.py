@@ -9,7 +9,7 @@ from machine_cases import check, rates
 
 from memprop.documents import from_json
 from memprop.machine.check import MARGIN, Check, Rates
-from memprop.machine.choice import choice_of, told
+from memprop.machine.choice import choice_of, summary
 
 
 def test_the_fastest_is_chosen():
@@ -40,7 +40,7 @@ def test_without_a_measurement_the_library_is_left_alone():
     failed = Check(Rates("", failure="its process ended with status 1"), (rates("Zen", 100),))
     choice = choice_of(failed)
     assert (choice.core_type, choice.by) == ("", "library")
-    assert "ended with status 1" in told(failed)
+    assert "ended with status 1" in summary(failed)
 
 
 def test_a_check_comes_back_from_json():

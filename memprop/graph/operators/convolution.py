@@ -69,7 +69,7 @@ class Conv2d(Layer):
 
 
 class _Moves(NamedTuple):
-    """How the kernel moves over an image; what the operators are told beside their operands."""
+    """How the kernel moves over an image: the attributes of the operators."""
 
     kernel: int
     stride: int

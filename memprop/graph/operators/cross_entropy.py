@@ -1,6 +1,6 @@
 """Cross entropy: the mean over the batch of -log softmax(o)[y] for integer labels y.
 
-The lean form leaves the softmax p in the place of o.
+The lean form writes the softmax p over o.
 """
 
 from collections.abc import Iterator

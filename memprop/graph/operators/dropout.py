@@ -71,7 +71,7 @@ _BLOCK_ELEMENTS: Final = 4096
 
 
 class _Key(NamedTuple):
-    """What the bits depend on, beside the step: the model, the layer, the micro-batch."""
+    """What the bits depend on, apart from the step: the model, the layer, the micro-batch."""
 
     seed: int
     stream: int

@@ -1,6 +1,6 @@
-"""The mean squared error over samples and outputs, as PyTorch has it.
+"""The mean squared error over samples and outputs, as in PyTorch.
 
-The lean form leaves the error r = o - y in the place of o.
+The lean form writes the error r = o - y over o.
 """
 
 from collections.abc import Iterator

@@ -73,7 +73,7 @@ def picture_of(
         backward: whether the backward pass is drawn.
         marks: what a schedule does; ``None`` where nothing is computed twice and what backward
             reads is cached.
-        caption: what it is of; completed with the batch size.
+        caption: the title; the batch size is added to it.
     """
     phases = (*_FORWARD_PHASES, "backward") if backward else _FORWARD_PHASES
     operators = [op for op in graph.operators if op.phase in phases]

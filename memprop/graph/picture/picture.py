@@ -27,7 +27,7 @@ class Node:
     Attributes:
         key: unique in the picture: kind and name.
         kind: "variable", "operator" or "group".
-        name: as the graph has it.
+        name: its name in the graph.
         title: as the textbook writes it: ``z``, ``∂J/∂W1``, ``×``.
         lines: what stands under the title.
         bytes: of a variable, or of all variables of a group; 0 for an operator.
@@ -65,7 +65,7 @@ class Node:
 
     @property
     def is_recomputed(self) -> bool:
-        """Whether it is computed more than once."""
+        """Whether it is recomputed."""
         return self.runs > 1
 
 

@@ -33,4 +33,4 @@ CACHED: Final = "#D55E00"
 """The border of what is cached, and thicker than others."""
 
 AGAIN: Final = "#009E73"
-"""The second border of what is computed more than once."""
+"""The second border of operators that are recomputed."""

@@ -1,4 +1,4 @@
-"""Figures of matplotlib as parts of a page: their SVG, with what is said of each point."""
+"""Figures of matplotlib as parts of a page: their SVG, with a text for each point."""
 
 import io
 import re

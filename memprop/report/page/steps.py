@@ -63,7 +63,7 @@ def steps_of(examples: Examples, results: pd.DataFrame, trials: int) -> Steps:
 
 
 def _varied(results: pd.DataFrame) -> list[str]:
-    """The axes beside mode, schedule, depth and batch that tell trials apart."""
+    """The axes other than mode, schedule, depth and batch that distinguish trials."""
     return [axis for axis in AXES if results[axis].nunique() > 1]
 
 

@@ -107,7 +107,7 @@ def _connected(scheduler: str | None) -> "Client":
         raise MissingExtraError(
             "the executor 'dask' needs dask.distributed: pip install 'memprop[dask]'"
         ) from None
-    # What it says of workers that come and go is told by the results.
+    # Workers come and go; the results say what became of their trials.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if scheduler is None:
         options: dict[str, Any] = {"n_workers": 1, "threads_per_worker": 1}

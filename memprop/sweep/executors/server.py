@@ -33,7 +33,7 @@ class Server:
 
     Args:
         module: what it runs for a request.
-        environment: what is in its environment beside what is in that of this process.
+        environment: variables that it gets in addition to those of this process.
 
     Raises:
         OSError: the process did not start.

@@ -73,7 +73,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def _known(module: nn.Module) -> dict[int, Any]:
-    """What a copy of the module has in the place of what has this identity: the same tensors."""
+    """What a copy of the module has instead of the object with this identity: the same tensors."""
     known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
     for found in Reach()([("", module)]):
         if found.kind is TENSOR:
@@ -297,7 +297,7 @@ class _Chain:
 
 @dataclass(frozen=True)
 class _Call:
-    """How to call a block with another value in the place of a stand-in.
+    """How to call a block with another value in place of a stand-in.
 
     Attributes:
         argument: where the value goes.

@@ -42,7 +42,7 @@ _ABOUT = {
 
 
 class DeferredTensor(torch.Tensor):
-    """Stands for the result of a block; whoever computes with it is told what is wrong."""
+    """Stands for the result of a block; computing with it raises an error that says so."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -50,7 +50,7 @@ class Call:
         backward: when its backward began; ``None`` if none did.
         past: when the gradient of what it was given was there; ``None`` if none was needed.
         written: the arguments that it wrote to.
-        effects: what else it left behind.
+        effects: its side effects.
         before: what surrounded it when it began.
         after: and when it had ended.
         result: a token of what it returned.
@@ -85,7 +85,7 @@ class _Open:
     Attributes:
         call: the call.
         versions: how often each argument was written to.
-        watched: what else may change.
+        watched: other modules that it may change.
     """
 
     call: Call
@@ -119,7 +119,7 @@ class ModuleCallRecorder:
 
     @contextmanager
     def _watched(self, module: nn.Module, name: str) -> Iterator[None]:
-        """Put a call in the place of the module's own, around hooks and all."""
+        """Replace the module's call, hooks included, by another one."""
         own = module._call_impl
 
         def call(*args: Any, **kwargs: Any) -> Any:

@@ -112,7 +112,7 @@ def table_of(block: nn.Module, dotted: str) -> tuple[dict[str, Any], str]:
 
 
 def keeps_statistics(module: nn.Module) -> bool:
-    """Whether a module is a batch norm as PyTorch has it, which updates statistics in training."""
+    """Whether a module is one of PyTorch's batch norms, which update statistics in training."""
     return isinstance(module, _NormBase) and type(module).__module__ in _NORMS
 
 

@@ -1,7 +1,7 @@
 """Whether blocks compute in their second run what they computed in their first.
 
-A checkpoint lets go of the tensors that backward reads and has them computed again. Of each a
-checksum is kept, so that a block which computes something else is told from one which does not.
+A checkpoint frees the tensors that backward reads and has them computed again. Of each a
+checksum is kept, to find blocks that compute something else the second time.
 """
 
 import threading

@@ -12,7 +12,7 @@ from memprop.torch.record.storages import home_of
 
 @dataclass
 class During:
-    """What happened while a call was open; storages are told by their address.
+    """What happened while a call was open; storages are identified by their address.
 
     Attributes:
         born: the storages that operators made.

@@ -151,7 +151,7 @@ def _scattered(_: _Arguments, result: Any) -> Any:
 
 
 def _unpooled(given: _Arguments, result: Any) -> Any:
-    """The real kernel keeps the memory format of what it is given."""
+    """The real kernel keeps the memory format of its operand."""
     channels_last = torch.channels_last
     if given["self"].dim() == 4 and given["self"].is_contiguous(memory_format=channels_last):
         return torch.empty_like(result, memory_format=channels_last)

@@ -59,7 +59,7 @@ class Known(TorchDispatchMode):
 
     Args:
         fakes: makes the fake of a real tensor.
-        untouched: is told of each real tensor that was there before the step.
+        untouched: called with each real tensor that was there before the step.
     """
 
     def __init__(self, fakes: Fakes, untouched: Untouched) -> None:
@@ -68,7 +68,7 @@ class Known(TorchDispatchMode):
         self._untouched = untouched
         self._known: WeakKeyDictionary[torch.UntypedStorage, bool] = WeakKeyDictionary()
         """Real storages that were made in the step, or written to: whether their numbers are."""
-        # Weak, for a copy that the step lets go of must die as its original would.
+        # Weak: a copy that the step releases must die as its original would.
         self._copies: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
         self._copied_storages: WeakValueDictionary[int, torch.UntypedStorage] = (
             WeakValueDictionary()
@@ -158,7 +158,7 @@ class Known(TorchDispatchMode):
         try:
             made = self._fake(func, args, kwargs)
         except DynamicOutputShapeException:
-            return True  # about as small as what it is given
+            return True  # about as small as its operands
         return all(map(_is_small, tensors(made)))
 
     def _fake(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -169,7 +169,7 @@ class Known(TorchDispatchMode):
         try:
             result = faked(func, fake_args, fake_kwargs)
         except RuntimeError:
-            # The fake kernel of ctc_loss refuses lengths on the CPU beside samples on a GPU.
+            # The fake kernel of ctc_loss refuses lengths on the CPU with samples on a GPU.
             if func not in _SHAPED_BY:
                 raise
             result = self._shaped(func, args, kwargs)

@@ -1,4 +1,4 @@
-"""Stand-ins in the place of the tensors that a step can reach of a user's program.
+"""Stand-ins for the tensors of a user's program that a step can reach.
 
 A simulated step may write to attributes, append to lists, replace buffers. So all that can be
 reached from its module, loss and optimizer is noted first, and put back at the end.
@@ -20,7 +20,7 @@ class StandIns:
     """Replaces tensors in all that can be reached, and remembers what was there.
 
     Args:
-        stand_in: gives the tensor to put in the place of another one; the same one to leave it.
+        stand_in: returns the replacement of a tensor, or the tensor itself to leave it.
     """
 
     def __init__(self, stand_in: Callable[[torch.Tensor], torch.Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Fake tensors in the place of real ones: shape, type and device, without memory or numbers.
+"""Fake tensors instead of real ones: shape, type and device, without memory or numbers.
 
 Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tensor`).
 """
@@ -33,7 +33,7 @@ class Fakes:
 
     Two tensors that share a storage have fakes that share one. A fake that an operator is given
     keeps the storage of its real tensor alive, as a view would. One that takes the place of a real
-    tensor has a storage of its own, which dies when the program lets go of it.
+    tensor has a storage of its own, which dies when the program releases it.
 
     Args:
         device: where the fake tensors claim to be. ``None`` means where the real ones are, and the
@@ -46,7 +46,7 @@ class Fakes:
     def __init__(self, device: torch.device | str | None = None) -> None:
         self.mode = FakeTensorMode()
         self._device = None if device is None else _usable(device)
-        # Weak, for a fake that the step lets go of must die as the real tensor would.
+        # Weak: a fake that the step releases must die as the real tensor would.
         self._made: WeakValueDictionary[int, torch.Tensor] = WeakValueDictionary()
         self._storages: WeakValueDictionary[int, torch.UntypedStorage] = WeakValueDictionary()
 
@@ -159,7 +159,7 @@ def _copy_hooks(tensor: torch.Tensor, fake: torch.Tensor) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say what a user can do where fake tensors give up."""
+    """Say what a user can do where fake tensors fail."""
     try:
         yield
     except (DataDependentOutputException, DynamicOutputShapeException) as error:

@@ -240,7 +240,7 @@ class Ledger(TorchDispatchMode):
                 self.storages.read(storage)
 
     def _overwrite(self, tensor: torch.Tensor, place: str) -> None:
-        """A new value in the place of an activation, if all of its storage was written."""
+        """A new value that replaces an activation, if all of its storage was written."""
         storage = self.storages.get(tensor)
         if storage is None or self._recorder.variables[storage.variable].category != "activation":
             return

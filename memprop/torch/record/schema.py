@@ -9,7 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def tensors(tree: Any) -> list[torch.Tensor]:
-    """The tensors in a tree of dicts, lists, tuples and what else PyTorch takes for one."""
+    """The tensors in a tree of dicts, lists, tuples and other containers that PyTorch knows."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 

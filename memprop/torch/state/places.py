@@ -140,7 +140,7 @@ def _put_cell(cell: CellType, saved: Any) -> None:
 
 
 def _of_class(kind: type) -> dict[str, Any]:
-    """What a class holds beside its methods."""
+    """What a class holds apart from its methods."""
     return {
         name: value
         for name, value in vars(kind).items()

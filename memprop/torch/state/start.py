@@ -19,7 +19,7 @@ from memprop.torch.state.reach import Reach, Snapshot
 
 @dataclass(frozen=True)
 class Start:
-    """What a step may change, beside the numbers in tensors.
+    """What a step may change, apart from the numbers in tensors.
 
     Attributes:
         places: what the module, its inputs and the loss hold.

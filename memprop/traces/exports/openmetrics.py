@@ -21,7 +21,7 @@ _OWN: Final = frozenset({"category"})
 
 
 def openmetrics(trace: "Trace", labels: Mapping[str, str] | None = None) -> str:
-    """The peak, what it is made of, and what is kept for backward, as OpenMetrics text.
+    """The peak, its parts, and the bytes kept for backward, as OpenMetrics text.
 
     Args:
         trace: one step.

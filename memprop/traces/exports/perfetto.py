@@ -40,7 +40,7 @@ def perfetto(trace: "Trace") -> bytes:
     document = {
         "traceEvents": events,
         "displayTimeUnit": "ns",
-        "otherData": {"program": "memprop", "times": clock.told, **about},
+        "otherData": {"program": "memprop", "times": clock.source, **about},
     }
     return json.dumps(document, allow_nan=False).encode()
 
@@ -87,8 +87,8 @@ def _moved(trace: "Trace", first: int, last: int) -> dict[str, int]:
 
 def _described(trace: "Trace", number: int) -> dict[str, Any]:
     operator = trace.operators[number]
-    told = {"layer": operator.layer, "site": operator.site or None, "flops": operator.flops}
-    return {key: value for key, value in told.items() if value is not None}
+    entries = {"layer": operator.layer, "site": operator.site or None, "flops": operator.flops}
+    return {key: value for key, value in entries.items() if value is not None}
 
 
 def _counters(trace: "Trace", clock: Clock) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def dataframe(trace: "Trace") -> "pd.DataFrame":
-    """The timeline, and beside each event what its variable and its operator are.
+    """The timeline, with the variable and the operator of each event.
 
     Columns beyond those of :func:`memprop.traces.timeline.timeline`: ``category``, ``layer``,
     ``shape``, ``dtype``, ``variable_bytes`` and ``variable_site`` of the variable; ``storage`` and

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _BAR: Final = 0.7
 """The width of a bar, where the middles of two are 1 apart."""
 _MARGIN: Final = 0.25
-"""The room beside the outermost of several bars."""
+"""The space next to the outermost of several bars."""
 _MARGIN_OF_ONE: Final = 1.0
-"""The room beside a bar by itself, which would fill the figure."""
+"""The space next to a single bar, which would fill the figure."""
 
 
 def plot_breakdown(traces: "Trace | Mapping[str, Trace]", ax: Axes | None = None) -> Axes:
