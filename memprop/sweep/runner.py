@@ -207,8 +207,9 @@ def _threads(
 ) -> Generator[_Result, None, None]:
     """Results as they come. A thread only waits for its trial."""
     pool = ThreadPoolExecutor(execute.jobs)
-    futures = {pool.submit(run, trial): trial for trial in pending}
+    futures: dict[Future[Measurement], Trial] = {}
     try:
+        futures.update((pool.submit(run, trial), trial) for trial in pending)
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:

@@ -50,7 +50,7 @@ class Server:
             start_new_session=True,  # an interrupt from the keyboard is for the client alone
         )
         self._read = bytearray()
-        self._closing = threading.Lock()
+        self._closing, self._running = threading.Lock(), threading.Lock()
         self._child: int | None = None
 
     def run(self, request: str, seconds: float) -> Answer:
@@ -63,15 +63,16 @@ class Server:
         Raises:
             ServerGone: the server ended, by itself or because it was killed.
         """
-        self._send(request)
-        self._child = child = self._next(None)["pid"]
-        try:
-            answer, in_time = self._next(time.monotonic() + seconds), True
-        except TimeoutError:
-            kill_group(child)
-            answer, in_time = self._next(time.monotonic() + _PATIENCE_SECONDS), False
-        self._child = None
-        return Answer(Ended(**answer), in_time)
+        with self._running:
+            self._send(request)
+            self._child = child = self._next(None)["pid"]
+            try:
+                answer, in_time = self._next(time.monotonic() + seconds), True
+            except TimeoutError:
+                kill_group(child)
+                answer, in_time = self._next(time.monotonic() + _PATIENCE_SECONDS), False
+            self._child = None
+            return Answer(Ended(**answer), in_time)
 
     def close(self) -> str:
         """Kill what runs, end, and return what the server said last."""
@@ -88,7 +89,13 @@ class Server:
             self._process.wait(_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        _, errors = self._process.communicate()
+        assert self._process.stdout is not None and self._process.stderr is not None  # noqa: S101, PT018
+        with self._process.stderr as stderr:
+            errors = stderr.read()
+        # A thread that waits for an answer must see the end of the pipe. If it were closed under
+        # it, the thread would wait for ever.
+        with self._running:
+            self._process.stdout.close()
         return errors.decode("utf-8", "replace").strip()
 
     def _send(self, request: str) -> None:
