@@ -6,10 +6,9 @@ import os
 import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from annotated_types import Interval
 
 from memprop.documents import STRICT, first_mistake, from_json
 from memprop.errors import TraceFormatError
@@ -104,7 +103,7 @@ class _Document:
     __pydantic_config__ = STRICT | {"extra": "ignore"}
 
     format: Literal["memprop trace"]
-    schema: Annotated[int, Interval(ge=1, le=SCHEMA)]
+    schema: Literal[1, 2]
     about: dict[str, str | int | float | bool]  # the first schema had flags
     variables: tuple[TracedVariable, ...]
     operators: tuple[TracedOperator, ...]
