@@ -7,6 +7,8 @@ pydantic, a package that takes longer to load than all of memprop.
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from memprop.errors import DataError
+
 if TYPE_CHECKING:
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -25,15 +27,34 @@ def from_json(kind: type[T], data: str | bytes) -> T:
     return _adapter(kind).validate_json(data)
 
 
+def from_line(kind: type[T], line: str, name: str) -> T:
+    """As :func:`from_json`, of a line whose dataclass messages call ``name``, such as "trial".
+
+    Raises:
+        DataError: it describes none.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return from_json(kind, line)
+    except ValidationError as error:
+        mistake = first_mistake(error)
+        raise DataError(f"{line[:60]!r} is no {name} in JSON: {mistake}") from None
+
+
+def shortened(value: object) -> str:
+    """``value`` as it is written in Python, in at most 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def first_mistake(error: "ValidationError") -> str:
     """``variables.3.bytes: Input should be a valid integer, got 'many'``."""
     found = error.errors(include_url=False)[0]
     place = ".".join(map(str, found["loc"]))
     if not place or found["type"] == "missing":
         return f"{place}: {found['msg']}".removeprefix(": ")
-    value = repr(found["input"])
-    shown = value if len(value) <= 60 else f"{value[:57]}..."
-    return f"{place}: {found['msg']}, got {shown}"
+    return f"{place}: {found['msg']}, got {shortened(found['input'])}"
 
 
 @cache

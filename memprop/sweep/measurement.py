@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self, get_args
 
-from pydantic import ValidationError
-
-from memprop.documents import STRICT, first_mistake, from_json
-from memprop.errors import DataError
+from memprop.documents import STRICT, from_line
 from memprop.traces.about import About
 from memprop.traces.trace import Trace
 
@@ -89,16 +86,11 @@ class Measurement:
 
     def updated(self, later: "Measurement") -> "Measurement":
         """``later``, with what only this one knows."""
-        earlier = {
-            name: getattr(self, name)
-            for name in _FIGURES
-            if getattr(later, name) is None or isinstance(getattr(later, name), Mapping)
+        mappings = {
+            "witness_peaks": {**self.witness_peaks, **later.witness_peaks},
+            "peak_by_category": {**self.peak_by_category, **later.peak_by_category},
         }
-        both = {
-            name: {**value, **getattr(later, name)} if isinstance(value, Mapping) else value
-            for name, value in earlier.items()
-        }
-        return replace(later, **both)
+        return replace(self, **later._known() | mappings)
 
     def failed(self, status: Failure, message: str) -> "Measurement":
         """The same figures, of a trial that failed after they were known."""
@@ -106,9 +98,8 @@ class Measurement:
 
     def columns(self) -> dict[str, Any]:
         """Column of the results -> value; what is not known is left out."""
-        values = {item.name: getattr(self, item.name) for item in fields(self)}
-        witnesses, categories = values.pop("witness_peaks"), values.pop("peak_by_category")
-        known = {name: value for name, value in values.items() if value is not None}
+        known = self._known()
+        witnesses, categories = known.pop("witness_peaks"), known.pop("peak_by_category")
         return {
             **known,
             **{f"{name}_peak": size for name, size in witnesses.items()},
@@ -117,8 +108,7 @@ class Measurement:
 
     def to_json(self) -> str:
         """One line of JSON, without what is not known."""
-        known = {name: value for name, value in vars(self).items() if value is not None}
-        return json.dumps({n: dict(v) if isinstance(v, Mapping) else v for n, v in known.items()})
+        return json.dumps(self._known(), default=dict)  # a read-only mapping is no dict
 
     @classmethod
     def from_json(cls, text: str) -> "Measurement":
@@ -127,13 +117,7 @@ class Measurement:
         Raises:
             DataError: ``text`` is none.
         """
-        try:
-            return from_json(cls, text)
-        except ValidationError as error:
-            mistake = first_mistake(error)
-            raise DataError(f"{text[:60]!r} is no measurement in JSON: {mistake}") from None
+        return from_line(cls, text, "measurement")
 
-
-_FIGURES: Final = tuple(
-    item.name for item in fields(Measurement) if item.name not in ("status", "message")
-)
+    def _known(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None}

@@ -8,6 +8,8 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from memprop.documents import shortened
+
 Tables = Mapping[str, type[BaseModel]]
 """The models of the tables of a file by name; "" is what stands above all tables."""
 
@@ -42,7 +44,7 @@ def _complaint(details: ErrorDetails, tables: Tables) -> str:
         return f"this key is missing, expected {_expected(key, tables)}"
     if kind == "value_error":
         return str(details.get("ctx", {})["error"])
-    return f"expected {_expected(key, tables)}, got {_short(details['input'])}"
+    return f"expected {_expected(key, tables)}, got {shortened(details['input'])}"
 
 
 def _unknown_key(key: str, tables: Tables) -> str:
@@ -60,11 +62,6 @@ def _unknown_key(key: str, tables: Tables) -> str:
 def _expected(key: str, tables: Tables) -> str:
     table, _, name = key.rpartition(".")
     return tables[table].model_fields[name].description or "another value"
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 _HEADER: Final = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?")

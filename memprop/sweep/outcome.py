@@ -19,16 +19,13 @@ def measurement_of(ended: Ended) -> Measurement:
     A process writes a line each time that it knows more. Lines that are no measurements are left
     out: a library may have printed something.
     """
-    found = [known for line in ended.output.splitlines() if (known := _read(line)) is not None]
-    if ended.code:
-        known = found[-1] if found else Measurement(status="error")
-        return known.failed(*_failure(ended))
-    if not found:
+    lines = reversed(ended.output.splitlines())
+    found = next((known for line in lines if (known := _read(line)) is not None), None)
+    if found is None:
         last = _last_line(ended.output)
-        return Measurement(
-            status="error", message=f"the trial wrote no measurement but {last[:200]!r}"
-        )
-    return found[-1]
+        message = f"the trial wrote no measurement but {last[:200]!r}"
+        found = Measurement(status="error", message=message)
+    return found.failed(*_failure(ended)) if ended.code else found
 
 
 def _read(line: str) -> Measurement | None:

@@ -8,10 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, field, make_dataclass, repla
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
-from memprop.documents import STRICT, first_mistake, from_json
-from memprop.errors import DataError
+from memprop.documents import STRICT, from_line
 from memprop.sweep.axes import AXES, TABLE
 from memprop.sweep.imports import digest_of
 
@@ -111,11 +108,7 @@ class Trial(Point):
         Raises:
             DataError: ``text`` is none.
         """
-        try:
-            return from_json(cls, text)
-        except ValidationError as error:
-            mistake = first_mistake(error)
-            raise DataError(f"{text[:60]!r} is no trial in JSON: {mistake}") from None
+        return from_line(cls, text, "trial")
 
 
 def trials(spec: "SweepSpec") -> tuple[Trial, ...]:
