@@ -1,0 +1,1 @@
+"""What CUDA does with memory, without CUDA: PyTorch's caching allocator, GPUs, kernels' scratch."""
