@@ -82,6 +82,7 @@ def simulate(
     micro_batches: int = 1,
     warmup: int = 0,
     device: torch.device | str | None = None,
+    gpu: str = "h100",
 ) -> Trace:
     """The trace of the same step, with no memory allocated and no arithmetic done.
 
@@ -110,7 +111,7 @@ def simulate(
     """
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
     with without_memory(
-        module, inputs, optimizer=optimizer, micro_batches=micro_batches, device=device, **parts
+        module, inputs, optimizer=optimizer, micro_batches=micro_batches, device=device, gpu=gpu, **parts
     ) as todo:
         warm_up(todo, warmup)
         return recorded(todo, real=False)

@@ -1,7 +1,7 @@
 """A task without numbers: the user's own module, inputs and optimizer, on fake tensors."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +10,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
+from memprop.cuda.gpus import gpu_of
+from memprop.torch.fake.cuda.ways import on_cuda
 from memprop.torch.fake.known import Known
 from memprop.torch.fake.stand_ins import StandIns
 from memprop.torch.fake.tensors import Fakes, explained
@@ -30,6 +32,7 @@ def without_memory(
     loss: Any,
     optimizer: Optimizer | None,
     device: torch.device | str | None = None,
+    gpu: str = "h100",
     **parts: Any,
 ) -> Iterator[Task]:
     """The task, to be run inside the block; see :func:`memprop.torch.step.simulate`.
@@ -38,7 +41,9 @@ def without_memory(
     keys of dictionaries and in hooks. All other tensors that the step can reach are replaced.
     Everything is as it was afterwards.
     """
-    fakes, untouched = Fakes(device), Untouched()
+    as_cuda = device is not None and torch.device(device).type == "cuda"
+    fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
+    way = on_cuda(gpu_of(gpu)) if as_cuda else nullcontext()
     known = Known(fakes, untouched)
     stand_ins = StandIns(lambda tensor: _stand_in(tensor, fakes, known, untouched))
 
@@ -57,7 +62,7 @@ def without_memory(
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
             modules = register_module_forward_pre_hook(look_into)
             optimizers = register_optimizer_step_pre_hook(look_into)
-            with same_random_numbers(), modules, optimizers, fakes.mode, known:
+            with same_random_numbers(), modules, optimizers, fakes.mode, known, way:
                 yield task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
         finally:
             stand_ins.put_back()

@@ -1,0 +1,1 @@
+"""The ways that a step takes on CUDA, on fake tensors of the CPU."""

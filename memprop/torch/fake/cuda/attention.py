@@ -1,0 +1,226 @@
+"""Which kernel of CUDA does the attention of ``scaled_dot_product_attention``.
+
+The choice is that of ``select_sdp_backend`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp,
+what is done before and after it that of ``scaled_dot_product_attention`` in
+aten/src/ATen/native/transformers/attention.cpp (PyTorch 2.11).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+
+from memprop.cuda.gpus import GPU
+
+_aten: Final = torch.ops.aten
+_HALVES: Final = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """The arguments of one attention, as the operator has them."""
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None
+    dropout: float
+    causal: bool
+    scale: float | None
+    grouped: bool
+
+    @property
+    def operands(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return self.query, self.key, self.value
+
+    @property
+    def needs_gradient(self) -> bool:
+        return torch.is_grad_enabled() and any(one.requires_grad for one in self.operands)
+
+
+def attention_on(gpu: GPU) -> Callable[..., torch.Tensor]:
+    """The operator as it runs on a GPU."""
+
+    def scaled_dot_product_attention(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attn_mask: torch.Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,  # noqa: FBT001, FBT002 - the operator's own arguments
+        *,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> torch.Tensor:
+        call = _Call(
+            query=query,
+            key=key,
+            value=value,
+            mask=attn_mask,
+            dropout=dropout_p,
+            causal=is_causal,
+            scale=scale,
+            grouped=enable_gqa,
+        )
+        for name in _order(gpu):
+            takes, run = _KERNELS[name]
+            if takes(call, gpu):
+                return run(replace(call, mask=_without_truth_values(call)))
+        return _math(replace(call, mask=_without_truth_values(call)))
+
+    return scaled_dot_product_attention
+
+
+def _order(gpu: GPU) -> tuple[str, ...]:
+    """The kernels in the order in which they are tried (``priority_order``)."""
+    if gpu.prefers_cudnn_attention:
+        return ("cudnn", "flash", "efficient")
+    return ("flash", "efficient", "cudnn")
+
+
+def _without_truth_values(call: _Call) -> torch.Tensor | None:
+    """A mask of truth values as one of numbers to add (``convert_boolean_attn_mask``)."""
+    mask = call.mask
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    numbers = torch.zeros_like(mask, dtype=call.query.dtype)
+    return numbers.masked_fill_(mask.logical_not(), float("-inf"))
+
+
+def _is_dense(call: _Call) -> bool:
+    """Whether all operands have four dimensions, of which the last lies without gaps."""
+    return all(
+        one.dim() == 4 and (one.stride(-1) == 1 or one.shape[-1] == 1) and one.numel() > 0
+        for one in call.operands
+    )
+
+
+def _heads_agree(call: _Call, *, grouped: bool) -> bool:
+    """Whether samples and heads are the same in all, or heads are in groups where that may be."""
+    query, key, value = (one.shape for one in call.operands)
+    if not query[0] == key[0] == value[0]:
+        return False
+    if grouped and call.grouped:
+        return key[1] == value[1] and query[1] % key[1] == 0
+    return query[1] == key[1] == value[1]
+
+
+def _is_square_if_causal(call: _Call) -> bool:
+    return not call.causal or call.query.shape[2] == call.key.shape[2]
+
+
+def _cudnn_takes(call: _Call, gpu: GPU) -> bool:
+    """``can_use_cudnn_attention``."""
+    heads = [one.shape[-1] for one in call.operands]
+    return (
+        torch.backends.cuda.cudnn_sdp_enabled()
+        and torch.backends.cudnn.enabled
+        and gpu.capability >= (8, 0)
+        and _is_dense(call)
+        and _heads_agree(call, grouped=True)
+        and call.query.dtype in _HALVES
+        and all(head % 8 == 0 and head <= gpu.widest_cudnn_head for head in heads)
+        and not (call.mask is not None and call.mask.requires_grad)
+    )
+
+
+def _flash_takes(call: _Call, gpu: GPU) -> bool:
+    """``can_use_flash_attention``."""
+    heads = {one.shape[-1] for one in call.operands}
+    return (
+        torch.backends.cuda.flash_sdp_enabled()
+        and gpu.capability >= (8, 0)
+        and call.mask is None
+        and call.query.dtype in _HALVES
+        and _is_dense(call)
+        and _heads_agree(call, grouped=True)
+        and _is_square_if_causal(call)
+        and len(heads) == 1
+        and max(heads) <= 256
+    )
+
+
+def _efficient_takes(call: _Call, gpu: GPU) -> bool:
+    """``can_use_mem_efficient_attention``."""
+    halves = call.query.dtype in _HALVES
+    if call.query.dtype not in (*_HALVES, torch.float32):
+        return False
+    # minimum_gemm_alignment: what tensor cores load at once.
+    unit = (8 if halves else 4) if gpu.capability >= (8, 0) or halves else 1
+    return (
+        torch.backends.cuda.mem_efficient_sdp_enabled()
+        and gpu.capability >= (5, 0)
+        and not (call.query.dtype == torch.bfloat16 and gpu.capability < (8, 0))
+        and _is_dense(call)
+        and _heads_agree(call, grouped=False)
+        and not call.grouped
+        and call.query.shape[-1] % unit == 0
+        and call.value.shape[-1] % unit == 0
+    )
+
+
+def _cudnn(call: _Call) -> torch.Tensor:
+    return _aten._scaled_dot_product_cudnn_attention.default(
+        *call.operands,
+        call.mask,
+        call.needs_gradient,
+        call.dropout,
+        call.causal,
+        False,
+        scale=call.scale,
+    )[0]
+
+
+def _flash(call: _Call) -> torch.Tensor:
+    """Heads are padded to a multiple of eight numbers, and the result is cut again."""
+    width = call.query.shape[-1]
+    scale = width**-0.5 if call.scale is None else call.scale
+    padded = [_padded(one, 8) for one in call.operands]
+    output = _aten._scaled_dot_product_flash_attention.default(
+        *padded, call.dropout, call.causal, False, scale=scale
+    )[0]
+    return output if output.shape[-1] == width else output[..., :width]
+
+
+def _efficient(call: _Call) -> torch.Tensor:
+    mask = call.mask
+    if mask is not None:
+        mask = _aligned(mask).expand(*call.query.shape[:3], call.key.shape[2])
+    return _aten._scaled_dot_product_efficient_attention.default(
+        *call.operands, mask, call.needs_gradient, call.dropout, call.causal, scale=call.scale
+    )[0]
+
+
+def _math(call: _Call) -> torch.Tensor:
+    return _aten._scaled_dot_product_attention_math.default(
+        *call.operands,
+        call.mask,
+        call.dropout,
+        call.causal,
+        None,
+        scale=call.scale,
+        enable_gqa=call.grouped,
+    )[0]
+
+
+def _padded(tensor: torch.Tensor, unit: int) -> torch.Tensor:
+    """``pad_last_dim``."""
+    rest = -tensor.shape[-1] % unit
+    return tensor if rest == 0 else F.pad(tensor, (0, rest))
+
+
+def _aligned(mask: torch.Tensor) -> torch.Tensor:
+    """A mask whose rows begin at multiples of eight numbers (``pad_bias``)."""
+    strides = [stride for stride, size in zip(mask.stride()[:-1], mask.shape, strict=False)]
+    if mask.shape[-1] % 8 == 0 and all(stride % 8 == 0 for stride in strides):
+        return mask
+    return _padded(mask, 8)[..., : mask.shape[-1]]
+
+
+_KERNELS: Final = {
+    "cudnn": (_cudnn_takes, _cudnn),
+    "flash": (_flash_takes, _flash),
+    "efficient": (_efficient_takes, _efficient),
+}

@@ -1,0 +1,47 @@
+"""What runs otherwise on CUDA than on a CPU, put into PyTorch's dispatcher while a step runs.
+
+A step is simulated on fake tensors of the CPU, so that it needs no CUDA. Operators that PyTorch
+makes of others, and autocast, take other ways on CUDA: these are registered for the CPU.
+"""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from memprop.cuda.gpus import GPU
+from memprop.torch.fake.cuda.attention import attention_on
+from memprop.torch.fake.cuda.autocast import autocast_of_cuda
+from memprop.torch.fake.cuda.norms import batch_norm, dropout, rms_norm
+from memprop.torch.fake.cuda.pretend import pretending_cuda
+
+
+@contextmanager
+def on_cuda(gpu: GPU) -> Iterator[None]:
+    """Let the step believe that the CPU is a GPU, inside the block."""
+    with ways_of_cuda(gpu), pretending_cuda():
+        yield
+
+
+@contextmanager
+def ways_of_cuda(gpu: GPU) -> Iterator[None]:
+    """Let operators on the CPU take the ways of a GPU, inside the block."""
+    library = torch.library.Library("aten", "IMPL")
+    ways = {
+        "scaled_dot_product_attention": attention_on(gpu),
+        "batch_norm": batch_norm,
+        "rms_norm": rms_norm,
+        "dropout": dropout,
+    }
+    try:
+        with warnings.catch_warnings():
+            # PyTorch warns once where a kernel of autocast is replaced; it is put back.
+            warnings.simplefilter("ignore")
+            for name, way in ways.items():
+                library.impl(name, way, "AutogradCPU")
+            for name, way in autocast_of_cuda():
+                library.impl(name, way, "AutocastCPU", allow_override=True)
+        yield
+    finally:
+        library._destroy()
