@@ -56,7 +56,7 @@ def _recorded(
     given = _Given(recorder)
     modules = Modules(task.module, task.loss, given.found_module)
     operators = Operators(recorder, modules)
-    ledger = Ledger(recorder, operators, timed=real, found=given.found_parameter)
+    ledger = Ledger(recorder, operators, timed=real, found=given.found_parameter, pretence=task.pretence)
     about = _about(task, real=real)
     try:
         with ExitStack() as stack:
@@ -192,7 +192,8 @@ def _about(task: Task, *, real: bool) -> About:
         framework="torch",
         version=torch.__version__,
         run="real" if real else "simulated",
-        device=str(task.device),
+        device=str(task.device) if task.pretence is None else task.pretence.device,
+        gpu=None if task.pretence is None else task.pretence.gpu,
         model=type(task.module).__name__,
         mode=task.mode,
         optimizer="none" if optimizer is None else type(optimizer).__name__,

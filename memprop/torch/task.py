@@ -24,6 +24,7 @@ from memprop.torch.inputs import (
     named_leaves,
 )
 from memprop.torch.record.schema import tensors
+from memprop.torch.record.scratch import Pretence
 
 Optimizer = torch.optim.Optimizer | Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
 
@@ -40,6 +41,7 @@ class Task:
     mode: str
     autocast: torch.dtype | None
     micro_batches: int
+    pretence: Pretence | None = None
     gradients_in_forward: bool = False
     """Whether an inference differentiates: a model of forces, the gradient of an energy."""
 

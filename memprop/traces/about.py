@@ -24,6 +24,7 @@ class About(Mapping[str, str | int | float]):
         version: of the framework.
         run: "real" if the step was run, "simulated" if it was predicted.
         device: where it runs: "cpu", "cuda:0", or a platform of JAX.
+        gpu: the GPU whose ways a simulated step takes, as "h100".
         model: the class of the module, of PyTorch.
         function: the name of the function, of JAX.
         mode: "train" or "inference".
@@ -49,6 +50,7 @@ class About(Mapping[str, str | int | float]):
     version: str | None = None
     run: str | None = None
     device: str | None = None
+    gpu: str | None = None
     model: str | None = None
     function: str | None = None
     mode: str | None = None

@@ -57,6 +57,7 @@ class TracedVariable:
     ``site`` says where in the user's own program it was made: a module path of PyTorch, a file and
     line of NumPy or JAX code; "" where a model of memprop made it. ``kept`` says whether the
     framework held it for backward when that began; ``None`` where that follows from the reads.
+    ``guessed`` says that its bytes are an estimate.
     """
 
     name: str
@@ -67,6 +68,7 @@ class TracedVariable:
     bytes: int
     site: str = ""
     kept: bool | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

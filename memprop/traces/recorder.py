@@ -47,10 +47,13 @@ class Recorder:
         *,
         site: str = "",
         layer: int | None = None,
+        guessed: bool = False,
     ) -> int:
         """Introduce a variable of ``size`` bytes; returns its number."""
         name = _unique(name, self._names[0])
-        self.variables.append(TracedVariable(name, category, layer, shape, dtype, size, site))
+        self.variables.append(
+            TracedVariable(name, category, layer, shape, dtype, size, site, guessed=guessed)
+        )
         return len(self.variables) - 1
 
     def operator(

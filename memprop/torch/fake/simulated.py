@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def without_memory(
     """
     as_cuda = device is not None and torch.device(device).type == "cuda"
     fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
-    way = on_cuda(gpu_of(gpu)) if as_cuda else nullcontext()
+    way = on_cuda(gpu_of(gpu)) if as_cuda else nullcontext(None)
     known = Known(fakes, untouched)
     stand_ins = StandIns(lambda tensor: _stand_in(tensor, fakes, known, untouched))
 
@@ -62,8 +63,9 @@ def without_memory(
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
             modules = register_module_forward_pre_hook(look_into)
             optimizers = register_optimizer_step_pre_hook(look_into)
-            with same_random_numbers(), modules, optimizers, fakes.mode, known, way:
-                yield task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
+            with same_random_numbers(), modules, optimizers, fakes.mode, known, way as pretence:
+                todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
+                yield replace(todo, pretence=pretence)
         finally:
             stand_ins.put_back()
             untouched.put_back()

@@ -14,6 +14,7 @@ from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
+from memprop.torch.record.scratch import Pretence, Scratch
 from memprop.torch.record.storages import Moment, Storages, home_of
 from memprop.torch.record.sums import is_sum
 from memprop.traces.recorder import Recorder
@@ -40,6 +41,8 @@ class Ledger(TorchDispatchMode):
         operators: tells which operator runs.
         timed: whether events have times.
         found: called with each leaf that learns and that nobody introduced, to do it.
+        pretence: the device that a simulated step pretends to run on; ``None`` if it runs where its
+            tensors are.
 
     Attributes:
         phase: the part of the step that runs; whoever runs the step sets it.
@@ -55,6 +58,7 @@ class Ledger(TorchDispatchMode):
         *,
         timed: bool,
         found: Callable[[torch.Tensor], None],
+        pretence: Pretence | None = None,
     ) -> None:
         super().__init__()
         self.phase = "setup"
@@ -64,6 +68,7 @@ class Ledger(TorchDispatchMode):
         self._recorder = recorder
         self._operators = operators
         self._found = found
+        self._pretence = pretence
         self._finds = False
         self._start = time.perf_counter_ns() if timed else None
         self._operator = -1
@@ -131,6 +136,8 @@ class Ledger(TorchDispatchMode):
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
             noted = self._note(func, read, changed, result)
+            if noted and self._pretence is not None:
+                self._use_scratch(self._pretence.scratch(func, args, kwargs, result))
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
             if noted and not (self.phase == "backward" and self._recomputes()):
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
@@ -238,6 +245,24 @@ class Ledger(TorchDispatchMode):
             if storage is not None and storage.number not in self._read:
                 self._read.add(storage.number)
                 self.storages.read(storage)
+
+    def _use_scratch(self, scratch: Scratch) -> None:
+        """Note what the kernel of the operator that runs takes for itself."""
+        operator = self._recorder.operators[self._operator]
+        taken = [
+            self._recorder.variable(
+                f"{operator.name} (scratch)",
+                "workspace",
+                (size,),
+                "uint8",
+                size,
+                site=operator.site,
+                layer=operator.layer,
+                guessed=scratch.guessed,
+            )
+            for size in scratch.sizes
+        ]
+        self.storages.use(taken)
 
     def _overwrite(self, tensor: torch.Tensor, place: str) -> None:
         """A new value that replaces an activation, if all of its storage was written."""

@@ -1,7 +1,7 @@
 """The buffers that are alive: which variable lives in each, and when each dies."""
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -78,6 +78,17 @@ class Storages:
         self._alive[key] = storage
         self._count += 1
         self._recorder.allocate(variable, storage.number, size, *moment)
+
+    def use(self, variables: Sequence[int]) -> None:
+        """Buffers that the operator that runs takes, each for one variable, and lets go of."""
+        used = []
+        for variable in variables:
+            size = self._recorder.variables[variable].bytes
+            used.append((variable, self._count, size))
+            self._count += 1
+        for event in (self._recorder.allocate, self._recorder.free):
+            for one in used:
+                event(*one, *self._now())
 
     def overwrite(self, tensor: torch.Tensor, variable: int) -> None:
         """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""

@@ -7,6 +7,7 @@ makes of others, and autocast, take other ways on CUDA: these are registered for
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -15,13 +16,15 @@ from memprop.torch.fake.cuda.attention import attention_on
 from memprop.torch.fake.cuda.autocast import autocast_of_cuda
 from memprop.torch.fake.cuda.norms import batch_norm, dropout, rms_norm
 from memprop.torch.fake.cuda.pretend import pretending_cuda
+from memprop.torch.fake.cuda.scratch import scratch_of
+from memprop.torch.record.scratch import Pretence
 
 
 @contextmanager
-def on_cuda(gpu: GPU) -> Iterator[None]:
+def on_cuda(gpu: GPU) -> Iterator[Pretence]:
     """Let the step believe that the CPU is a GPU, inside the block."""
     with ways_of_cuda(gpu), pretending_cuda():
-        yield
+        yield Pretence(device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu))
 
 
 @contextmanager
