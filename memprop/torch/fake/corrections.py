@@ -9,18 +9,28 @@ from typing import Any, Final
 import torch
 
 from memprop.torch.fake.recurrent import workspace_bytes
-from memprop.torch.record.schema import operands, with_operands
+from memprop.torch.fake.cuda.kernels import INSTEAD, ON_CUDA
+from memprop.torch.record.schema import named_arguments, operands, with_operands
 
 _aten: Final = torch.ops.aten
 _GROUPED_MM: Final = getattr(getattr(_aten, "_grouped_mm", None), "default", None)
 """Earlier versions of PyTorch have no such operator."""
 
 
-def faked(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """What an operator returns on fake tensors, as its real kernel would."""
+def faked(func: Any, args: Sequence[Any], kwargs: dict[str, Any], *, cuda: bool = False) -> Any:
+    """What an operator returns on fake tensors, as its real kernel would.
+
+    Args:
+        func: the operator.
+        args: its arguments by place.
+        kwargs: its arguments by name.
+        cuda: whether fake tensors of the CPU stand for those of CUDA.
+    """
+    if cuda and func in INSTEAD:
+        return INSTEAD[func](named_arguments(func, args, kwargs))
     if func is _GROUPED_MM and args[0].dtype != torch.bfloat16:
         return _grouped_mm(func, args, kwargs)
-    return _corrected(func, args, kwargs, func(*args, **kwargs))
+    return _corrected(func, args, kwargs, func(*args, **kwargs), cuda=cuda)
 
 
 def _grouped_mm(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -30,16 +40,16 @@ def _grouped_mm(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     return torch.empty_like(result, dtype=args[0].dtype)
 
 
-def _corrected(func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> Any:
+def _corrected(
+    func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, *, cuda: bool
+) -> Any:
     """What a fake kernel returned, as the real kernel returns it."""
-    tables = [table for table in (_ANYWHERE, _ON_CPU) if func in table]
-    if not tables:
+    if all(func not in table for table in (_ANYWHERE, _ON_CPU, ON_CUDA)):
         return result
-    named = {one.name: one.default_value for one in func._schema.arguments}
-    named |= dict(zip(named, args, strict=False)) | kwargs
-    on_cpu = operands(args, kwargs)[0].device.type == "cpu"
-    for table in tables:
-        if table is _ANYWHERE or on_cpu:
+    on_cpu = not cuda and operands(args, kwargs)[0].device.type == "cpu"
+    named = named_arguments(func, args, kwargs)
+    for table in (_ANYWHERE, _ON_CPU if on_cpu else ON_CUDA if cuda else {}):
+        if func in table:
             result = table[func](named, result)
     return result
 

@@ -60,10 +60,12 @@ class Known(TorchDispatchMode):
     Args:
         fakes: makes the fake of a real tensor.
         untouched: called with each real tensor that was there before the step.
+        cuda: whether fake tensors of the CPU stand for those of CUDA.
     """
 
-    def __init__(self, fakes: Fakes, untouched: Untouched) -> None:
+    def __init__(self, fakes: Fakes, untouched: Untouched, *, cuda: bool = False) -> None:
         super().__init__()
+        self._cuda = cuda
         self._fakes = fakes
         self._untouched = untouched
         self._known: WeakKeyDictionary[torch.UntypedStorage, bool] = WeakKeyDictionary()
@@ -89,7 +91,8 @@ class Known(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "prim":  # questions about a tensor, no operators
             return func(*args, **kwargs) if self._fakes.are_ours(args[0]) else _run(func, args, {})
-        _check_not_of_cudnn(func)
+        if not self._cuda:
+            _check_not_of_cudnn(func)
         given = operands(args, kwargs)
         if func in _LIFTS:  # torch.tensor(...) has made its tensor unseen
             self.learn(given)
@@ -167,7 +170,7 @@ class Known(TorchDispatchMode):
         _check_shapes_stay(func, writes)
         fake_args, fake_kwargs = with_operands(self._fakes.of, args, kwargs)
         try:
-            result = faked(func, fake_args, fake_kwargs)
+            result = faked(func, fake_args, fake_kwargs, cuda=self._cuda)
         except RuntimeError:
             # The fake kernel of ctc_loss refuses lengths on the CPU with samples on a GPU.
             if func not in _SHAPED_BY:

@@ -45,7 +45,7 @@ def without_memory(
     as_cuda = device is not None and torch.device(device).type == "cuda"
     fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
     way = on_cuda(gpu_of(gpu)) if as_cuda else nullcontext(None)
-    known = Known(fakes, untouched)
+    known = Known(fakes, untouched, cuda=as_cuda)
     stand_ins = StandIns(lambda tensor: _stand_in(tensor, fakes, known, untouched))
 
     def look_into(part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:

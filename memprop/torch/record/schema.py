@@ -28,6 +28,12 @@ def operands(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tenso
     return found
 
 
+def named_arguments(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of an operator by name, those that were left out included."""
+    given = {one.name: one.default_value for one in func._schema.arguments}
+    return given | dict(zip(given, args, strict=False)) | dict(kwargs)
+
+
 def with_operands(
     change: Callable[[torch.Tensor], torch.Tensor], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
@@ -82,8 +88,7 @@ _WRITES_UNSAID = {
 
 def _statistics(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
     """The running statistics that a batch norm updates."""
-    names = [argument.name for argument in func._schema.arguments]
-    given = dict(zip(names, args, strict=False)) | dict(kwargs)
+    given = named_arguments(func, args, kwargs)
     if not given.get("training", given.get("train")):
         return []
     return operands([given["running_mean"], given["running_var"]], {})

@@ -50,7 +50,7 @@ def autocast_of_cuda() -> Iterator[tuple[str, Callable[..., Any]]]:
     for name, policy in policies.items():
         yield name, policy(_operator(name))
     for name in _only_on_the_cpu(policies):
-        yield name, _below_autocast(_operator(name))
+        yield name, torch.library.fallthrough_kernel
 
 
 def _operator(name: str) -> Any:

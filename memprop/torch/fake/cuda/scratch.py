@@ -14,6 +14,8 @@ import torch
 
 from memprop.cuda.gpus import GPU
 from memprop.cuda.reduction import reduction_scratch
+from memprop.torch.fake.cuda import recurrent
+from memprop.torch.record.schema import named_arguments
 from memprop.torch.record.scratch import Scratch
 
 _aten: Final = torch.ops.aten
@@ -57,10 +59,9 @@ def scratch_of(
     rule = _RULES.get(func)
     if rule is None:
         return Scratch()
-    given = {one.name: one.default_value for one in func._schema.arguments}
-    given |= dict(zip(given, args, strict=False)) | kwargs
-    sizes = tuple(size for size in rule(Call(gpu=gpu, given=given, made=made)) if size > 0)
-    return Scratch(sizes=sizes)
+    call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
+    sizes = tuple(size for size in rule(call) if size > 0)
+    return Scratch(sizes=sizes, guessed=func in GUESSED)
 
 
 def _bytes(tensor: torch.Tensor, itemsize: int | None = None) -> int:
@@ -416,3 +417,35 @@ def _cudnn_attention_backward(call: Call) -> Iterator[int]:
         yield _bytes(key) * shared
         yield _bytes(value) * shared
 
+
+
+# Recurrent layers: what cuDNN takes.
+
+
+@_of(_aten._cudnn_rnn.default)
+def _recurrent(call: Call) -> Iterator[int]:
+    """The workspace, and samples laid out step by step."""
+    yield _copy(_by_step(call))
+    yield recurrent.workspace_bytes(call.given)
+
+
+@_of(_aten._cudnn_rnn_backward.default)
+def _recurrent_backward(call: Call) -> Iterator[int]:
+    """Gradients that nobody gave are zeros; samples and gradients are laid out step by step."""
+    for gradient, state in (("grad_hy", "hx"), ("grad_cy", "cx")):
+        if call[gradient] is None and call[state] is not None:
+            yield _bytes(call[state])
+    yield _copy(_by_step(call))
+    if call["grad_output"] is not None:
+        yield _copy(_by_step(call, "grad_output"))
+    yield recurrent.workspace_bytes(call.given)
+
+
+def _by_step(call: Call, name: str = "input") -> torch.Tensor:
+    samples = call[name]
+    padded = call["batch_first"] and not call["batch_sizes"]
+    return samples.transpose(0, 1) if padded else samples
+
+
+GUESSED: Final = {_aten._cudnn_rnn.default, _aten._cudnn_rnn_backward.default}
+"""Operators whose rule is fitted to measurements."""

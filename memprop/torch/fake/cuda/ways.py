@@ -16,6 +16,7 @@ from memprop.torch.fake.cuda.attention import attention_on
 from memprop.torch.fake.cuda.autocast import autocast_of_cuda
 from memprop.torch.fake.cuda.norms import batch_norm, dropout, rms_norm
 from memprop.torch.fake.cuda.pretend import pretending_cuda
+from memprop.torch.fake.cuda.recurrent import recurrent_layers
 from memprop.torch.fake.cuda.scratch import scratch_of
 from memprop.torch.record.scratch import Pretence
 
@@ -41,7 +42,7 @@ def ways_of_cuda(gpu: GPU) -> Iterator[None]:
         with warnings.catch_warnings():
             # PyTorch warns once where a kernel of autocast is replaced; it is put back.
             warnings.simplefilter("ignore")
-            for name, way in ways.items():
+            for name, way in (*ways.items(), *recurrent_layers()):
                 library.impl(name, way, "AutogradCPU")
             for name, way in autocast_of_cuda():
                 library.impl(name, way, "AutocastCPU", allow_override=True)
