@@ -14,7 +14,8 @@ import torch
 
 from memprop.cuda.gpus import GPU
 from memprop.cuda.reduction import reduction_scratch
-from memprop.torch.fake.cuda import recurrent
+from memprop.torch.fake.cuda import convolution, recurrent
+from memprop.torch.fake.cuda.convolution import Convolution
 from memprop.torch.record.schema import named_arguments
 from memprop.torch.record.scratch import Scratch
 
@@ -419,6 +420,37 @@ def _cudnn_attention_backward(call: Call) -> Iterator[int]:
 
 
 
+# Convolutions and batch norm of cuDNN, which alone decides.
+
+
+@_of(_aten.convolution.default)
+def _convolution(call: Call) -> Iterator[int]:
+    yield convolution.forward_bytes(Convolution.of(call.given, call.made))
+
+
+@_of(_aten.convolution_backward.default)
+def _convolution_backward(call: Call) -> Iterator[int]:
+    yield convolution.backward_bytes(Convolution.of(call.given, call["grad_output"]))
+
+
+@_of(_aten.cudnn_batch_norm.default)
+def _cudnn_batch_norm(call: Call) -> Iterator[int]:
+    if call["training"] and _channels_are_last(call["input"]):
+        yield int(3.24 * _places_by_channels(call["input"]))
+
+
+@_of(_aten.cudnn_batch_norm_backward.default)
+def _cudnn_batch_norm_backward(call: Call) -> Iterator[int]:
+    if _channels_are_last(call["input"]):
+        yield int(5.36 * _places_by_channels(call["input"]))
+
+
+def _places_by_channels(samples: torch.Tensor) -> int:
+    """How many places there are, for every 64 channels."""
+    channels = samples.shape[1]
+    return samples.numel() // channels * -(-channels // 64)
+
+
 # Recurrent layers: what cuDNN takes.
 
 
@@ -447,5 +479,12 @@ def _by_step(call: Call, name: str = "input") -> torch.Tensor:
     return samples.transpose(0, 1) if padded else samples
 
 
-GUESSED: Final = {_aten._cudnn_rnn.default, _aten._cudnn_rnn_backward.default}
+GUESSED: Final = {
+    _aten.convolution.default,
+    _aten.convolution_backward.default,
+    _aten.cudnn_batch_norm.default,
+    _aten.cudnn_batch_norm_backward.default,
+    _aten._cudnn_rnn.default,
+    _aten._cudnn_rnn_backward.default,
+}
 """Operators whose rule is fitted to measurements."""
