@@ -107,6 +107,11 @@ def _heads_agree(call: _Call, *, grouped: bool) -> bool:
     return query[1] == key[1] == value[1]
 
 
+def _learns(mask: torch.Tensor | None) -> bool:
+    """Whether a mask gets a gradient, as the biases of T5 do."""
+    return mask is not None and mask.requires_grad and torch.is_grad_enabled()
+
+
 def _is_square_if_causal(call: _Call) -> bool:
     return not call.causal or call.query.shape[2] == call.key.shape[2]
 
@@ -122,7 +127,7 @@ def _cudnn_takes(call: _Call, gpu: GPU) -> bool:
         and _heads_agree(call, grouped=True)
         and call.query.dtype in _HALVES
         and all(head % 8 == 0 and head <= gpu.widest_cudnn_head for head in heads)
-        and not (call.mask is not None and call.mask.requires_grad)
+        and not _learns(call.mask)
     )
 
 
@@ -156,6 +161,7 @@ def _efficient_takes(call: _Call, gpu: GPU) -> bool:
         and _is_dense(call)
         and _heads_agree(call, grouped=False)
         and not call.grouped
+        and not _learns(call.mask)
         and call.query.shape[-1] % unit == 0
         and call.value.shape[-1] % unit == 0
     )
