@@ -12,10 +12,11 @@ from memprop.torch.record.late import given_at_setup
 from memprop.torch.record.ledger import Ledger
 from memprop.torch.record.modules import Modules
 from memprop.torch.record.operators import Operators
-from memprop.torch.record.sums import in_place
+from memprop.torch.record.sums import in_place, sums_in_place
 from memprop.torch.task import Task, run
 from memprop.traces.about import About
 from memprop.traces.recorder import Recorder
+from memprop.traces.requests import BEFORE
 from memprop.traces.trace import Trace
 
 
@@ -56,8 +57,16 @@ def _recorded(
     given = _Given(recorder)
     modules = Modules(task.module, task.loss, given.found_module)
     operators = Operators(recorder, modules)
-    ledger = Ledger(recorder, operators, timed=real, found=given.found_parameter, pretence=task.pretence)
+    ledger = Ledger(
+        recorder,
+        operators,
+        timed=real,
+        found=given.found_parameter,
+        pretence=task.pretence,
+    )
     about = _about(task, real=real)
+    if task.pretence is not None:
+        task.pretence.log.now = recorder.__len__
     try:
         with ExitStack() as stack:
             stack.enter_context(given.told_to(ledger, operators))
@@ -74,7 +83,13 @@ def _recorded(
         raise
     finally:
         ledger.storages.close()
-    trace = in_place(recorder.trace(about, outputs if real else None), ledger.sums)
+    seen = recorder.trace(about, outputs if real else None)
+    trace = in_place(seen, ledger.sums)
+    if task.pretence is not None:
+        log = task.pretence.log
+        log.settle(sums_in_place(seen, ledger.sums))
+        log.now = lambda: BEFORE
+        trace = replace(trace, requests=log.requests())
     return trace if observer is not None else given_at_setup(trace, ledger.found_late)
 
 

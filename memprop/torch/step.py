@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from memprop.checks import check_integer_from_zero
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
-from memprop.torch.task import Optimizer, task, warm_up
+from memprop.torch.task import Optimizer, new_gradients_dropped, task, warm_up
 from memprop.traces.trace import Trace
 
 
@@ -113,5 +114,11 @@ def simulate(
     with without_memory(
         module, inputs, optimizer=optimizer, micro_batches=micro_batches, device=device, gpu=gpu, **parts
     ) as todo:
-        warm_up(todo, warmup)
+        if todo.pretence is None:
+            warm_up(todo, warmup)
+        else:
+            for _ in range(check_integer_from_zero("warmup", warmup)):
+                with new_gradients_dropped(todo):
+                    recorded(todo, real=False)
+                todo.pretence.log.past()
         return recorded(todo, real=False)

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memprop.cuda.settings import AllocatorSettings
+from memprop.errors import InvalidValueError
 from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, timeline
 from memprop.traces.about import About
 from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.requests import Replay, Requests, replay, segment_table, segments_at
 from memprop.traces.live import Buffer, LiveBytes, Lives, buffers_at, live_bytes, lives_of
 
 if TYPE_CHECKING:
@@ -38,6 +41,8 @@ class Trace:
             an inference; ``None`` if the step was simulated, or loaded from a file.
         phases: what the events' ``phase`` counts: :data:`memprop.terms.PHASES`, and after them the
             names that a user gave to further parts of a program.
+        requests: what was asked of the allocator of a GPU, from the making of the model on; ``None``
+            where no device has one.
 
     Raises:
         TraceFormatError: the events contradict each other.
@@ -49,6 +54,7 @@ class Trace:
     about: About | Mapping[str, Any] = field(default_factory=About)
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
     phases: tuple[str, ...] = PHASES
+    requests: Requests | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "about", About.of(self.about))
@@ -127,6 +133,58 @@ class Trace:
     def saved_bytes(self) -> int:
         """Bytes of the intermediates that were kept from forward to backward."""
         return sum(found.bytes for found in self.saved)
+
+    def replay(
+        self, settings: str = "", limit: int | None = None
+    ) -> Replay:
+        """What PyTorch's CUDA allocator does with the requests of this step and all before it.
+
+        Args:
+            settings: as in PYTORCH_CUDA_ALLOC_CONF, such as "expandable_segments:True".
+            limit: bytes that it may reserve; without it memory has no end.
+
+        Raises:
+            InvalidValueError: the step has no such allocator, or a setting is wrong.
+        """
+        if self.requests is None:
+            raise InvalidValueError(
+                "this step asks no allocator of a GPU: simulate it with device='cuda'"
+            )
+        return replay(
+            self.requests, len(self.events), AllocatorSettings.parse(settings), limit
+        )
+
+    @cached_property
+    def _replayed(self) -> Replay | None:
+        return None if self.requests is None else self.replay()
+
+    @property
+    def allocated_peak(self) -> int | None:
+        """The most bytes of allocated blocks; ``None`` where no device has an allocator."""
+        return None if self._replayed is None else self._replayed.allocated_peak
+
+    @property
+    def reserved_peak(self) -> int | None:
+        """The most bytes that the allocator has reserved; ``None`` where there is none."""
+        return None if self._replayed is None else self._replayed.reserved_peak
+
+    def segments(self, event: int | None = None, settings: str = "") -> "pd.DataFrame":
+        """The segments of the allocator after an event, block by block.
+
+        Args:
+            event: which; the one at which most is reserved if not given.
+            settings: as of :meth:`replay`.
+
+        Raises:
+            InvalidValueError: as :meth:`replay`; or there is no such event.
+        """
+        reserved = self.replay(settings).reserved
+        at = int(np.argmax(reserved)) if event is None else event
+        if not 0 <= at < len(self.events) or self.requests is None:
+            raise InvalidValueError(
+                f"event must be from 0 to {len(self.events) - 1}, got {event!r}"
+            )
+        return segment_table(segments_at(self.requests, at, AllocatorSettings.parse(settings)))
 
     def intermediates(self) -> "pd.DataFrame":
         """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""

@@ -62,7 +62,9 @@ class Ledger(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.phase = "setup"
-        self.storages = Storages(recorder, self.now)
+        self.storages = Storages(
+            recorder, self.now, None if pretence is None else self._log_appearance
+        )
         self.sums: list[int] = []
         self.found_late: list[int] = []
         self._recorder = recorder
@@ -135,9 +137,10 @@ class Ledger(TorchDispatchMode):
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
-            noted = self._note(func, read, changed, result)
-            if noted and self._pretence is not None:
-                self._use_scratch(self._pretence.scratch(func, args, kwargs, result))
+            scratch = Scratch()
+            if self._pretence is not None:
+                scratch = self._pretence.scratch(func, args, kwargs, result)
+            noted = self._note(func, read, changed, result, scratch)
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
             if noted and not (self.phase == "backward" and self._recomputes()):
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
@@ -168,7 +171,12 @@ class Ledger(TorchDispatchMode):
         return backward and torch.is_grad_enabled()
 
     def _note(
-        self, func: Any, operands: list[torch.Tensor], written: list[torch.Tensor], result: Any
+        self,
+        func: Any,
+        operands: list[torch.Tensor],
+        written: list[torch.Tensor],
+        result: Any,
+        scratch: Scratch,
     ) -> bool:
         """Write down what an operator did; whether it did more than to make a view."""
         made = _tensors(result)
@@ -187,8 +195,10 @@ class Ledger(TorchDispatchMode):
         self._begin(func)
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
-        for place, tensor in enumerate(born):
+        results = list(enumerate(born))
+        for place, tensor in reversed(results) if scratch.last_first else results:
             self.storages.add(tensor, self._variable(tensor, f"result {place}"))
+        self._use_scratch(scratch)
         self._reads(func, operands)
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
@@ -246,8 +256,20 @@ class Ledger(TorchDispatchMode):
                 self._read.add(storage.number)
                 self.storages.read(storage)
 
+    def _log_appearance(self, tensor: torch.Tensor, storage: int, given: bool) -> None:  # noqa: FBT001
+        if self._pretence is not None:
+            self._pretence.log.saw(tensor, storage, given=given)
+
     def _use_scratch(self, scratch: Scratch) -> None:
         """Note what the kernel of the operator that runs takes for itself."""
+        if self._pretence is not None and scratch.kept is not None:
+            library, size = scratch.kept
+            thread = "backward" if torch._C._current_graph_task_id() != -1 else "forward"
+            self._pretence.log.keep(f"{library} {thread}", size)
+        if not scratch.sizes:
+            return
+        if self._pretence is not None:
+            self._pretence.log.use(scratch.sizes)
         operator = self._recorder.operators[self._operator]
         taken = [
             self._recorder.variable(

@@ -1,8 +1,10 @@
 """What a kernel takes for itself while it runs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from memprop.torch.record.requests import RequestLog
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,10 +14,15 @@ class Scratch:
     Attributes:
         sizes: bytes of each, in the order in which they are allocated.
         guessed: whether the sizes are fitted to measurements, and not known from a source.
+        kept: a library, and the bytes of a buffer that it takes in its first call in each thread,
+            and keeps from then on.
+        last_first: whether the kernel allocates its results in reverse order.
     """
 
     sizes: tuple[int, ...] = ()
     guessed: bool = False
+    kept: tuple[str, int] | None = None
+    last_first: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +34,10 @@ class Pretence:
         gpu: which GPU, as "h100".
         scratch: what a kernel takes there for itself: called with the operator, its arguments by
             place and by name, and what it returned.
+        log: what is asked of the device's allocator.
     """
 
     device: str
     gpu: str
     scratch: Callable[[Any, Any, dict[str, Any], Any], Scratch]
+    log: RequestLog = field(default_factory=RequestLog)

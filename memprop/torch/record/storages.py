@@ -43,10 +43,22 @@ class Storages:
     A storage, not a tensor, is what takes memory: views, detached tensors and tied parameters
     share one, and it counts once. PyTorch keeps the Python object of a storage as long as the
     storage itself, so that a weak reference tells of its death at the moment it is released.
+
+    Args:
+        recorder: where births, deaths and reads are written down.
+        now: tells where the step is.
+        appeared: called with a tensor in each storage that is new here, the storage's number, and
+            whether it was there before the operator that runs.
     """
 
-    def __init__(self, recorder: Recorder, now: Callable[[], Moment]) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        now: Callable[[], Moment],
+        appeared: Callable[[torch.Tensor, int, bool], None] | None = None,
+    ) -> None:
         self._recorder = recorder
+        self._appeared = appeared
         self._now = now
         self._alive: dict[int, Storage] = {}
         self._count = 0
@@ -77,6 +89,8 @@ class Storages:
         storage = Storage(self._count, variable, size, moment.operator, alive)
         self._alive[key] = storage
         self._count += 1
+        if self._appeared is not None:
+            self._appeared(tensor, storage.number, given)
         self._recorder.allocate(variable, storage.number, size, *moment)
 
     def use(self, variables: Sequence[int]) -> None:

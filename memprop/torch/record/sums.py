@@ -28,8 +28,8 @@ def is_sum(func: Any, operands: list[torch.Tensor]) -> bool:
     return dense and first.shape == second.shape and first.dtype == second.dtype
 
 
-def in_place(trace: Trace, sums: Iterable[int]) -> Trace:
-    """The trace with each sum in the buffer of its first operand.
+def sums_in_place(trace: Trace, sums: Iterable[int]) -> list[tuple[int, int]]:
+    """The storage of each sum that is made in place, with that of its first operand.
 
     Args:
         trace: what was seen.
@@ -37,10 +37,19 @@ def in_place(trace: Trace, sums: Iterable[int]) -> Trace:
             operands and the death of the first, something else holds it, and the sum has a buffer
             of its own.
     """
+    kind, storage = trace.events.kind, trace.events.storage
+    return [
+        (int(storage[event]), int(storage[event + 1]))
+        for event in sums
+        if kind[event + 1 : event + 4].tolist() == [READ, READ, FREE]
+        and storage[event + 1] == storage[event + 3]
+    ]
+
+
+def in_place(trace: Trace, sums: Iterable[int]) -> Trace:
+    """The trace with each sum in the buffer of its first operand; see :func:`sums_in_place`."""
     events = trace.events
     home = np.arange(int(events.storage.max()) + 1)
-    for event in sums:
-        read, freed = int(events.storage[event + 1]), int(events.storage[event + 3])
-        if events.kind[event + 1 : event + 4].tolist() == [READ, READ, FREE] and read == freed:
-            home[events.storage[event]] = home[read]
+    for result, operand in sums_in_place(trace, sums):
+        home[result] = home[operand]
     return replace(trace, events=replace(events, storage=home[events.storage]))

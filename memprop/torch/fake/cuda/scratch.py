@@ -41,6 +41,21 @@ class Call:
         return self.given[name]
 
 
+_PRODUCTS: Final = {
+    _aten.mm.default,
+    _aten.addmm.default,
+    _aten.bmm.default,
+    _aten.baddbmm.default,
+    _aten.addmv.default,
+    _aten.mv.default,
+    _aten.dot.default,
+}
+"""Operators of cuBLAS, which has a workspace for each thread and stream."""
+_LAST_FIRST: Final = {_aten.native_dropout.default}
+"""Kernels that allocate their last result first: Dropout.cu makes the mask before the output."""
+_DROPOUT_STATE: Final = 6488064
+"""Bytes that cuDNN needs for the state of its random numbers on an H100, kept by PyTorch."""
+
 _Rule = Callable[[Call], Iterator[int]]
 _RULES: Final[dict[Any, _Rule]] = {}
 
@@ -57,12 +72,17 @@ def scratch_of(
     gpu: GPU, func: Any, args: Sequence[Any], kwargs: dict[str, Any], made: Any
 ) -> Scratch:
     """What the kernel of an operator takes for itself in one call."""
+    if func in _PRODUCTS:
+        return Scratch(kept=("cublas", gpu.cublas_workspace))
     rule = _RULES.get(func)
     if rule is None:
-        return Scratch()
+        return Scratch(last_first=func in _LAST_FIRST)
     call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
     sizes = tuple(size for size in rule(call) if size > 0)
-    return Scratch(sizes=sizes, guessed=func in GUESSED)
+    kept = None
+    if func is _aten._cudnn_rnn.default and call["dropout"] > 0:
+        kept = ("cudnn dropout", _DROPOUT_STATE)
+    return Scratch(sizes=sizes, guessed=func in GUESSED, kept=kept)
 
 
 def _bytes(tensor: torch.Tensor, itemsize: int | None = None) -> int:
