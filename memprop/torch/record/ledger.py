@@ -262,16 +262,18 @@ class Ledger(TorchDispatchMode):
 
     def _use_scratch(self, scratch: Scratch) -> None:
         """Note what the kernel of the operator that runs takes for itself."""
-        if self._pretence is not None and scratch.kept is not None:
-            library, size = scratch.kept
-            thread = "backward" if torch._C._current_graph_task_id() != -1 else "forward"
-            self._pretence.log.keep(f"{library} {thread}", size)
-        if not scratch.sizes:
+        if self._pretence is None:
             return
-        if self._pretence is not None:
-            self._pretence.log.use(scratch.sizes)
+        thread = "backward" if torch._C._current_graph_task_id() != -1 else "forward"
+        for library, size in scratch.kept:
+            self._pretence.log.keep(f"{library} {thread}", size)
+        for sizes in scratch.stages:
+            self._pretence.log.use(sizes)
+            self.storages.use(self._scratch_variables(sizes, guessed=scratch.guessed))
+
+    def _scratch_variables(self, sizes: tuple[int, ...], *, guessed: bool) -> list[int]:
         operator = self._recorder.operators[self._operator]
-        taken = [
+        return [
             self._recorder.variable(
                 f"{operator.name} (scratch)",
                 "workspace",
@@ -280,11 +282,10 @@ class Ledger(TorchDispatchMode):
                 size,
                 site=operator.site,
                 layer=operator.layer,
-                guessed=scratch.guessed,
+                guessed=guessed,
             )
-            for size in scratch.sizes
+            for size in sizes
         ]
-        self.storages.use(taken)
 
     def _overwrite(self, tensor: torch.Tensor, place: str) -> None:
         """A new value that replaces an activation, if all of its storage was written."""

@@ -9,19 +9,20 @@ from memprop.torch.record.requests import RequestLog
 
 @dataclass(frozen=True, kw_only=True)
 class Scratch:
-    """The buffers of one call of a kernel, which live beside its results until it ends.
+    """The buffers of one call of a kernel, which live beside its results.
 
     Attributes:
-        sizes: bytes of each, in the order in which they are allocated.
+        stages: bytes of the buffers of each part of the call, in the order in which they are
+            allocated; those of a part are released when it ends.
         guessed: whether the sizes are fitted to measurements, and not known from a source.
-        kept: a library, and the bytes of a buffer that it takes in its first call in each thread,
-            and keeps from then on.
+        kept: libraries, each with the bytes of a buffer that it takes in its first call in each
+            thread, and keeps from then on.
         last_first: whether the kernel allocates its results in reverse order.
     """
 
-    sizes: tuple[int, ...] = ()
+    stages: tuple[tuple[int, ...], ...] = ()
     guessed: bool = False
-    kept: tuple[str, int] | None = None
+    kept: tuple[tuple[str, int], ...] = ()
     last_first: bool = False
 
 

@@ -15,6 +15,10 @@ import torch
 
 _EIGHT: Final = 8
 _PARTS: Final = 512
+_EXTRA: Final = 64
+"""Bytes by which a workspace was larger than the copies in it; 16 to 400 for all."""
+_IN_ONE_PART: Final = 9 * 2**18
+"""Weights whose gradient is summed up in one part; that of fewer ones in more."""
 _MANY: Final = 10_000
 """Places from which on products are not summed up sample by sample."""
 
@@ -88,7 +92,7 @@ class Convolution:
         channels = tensor.shape[1]
         unit = _EIGHT if self.halves else 1
         size = tensor.numel() * tensor.element_size()
-        return size // max(channels, 1) * (-(-channels // unit) * unit)
+        return size // max(channels, 1) * (-(-channels // unit) * unit) + _EXTRA
 
     def padding(self, tensor: torch.Tensor) -> int:
         """Bytes of the copy if channels must be padded, else 0."""
@@ -122,7 +126,7 @@ def backward_bytes(call: Convolution) -> int:
         if call.groups > 1:
             return int(1.2 * copies) + 9 * _bytes(call.weight)
         apart = 0 if _is_last(call.output) else _bytes(call.output)
-        parts = int(0.07 * copies) if call.is_product else int(0.1 * _bytes(call.output))
+        parts = _parts(call) * call.weight.numel() * 4
         return apart + call.padding(call.samples) + call.padding(call.output) + parts
     if call.is_product:
         by_sample = call.samples.shape[0] * call.weight.numel() * 4
@@ -133,7 +137,20 @@ def backward_bytes(call: Convolution) -> int:
         return 0
     if not call.halves and call.stride == call.kernel:  # patches
         return _bytes(call.output)
-    return copies + 2 * call.padded(call.weight)
+    if call.halves:
+        return copies + 2 * call.padded(call.weight)
+    parts = min(max(_IN_ONE_PART / call.weight.numel(), 1), 15)
+    return copies + int(parts * _bytes(call.weight))
+
+
+def _parts(call: Convolution) -> int:
+    """In how many parts the gradient of the weights is summed up where channels lie last."""
+    fewest = min(call.samples.shape[1], call.output.shape[1])
+    most = 512 if call.is_product else 128
+    for channels, parts in ((8, 0), (32, 108), (64, 13), (128, 4), (most, 2)):
+        if fewest <= channels:
+            return parts
+    return 0
 
 
 def _depthwise_backward(call: Convolution) -> int:

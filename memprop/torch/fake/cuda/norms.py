@@ -72,15 +72,3 @@ def rms_norm(
 ) -> torch.Tensor:
     """The operator of the same name, in one kernel."""
     return _aten._fused_rms_norm.default(input, normalized_shape, weight, eps)[0]
-
-
-def dropout(input: torch.Tensor, p: float, train: bool) -> torch.Tensor:  # noqa: A002, FBT001
-    """``dropout`` in Dropout.cpp: one kernel that keeps a mask of bytes.
-
-    ``is_fused_kernel_acceptable`` says where.
-    """
-    if not train or p == 0 or input.numel() == 0:
-        return input
-    if p == 1:
-        return input * torch.zeros((), dtype=input.dtype)
-    return _aten.native_dropout.default(input, p, train)[0]

@@ -51,6 +51,8 @@ _PRODUCTS: Final = {
     _aten.dot.default,
 }
 """Operators of cuBLAS, which has a workspace for each thread and stream."""
+_CUBLASLT: Final = 2**20
+"""Bytes of the workspace of cuBLASLt, which adds a bias of one dimension to a product (Blas.cpp)."""
 _LAST_FIRST: Final = {_aten.native_dropout.default}
 """Kernels that allocate their last result first: Dropout.cu makes the mask before the output."""
 _DROPOUT_STATE: Final = 6488064
@@ -73,16 +75,21 @@ def scratch_of(
 ) -> Scratch:
     """What the kernel of an operator takes for itself in one call."""
     if func in _PRODUCTS:
-        return Scratch(kept=("cublas", gpu.cublas_workspace))
+        kept = ("cublas", gpu.cublas_workspace)
+        with_bias = func is _aten.addmm.default and args[0].dim() == 1
+        return Scratch(kept=(kept, ("cublasLt", _CUBLASLT)) if with_bias else (kept,))
     rule = _RULES.get(func)
     if rule is None:
         return Scratch(last_first=func in _LAST_FIRST)
     call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
     sizes = tuple(size for size in rule(call) if size > 0)
-    kept = None
-    if func is _aten._cudnn_rnn.default and call["dropout"] > 0:
-        kept = ("cudnn dropout", _DROPOUT_STATE)
-    return Scratch(sizes=sizes, guessed=func in GUESSED, kept=kept)
+    apart = func in _ONE_AFTER_THE_OTHER
+    drops = func is _aten._cudnn_rnn.default and call["dropout"] > 0
+    return Scratch(
+        stages=tuple((size,) for size in sizes) if apart else (sizes,),
+        guessed=func in GUESSED,
+        kept=(("cudnn dropout", _DROPOUT_STATE),) if drops else (),
+    )
 
 
 def _bytes(tensor: torch.Tensor, itemsize: int | None = None) -> int:
@@ -450,7 +457,12 @@ def _convolution(call: Call) -> Iterator[int]:
 
 @_of(_aten.convolution_backward.default)
 def _convolution_backward(call: Call) -> Iterator[int]:
-    yield convolution.backward_bytes(Convolution.of(call.given, call["grad_output"]))
+    """The gradient of the samples first, then that of the weights."""
+    convolved = Convolution.of(call.given, call["grad_output"])
+    if call["output_mask"][0]:
+        yield convolution.forward_bytes(convolved)
+    if call["output_mask"][1]:
+        yield convolution.backward_bytes(convolved)
 
 
 @_of(_aten.cudnn_batch_norm.default)
@@ -499,6 +511,8 @@ def _by_step(call: Call, name: str = "input") -> torch.Tensor:
     return samples.transpose(0, 1) if padded else samples
 
 
+_ONE_AFTER_THE_OTHER: Final = {_aten.convolution_backward.default}
+"""Operators that need their buffers one after the other, not all at once."""
 GUESSED: Final = {
     _aten.convolution.default,
     _aten.convolution_backward.default,

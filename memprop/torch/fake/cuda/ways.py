@@ -14,7 +14,8 @@ import torch
 from memprop.cuda.gpus import GPU
 from memprop.torch.fake.cuda.attention import attention_on
 from memprop.torch.fake.cuda.autocast import autocast_of_cuda
-from memprop.torch.fake.cuda.norms import batch_norm, dropout, rms_norm
+from memprop.torch.fake.cuda.composites import dropout, linear
+from memprop.torch.fake.cuda.norms import batch_norm, rms_norm
 from memprop.torch.fake.cuda.pretend import pretending_cuda
 from memprop.torch.fake.cuda.recurrent import recurrent_layers
 from memprop.torch.fake.cuda.scratch import scratch_of
@@ -37,6 +38,7 @@ def ways_of_cuda(gpu: GPU) -> Iterator[None]:
         "batch_norm": batch_norm,
         "rms_norm": rms_norm,
         "dropout": dropout,
+        "linear": linear,
     }
     try:
         with warnings.catch_warnings():
