@@ -19,6 +19,8 @@ _EXTRA: Final = 64
 """Bytes by which a workspace was larger than the copies in it; 16 to 400 for all."""
 _IN_ONE_PART: Final = 9 * 2**18
 """Weights whose gradient is summed up in one part; that of fewer ones in more."""
+_FAR: Final = 8
+"""Dilations beyond this one have other kernels, which do not copy results."""
 _MANY: Final = 10_000
 """Places from which on products are not summed up sample by sample."""
 
@@ -32,6 +34,7 @@ class Convolution:
         weight: the weights.
         output: the result, or its gradient.
         stride: of the kernel.
+        dilation: the distance of the kernel's elements.
         groups: into which channels are divided.
     """
 
@@ -39,6 +42,7 @@ class Convolution:
     weight: torch.Tensor
     output: torch.Tensor
     stride: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int
 
     @classmethod
@@ -49,6 +53,7 @@ class Convolution:
             weight=given["weight"],
             output=output,
             stride=tuple(given["stride"]),
+            dilation=tuple(given["dilation"]),
             groups=given["groups"],
         )
 
@@ -114,6 +119,8 @@ def forward_bytes(call: Convolution) -> int:
         return copies if strided or uneven else 0
     if not call.halves and (call.stride == call.kernel or call.has_few_channels):
         return 0
+    if max(call.dilation) > _FAR:
+        copies = call.padded(call.samples)
     return copies + call.padded(call.weight)
 
 
@@ -140,6 +147,8 @@ def backward_bytes(call: Convolution) -> int:
     if call.halves:
         return copies + 2 * call.padded(call.weight)
     parts = min(max(_IN_ONE_PART / call.weight.numel(), 1), 15)
+    if max(call.dilation) > _FAR:
+        parts = max(parts - 1, 1)
     return copies + int(parts * _bytes(call.weight))
 
 

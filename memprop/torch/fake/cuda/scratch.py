@@ -7,7 +7,7 @@ one names; those of cuDNN are fitted to what an H100 did (see :mod:`.scratch_cud
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -460,7 +460,7 @@ def _convolution_backward(call: Call) -> Iterator[int]:
     """The gradient of the samples first, then that of the weights."""
     convolved = Convolution.of(call.given, call["grad_output"])
     if call["output_mask"][0]:
-        yield convolution.forward_bytes(convolved)
+        yield convolution.forward_bytes(replace(convolved, dilation=(1,)))
     if call["output_mask"][1]:
         yield convolution.backward_bytes(convolved)
 
