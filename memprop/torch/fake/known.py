@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
 from memprop.torch.fake.corrections import faked
+from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.tensors import Fakes, has_device
 from memprop.torch.fake.untouched import Untouched
 from memprop.torch.record.schema import makes_tensors, operands, tensors, with_operands, written
@@ -60,12 +61,14 @@ class Known(TorchDispatchMode):
     Args:
         fakes: makes the fake of a real tensor.
         untouched: called with each real tensor that was there before the step.
-        cuda: whether fake tensors of the CPU stand for those of CUDA.
+        devices: where tensors are, if fake ones of the CPU stand for those of CUDA.
     """
 
-    def __init__(self, fakes: Fakes, untouched: Untouched, *, cuda: bool = False) -> None:
+    def __init__(
+        self, fakes: Fakes, untouched: Untouched, devices: Devices | None = None
+    ) -> None:
         super().__init__()
-        self._cuda = cuda
+        self._devices = devices
         self._fakes = fakes
         self._untouched = untouched
         self._known: WeakKeyDictionary[torch.UntypedStorage, bool] = WeakKeyDictionary()
@@ -89,9 +92,19 @@ class Known(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if self._devices is None:
+            return self._result(func, args, kwargs)
+        with self._devices.internal():
+            result = self._result(func, args, kwargs)
+            if func.namespace != "prim":
+                given = [] if func in _LIFTS else operands(args, kwargs)
+                self._devices.place(_strided(result), _strided(given))
+        return result
+
+    def _result(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         if func.namespace == "prim":  # questions about a tensor, no operators
             return func(*args, **kwargs) if self._fakes.are_ours(args[0]) else _run(func, args, {})
-        if not self._cuda:
+        if self._devices is None:
             _check_not_of_cudnn(func)
         given = operands(args, kwargs)
         if func in _LIFTS:  # torch.tensor(...) has made its tensor unseen
@@ -170,7 +183,7 @@ class Known(TorchDispatchMode):
         _check_shapes_stay(func, writes)
         fake_args, fake_kwargs = with_operands(self._fakes.of, args, kwargs)
         try:
-            result = faked(func, fake_args, fake_kwargs, cuda=self._cuda)
+            result = faked(func, fake_args, fake_kwargs, cuda=self._devices is not None)
         except RuntimeError:
             # The fake kernel of ctc_loss refuses lengths on the CPU with samples on a GPU.
             if func not in _SHAPED_BY:

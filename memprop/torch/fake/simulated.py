@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
 from memprop.cuda.gpus import gpu_of
+from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
 from memprop.torch.fake.known import Known
 from memprop.torch.fake.stand_ins import StandIns
@@ -44,9 +45,14 @@ def without_memory(
     """
     as_cuda = device is not None and torch.device(device).type == "cuda"
     fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
-    way = on_cuda(gpu_of(gpu)) if as_cuda else nullcontext(None)
-    known = Known(fakes, untouched, cuda=as_cuda)
-    stand_ins = StandIns(lambda tensor: _stand_in(tensor, fakes, known, untouched))
+    devices = Devices() if as_cuda else None
+    known = Known(fakes, untouched, devices)
+
+    def stand_in(tensor: torch.Tensor) -> torch.Tensor:
+        with nullcontext() if devices is None else devices.internal():
+            return _stand_in(tensor, fakes, known, untouched)
+
+    stand_ins = StandIns(stand_in)
 
     def look_into(part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
         """Replace what is in a module or optimizer that nothing referred to before."""
@@ -63,6 +69,7 @@ def without_memory(
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
             modules = register_module_forward_pre_hook(look_into)
             optimizers = register_optimizer_step_pre_hook(look_into)
+            way = nullcontext(None) if devices is None else on_cuda(gpu_of(gpu), devices)
             with same_random_numbers(), modules, optimizers, fakes.mode, known, way as pretence:
                 todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
                 yield replace(todo, pretence=pretence)

@@ -257,7 +257,7 @@ class Ledger(TorchDispatchMode):
                 self.storages.read(storage)
 
     def _log_appearance(self, tensor: torch.Tensor, storage: int, given: bool) -> None:  # noqa: FBT001
-        if self._pretence is not None:
+        if self._pretence is not None and not self._pretence.is_elsewhere(tensor):
             self._pretence.log.saw(tensor, storage, given=given)
 
     def _use_scratch(self, scratch: Scratch) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from memprop.torch.record.requests import RequestLog
 
 
@@ -35,10 +37,12 @@ class Pretence:
         gpu: which GPU, as "h100".
         scratch: what a kernel takes there for itself: called with the operator, its arguments by
             place and by name, and what it returned.
+        is_elsewhere: whether a tensor is on the CPU, and not on that device.
         log: what is asked of the device's allocator.
     """
 
     device: str
     gpu: str
     scratch: Callable[[Any, Any, dict[str, Any], Any], Scratch]
+    is_elsewhere: Callable[[torch.Tensor], bool]
     log: RequestLog = field(default_factory=RequestLog)

@@ -16,17 +16,19 @@ from memprop.torch.fake.cuda.attention import attention_on
 from memprop.torch.fake.cuda.autocast import autocast_of_cuda
 from memprop.torch.fake.cuda.composites import dropout, linear
 from memprop.torch.fake.cuda.norms import batch_norm, rms_norm
-from memprop.torch.fake.cuda.pretend import pretending_cuda
+from memprop.torch.fake.cuda.devices import Devices, is_on_cpu
 from memprop.torch.fake.cuda.recurrent import recurrent_layers
 from memprop.torch.fake.cuda.scratch import scratch_of
 from memprop.torch.record.scratch import Pretence
 
 
 @contextmanager
-def on_cuda(gpu: GPU) -> Iterator[Pretence]:
+def on_cuda(gpu: GPU, devices: Devices) -> Iterator[Pretence]:
     """Let the step believe that the CPU is a GPU, inside the block."""
-    with ways_of_cuda(gpu), pretending_cuda():
-        yield Pretence(device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu))
+    with ways_of_cuda(gpu), devices.pretended():
+        yield Pretence(
+            device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu), is_elsewhere=is_on_cpu
+        )
 
 
 @contextmanager

@@ -1,0 +1,184 @@
+"""A program that asks for CUDA gets the CPU, whose fake tensors stand for CUDA's.
+
+Tensors that the program makes on the CPU stay there: they are marked, and all others are said to
+be on CUDA.
+"""
+
+import importlib
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+from unittest.mock import patch
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+
+_CUDA: Final = torch.device("cuda", 0)
+_CPU: Final = torch.device("cpu")
+_MARK: Final = "memprop_on_cpu"
+_MOVES: Final = (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu)
+_OPTIMIZER: Final = importlib.import_module("torch.optim.optimizer")
+"""torch.optim hides the name of this module."""
+
+
+def is_on_cpu(tensor: torch.Tensor) -> bool:
+    """Whether the program made a tensor on the CPU, and has not moved it to CUDA."""
+    return _MARK in vars(tensor.untyped_storage())
+
+
+def put_on_cpu(tensor: torch.Tensor) -> None:
+    """Mark a tensor as one of the CPU."""
+    vars(tensor.untyped_storage())[_MARK] = True
+
+
+class Devices(TorchFunctionMode):
+    """Says where tensors are, and turns CUDA into the CPU wherever a function is told a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._wanted: torch.device | None = None
+        self._internal = 0
+
+    @contextmanager
+    def pretended(self) -> Iterator[None]:
+        """Let the program ask for CUDA inside the block."""
+        with ExitStack() as stack:
+            for owner, name, value in self._replaced():
+                stack.enter_context(patch.object(owner, name, value))
+            stack.enter_context(self)
+            yield
+
+    @contextmanager
+    def internal(self) -> Iterator[None]:
+        """Inside the block it is memprop or PyTorch that asks where a tensor is."""
+        self._internal += 1
+        try:
+            yield
+        finally:
+            self._internal -= 1
+
+    def place(self, made: Iterable[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
+        """Mark what an operator made on the CPU: of tensors of the CPU, or of none."""
+        given = list(given)
+        known = {tensor.untyped_storage()._cdata for tensor in given}
+        on_cpu = all(map(is_on_cpu, given))
+        if self._wanted is not None:
+            on_cpu = self._wanted == _CPU
+        for tensor in made if on_cpu else ():
+            if tensor.layout == torch.strided and tensor.untyped_storage()._cdata not in known:
+                put_on_cpu(tensor)
+
+    def of(self, tensor: torch.Tensor) -> torch.device:
+        """Where a tensor is said to be."""
+        return _CPU if is_on_cpu(tensor) else _CUDA
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if self._internal:
+            return func(*args, **kwargs)
+        if func in _MOVES:
+            return self._moved(func, args, kwargs)
+        if "device" not in kwargs or kwargs["device"] is None:
+            return func(*args, **kwargs)
+        with self._making(_named(kwargs["device"])):
+            return func(*args, **{**kwargs, "device": _cpu_for(kwargs["device"])})
+
+    def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
+        """A tensor moved: the same one if it is there already, else a copy."""
+        tensor, *rest = args
+        if func is torch.Tensor.to:
+            places = [*rest, *kwargs.values()]
+            named = [one for one in places if isinstance(one, str | int | torch.device)]
+            named = [one for one in named if not isinstance(one, bool)]
+            target = _named(named[0]) if named else self._target_of(rest, kwargs)
+            kwargs = {key: _cpu_for(value) for key, value in kwargs.items()}
+            result = tensor.to(*map(_cpu_for, rest), **kwargs)
+        else:
+            target = _CUDA if func is torch.Tensor.cuda else _CPU
+            result = tensor
+        if target is None or target == self.of(tensor) or tensor.layout != torch.strided:
+            return result
+        with self._making(target):
+            return result.clone()
+
+    def _target_of(self, args: Iterable[Any], kwargs: dict[str, Any]) -> torch.device | None:
+        """The device of the tensor that another one is to be like."""
+        others = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
+        return self.of(others[0]) if others else None
+
+    @contextmanager
+    def _making(self, device: torch.device) -> Iterator[None]:
+        before, self._wanted = self._wanted, device
+        try:
+            yield
+        finally:
+            self._wanted = before
+
+    def _replaced(self) -> Iterator[tuple[Any, str, Any]]:
+        """What in PyTorch answers for CUDA, and does not ask this mode."""
+        for name in ("is_autocast_enabled", "get_autocast_dtype"):
+            yield torch, name, _asked_of_the_cpu(getattr(torch, name))
+        yield torch.autocast, "__init__", _autocast_of_cuda()
+        kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
+        for module in (_OPTIMIZER, torch.utils._foreach_utils):
+            yield module, "_foreach_supported_types", kinds
+        for name, answer in _ANSWERS.items():
+            for kind in (torch.Tensor, FakeTensor):
+                real = getattr(kind, name).__get__
+                yield kind, name, property(self._asked(real, answer))
+
+    def _asked(self, real: Any, answer: Any) -> Any:
+        """An attribute that says where a tensor is: the truth to memprop and PyTorch alone."""
+        mine = threading.get_ident()
+
+        def asked(tensor: torch.Tensor) -> Any:
+            program = not self._internal and threading.get_ident() == mine
+            if not program or tensor.layout != torch.strided or _runs_in_a_kernel(tensor):
+                return real(tensor)
+            return answer(self.of(tensor))
+
+        return asked
+
+
+_ANSWERS: Final = {
+    "device": lambda device: device,
+    "is_cuda": lambda device: device.type == "cuda",
+    "is_cpu": lambda device: device.type == "cpu",
+}
+"""Attributes that say where a tensor is, with their answers."""
+
+
+def _runs_in_a_kernel(tensor: torch.Tensor) -> bool:
+    return isinstance(tensor, FakeTensor) and tensor.fake_mode.in_kernel_invocation
+
+
+def _named(device: Any) -> torch.device:
+    """A device by any of its names; a number is one of CUDA."""
+    if isinstance(device, int):
+        return torch.device("cuda", device)
+    return torch.device(device)
+
+
+def _cpu_for(value: Any) -> Any:
+    """The CPU in place of CUDA; anything that is no device as it is."""
+    if isinstance(value, bool | torch.dtype) or not isinstance(value, str | int | torch.device):
+        return value
+    return _CPU if _named(value).type == "cuda" else value
+
+
+def _asked_of_the_cpu(function: Any) -> Any:
+    def asked(device_type: str = "cuda") -> Any:
+        return function("cpu" if device_type == "cuda" else device_type)
+
+    return asked
+
+
+def _autocast_of_cuda() -> Any:
+    begin = torch.autocast.__init__
+
+    def __init__(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        begin(self, "cpu" if device_type == "cuda" else device_type, *args, **kwargs)
+
+    return __init__
