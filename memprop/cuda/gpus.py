@@ -41,7 +41,7 @@ class GPU:
 
     @property
     def widest_cudnn_head(self) -> int:
-        """The most numbers of a head that cuDNN's attention takes (``check_cudnn_tensor_shapes``)."""
+        """The widest head that cuDNN's attention takes (``check_cudnn_tensor_shapes``)."""
         return 256 if self.capability == (9, 0) else 128
 
     @property

@@ -131,8 +131,10 @@ def _buffers(
     outputs = math.prod(one.size for one in dimensions if not one.reduced)
     inputs = math.prod(one.size for one in dimensions if one.reduced)
     count = sum(one.reduced for one in dimensions)
-    along = not dimensions or count == len(dimensions) or (
-        count > 0 and dimensions[0].stride < dimensions[count].stride
+    along = (
+        not dimensions
+        or count == len(dimensions)
+        or (count > 0 and dimensions[0].stride < dimensions[count].stride)
     )
     width, height = (inputs, outputs) if along else (outputs, inputs)
     fastest = dimensions[0 if along else count].stride if dimensions else itemsize

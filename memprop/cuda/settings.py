@@ -1,7 +1,7 @@
 """The settings of PyTorch's CUDA allocator, as the variable PYTORCH_CUDA_ALLOC_CONF gives them.
 
-What they mean: https://docs.pytorch.org/docs/stable/notes/cuda.html, under "Memory management". They
-are read here as ``AcceleratorAllocatorConfig`` reads them (c10/core/AllocatorConfig.cpp).
+What they mean: https://docs.pytorch.org/docs/stable/notes/cuda.html, under "Memory management".
+They are read here as ``AcceleratorAllocatorConfig`` reads them (c10/core/AllocatorConfig.cpp).
 """
 
 import re

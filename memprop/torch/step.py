@@ -103,8 +103,14 @@ def simulate(
         micro_batches: how often forward and backward run before the optimizer does (gradient
             accumulation); ``accumulate`` is its old name.
         warmup: steps before the one that is traced.
-        device: where to pretend that everything is, as "cuda" (this machine must have one); where
-            it is if not given, and on the CPU for what is on the "meta" device.
+        device: where to pretend that everything is; where it is if not given, and on the CPU for
+            what is on the "meta" device. "cuda" needs no GPU: the step takes the ways that it takes
+            on ``gpu``, kernels' scratch included, and the trace has ``allocated_peak``,
+            ``reserved_peak`` and ``segments()`` of PyTorch's CUDA allocator. What the program makes
+            without saying where is on the CPU; all that it is given is on the GPU.
+        gpu: which GPU "cuda" is: a name in :data:`memprop.cuda.gpus.GPUS`. Scratch was measured on
+            an H100; for others it is computed from PyTorch's source where that says it, and as on
+            an H100 elsewhere.
 
     Raises:
         MempropError: an argument is wrong, or what the step does depends on the numbers in it,
@@ -112,7 +118,13 @@ def simulate(
     """
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
     with without_memory(
-        module, inputs, optimizer=optimizer, micro_batches=micro_batches, device=device, gpu=gpu, **parts
+        module,
+        inputs,
+        optimizer=optimizer,
+        micro_batches=micro_batches,
+        device=device,
+        gpu=gpu,
+        **parts,
     ) as todo:
         if todo.pretence is None:
             warm_up(todo, warmup)

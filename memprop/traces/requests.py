@@ -165,9 +165,7 @@ def segment_table(segments: list[SegmentView]) -> "pd.DataFrame":
     )
 
 
-def _served(
-    allocator: CachingAllocator, requests: Requests
-) -> Iterator[tuple[int, int | None]]:
+def _served(allocator: CachingAllocator, requests: Requests) -> Iterator[tuple[int, int | None]]:
     """Serve requests one by one; yields the event of each, and the bytes of one that fails."""
     blocks: dict[int, Block] = {}
     columns = (requests.block, requests.bytes, requests.event)

@@ -19,8 +19,8 @@ from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, timeline
 from memprop.traces.about import About
 from memprop.traces.events import Events, TracedOperator, TracedVariable
-from memprop.traces.requests import Replay, Requests, replay, segment_table, segments_at
 from memprop.traces.live import Buffer, LiveBytes, Lives, buffers_at, live_bytes, lives_of
+from memprop.traces.requests import Replay, Requests, replay, segment_table, segments_at
 
 if TYPE_CHECKING:
     import matplotlib.axes
@@ -41,8 +41,8 @@ class Trace:
             an inference; ``None`` if the step was simulated, or loaded from a file.
         phases: what the events' ``phase`` counts: :data:`memprop.terms.PHASES`, and after them the
             names that a user gave to further parts of a program.
-        requests: what was asked of the allocator of a GPU, from the making of the model on; ``None``
-            where no device has one.
+        requests: what was asked of the allocator of a GPU, from the making of the model on;
+            ``None`` where no device has one.
 
     Raises:
         TraceFormatError: the events contradict each other.
@@ -134,9 +134,7 @@ class Trace:
         """Bytes of the intermediates that were kept from forward to backward."""
         return sum(found.bytes for found in self.saved)
 
-    def replay(
-        self, settings: str = "", limit: int | None = None
-    ) -> Replay:
+    def replay(self, settings: str = "", limit: int | None = None) -> Replay:
         """What PyTorch's CUDA allocator does with the requests of this step and all before it.
 
         Args:
@@ -150,9 +148,7 @@ class Trace:
             raise InvalidValueError(
                 "this step asks no allocator of a GPU: simulate it with device='cuda'"
             )
-        return replay(
-            self.requests, len(self.events), AllocatorSettings.parse(settings), limit
-        )
+        return replay(self.requests, len(self.events), AllocatorSettings.parse(settings), limit)
 
     @cached_property
     def _replayed(self) -> Replay | None:

@@ -1,7 +1,7 @@
 """Record steps on a GPU: ``python -m experiments.benchmarks.cuda.record FOLDER [NAME ...]``.
 
 Writes FOLDER/steps/NAME.json.gz, each from a process of its own, and FOLDER/operators.json.gz. What
-is in them is described in ``tests/torch_adapter/recordings/h100/README.md``.
+is in them is described in ``tests/cuda/recordings/h100/README.md``.
 """
 
 import contextlib

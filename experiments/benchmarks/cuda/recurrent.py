@@ -1,7 +1,7 @@
 """What cuDNN's recurrent layers keep: ``python -m experiments.benchmarks.cuda.recurrent FILE``.
 
 Writes FILE, JSON: 500 layers of random and of chosen sizes. What is in it is described in
-``tests/torch_adapter/recordings/h100/README.md``.
+``tests/cuda/recordings/h100/README.md``.
 """
 
 import itertools

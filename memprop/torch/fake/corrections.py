@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import torch
 
-from memprop.torch.fake.recurrent import workspace_bytes
 from memprop.torch.fake.cuda.kernels import INSTEAD, ON_CUDA
+from memprop.torch.fake.recurrent import workspace_bytes
 from memprop.torch.record.schema import named_arguments, operands, with_operands
 
 _aten: Final = torch.ops.aten

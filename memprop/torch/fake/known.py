@@ -64,9 +64,7 @@ class Known(TorchDispatchMode):
         devices: where tensors are, if fake ones of the CPU stand for those of CUDA.
     """
 
-    def __init__(
-        self, fakes: Fakes, untouched: Untouched, devices: Devices | None = None
-    ) -> None:
+    def __init__(self, fakes: Fakes, untouched: Untouched, devices: Devices | None = None) -> None:
         super().__init__()
         self._devices = devices
         self._fakes = fakes

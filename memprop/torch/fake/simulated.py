@@ -45,7 +45,7 @@ def without_memory(
     """
     as_cuda = device is not None and torch.device(device).type == "cuda"
     fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
-    devices = Devices() if as_cuda else None
+    devices, on = (Devices(), gpu_of(gpu)) if as_cuda else (None, None)
     known = Known(fakes, untouched, devices)
 
     def stand_in(tensor: torch.Tensor) -> torch.Tensor:
@@ -69,7 +69,9 @@ def without_memory(
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
             modules = register_module_forward_pre_hook(look_into)
             optimizers = register_optimizer_step_pre_hook(look_into)
-            way = nullcontext(None) if devices is None else on_cuda(gpu_of(gpu), devices)
+            way = nullcontext(None)
+            if devices is not None and on is not None:
+                way = on_cuda(on, devices)
             with same_random_numbers(), modules, optimizers, fakes.mode, known, way as pretence:
                 todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
                 yield replace(todo, pretence=pretence)

@@ -256,7 +256,7 @@ class Ledger(TorchDispatchMode):
                 self._read.add(storage.number)
                 self.storages.read(storage)
 
-    def _log_appearance(self, tensor: torch.Tensor, storage: int, given: bool) -> None:  # noqa: FBT001
+    def _log_appearance(self, tensor: torch.Tensor, storage: int, given: bool) -> None:
         if self._pretence is not None and not self._pretence.is_elsewhere(tensor):
             self._pretence.log.saw(tensor, storage, given=given)
 

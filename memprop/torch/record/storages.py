@@ -95,14 +95,12 @@ class Storages:
 
     def use(self, variables: Sequence[int]) -> None:
         """Buffers that the operator that runs takes, each for one variable, and lets go of."""
-        used = []
-        for variable in variables:
-            size = self._recorder.variables[variable].bytes
-            used.append((variable, self._count, size))
-            self._count += 1
+        used = list(enumerate(variables, start=self._count))
+        self._count += len(used)
         for event in (self._recorder.allocate, self._recorder.free):
-            for one in used:
-                event(*one, *self._now())
+            for number, variable in used:
+                size = self._recorder.variables[variable].bytes
+                event(variable, number, size, *self._now())
 
     def overwrite(self, tensor: torch.Tensor, variable: int) -> None:
         """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""

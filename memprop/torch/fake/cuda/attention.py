@@ -1,8 +1,8 @@
 """Which kernel of CUDA does the attention of ``scaled_dot_product_attention``.
 
-The choice is that of ``select_sdp_backend`` in aten/src/ATen/native/transformers/cuda/sdp_utils.cpp,
-what is done before and after it that of ``scaled_dot_product_attention`` in
-aten/src/ATen/native/transformers/attention.cpp (PyTorch 2.11).
+The choice is that of ``select_sdp_backend`` in transformers/cuda/sdp_utils.cpp, and what is done
+before and after it is that of ``scaled_dot_product_attention`` in transformers/attention.cpp, both
+in aten/src/ATen/native (PyTorch 2.11).
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import pad
 
 from memprop.cuda.gpus import GPU
 
@@ -19,7 +19,7 @@ _HALVES: Final = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Call:
+class Call:
     """The arguments of one attention, as the operator has them."""
 
     query: torch.Tensor
@@ -33,10 +33,12 @@ class _Call:
 
     @property
     def operands(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values."""
         return self.query, self.key, self.value
 
     @property
     def needs_gradient(self) -> bool:
+        """Whether backward will want the sums of the rows."""
         return torch.is_grad_enabled() and any(one.requires_grad for one in self.operands)
 
 
@@ -49,12 +51,12 @@ def attention_on(gpu: GPU) -> Callable[..., torch.Tensor]:
         value: torch.Tensor,
         attn_mask: torch.Tensor | None = None,
         dropout_p: float = 0.0,
-        is_causal: bool = False,  # noqa: FBT001, FBT002 - the operator's own arguments
+        is_causal: bool = False,
         *,
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> torch.Tensor:
-        call = _Call(
+        call = Call(
             query=query,
             key=key,
             value=value,
@@ -64,13 +66,16 @@ def attention_on(gpu: GPU) -> Callable[..., torch.Tensor]:
             scale=scale,
             grouped=enable_gqa,
         )
-        for name in _order(gpu):
-            takes, run = _KERNELS[name]
-            if takes(call, gpu):
-                return run(replace(call, mask=_without_truth_values(call)))
-        return _math(replace(call, mask=_without_truth_values(call)))
+        name = kernel_of(call, gpu)
+        run = _math if name is None else KERNELS[name][1]
+        return run(replace(call, mask=_without_truth_values(call)))
 
     return scaled_dot_product_attention
+
+
+def kernel_of(call: Call, gpu: GPU) -> str | None:
+    """The name of the fused kernel that runs a call; ``None`` if it is made of other operators."""
+    return next((name for name in _order(gpu) if KERNELS[name][0](call, gpu)), None)
 
 
 def _order(gpu: GPU) -> tuple[str, ...]:
@@ -80,7 +85,7 @@ def _order(gpu: GPU) -> tuple[str, ...]:
     return ("flash", "efficient", "cudnn")
 
 
-def _without_truth_values(call: _Call) -> torch.Tensor | None:
+def _without_truth_values(call: Call) -> torch.Tensor | None:
     """A mask of truth values as one of numbers to add (``convert_boolean_attn_mask``)."""
     mask = call.mask
     if mask is None or mask.dtype != torch.bool:
@@ -89,7 +94,7 @@ def _without_truth_values(call: _Call) -> torch.Tensor | None:
     return numbers.masked_fill_(mask.logical_not(), float("-inf"))
 
 
-def _is_dense(call: _Call) -> bool:
+def _is_dense(call: Call) -> bool:
     """Whether all operands have four dimensions, of which the last lies without gaps."""
     return all(
         one.dim() == 4 and (one.stride(-1) == 1 or one.shape[-1] == 1) and one.numel() > 0
@@ -97,7 +102,7 @@ def _is_dense(call: _Call) -> bool:
     )
 
 
-def _heads_agree(call: _Call, *, grouped: bool) -> bool:
+def _heads_agree(call: Call, *, grouped: bool) -> bool:
     """Whether samples and heads are the same in all, or heads are in groups where that may be."""
     query, key, value = (one.shape for one in call.operands)
     if not query[0] == key[0] == value[0]:
@@ -112,11 +117,11 @@ def _learns(mask: torch.Tensor | None) -> bool:
     return mask is not None and mask.requires_grad and torch.is_grad_enabled()
 
 
-def _is_square_if_causal(call: _Call) -> bool:
+def _is_square_if_causal(call: Call) -> bool:
     return not call.causal or call.query.shape[2] == call.key.shape[2]
 
 
-def _cudnn_takes(call: _Call, gpu: GPU) -> bool:
+def _cudnn_takes(call: Call, gpu: GPU) -> bool:
     """``can_use_cudnn_attention``."""
     heads = [one.shape[-1] for one in call.operands]
     return (
@@ -131,7 +136,7 @@ def _cudnn_takes(call: _Call, gpu: GPU) -> bool:
     )
 
 
-def _flash_takes(call: _Call, gpu: GPU) -> bool:
+def _flash_takes(call: Call, gpu: GPU) -> bool:
     """``can_use_flash_attention``."""
     heads = {one.shape[-1] for one in call.operands}
     return (
@@ -147,7 +152,7 @@ def _flash_takes(call: _Call, gpu: GPU) -> bool:
     )
 
 
-def _efficient_takes(call: _Call, gpu: GPU) -> bool:
+def _efficient_takes(call: Call, gpu: GPU) -> bool:
     """``can_use_mem_efficient_attention``."""
     halves = call.query.dtype in _HALVES
     if call.query.dtype not in (*_HALVES, torch.float32):
@@ -167,7 +172,7 @@ def _efficient_takes(call: _Call, gpu: GPU) -> bool:
     )
 
 
-def _cudnn(call: _Call) -> torch.Tensor:
+def _cudnn(call: Call) -> torch.Tensor:
     return _aten._scaled_dot_product_cudnn_attention.default(
         *call.operands,
         call.mask,
@@ -179,7 +184,7 @@ def _cudnn(call: _Call) -> torch.Tensor:
     )[0]
 
 
-def _flash(call: _Call) -> torch.Tensor:
+def _flash(call: Call) -> torch.Tensor:
     """Heads are padded to a multiple of eight numbers, and the result is cut again."""
     width = call.query.shape[-1]
     scale = width**-0.5 if call.scale is None else call.scale
@@ -190,7 +195,7 @@ def _flash(call: _Call) -> torch.Tensor:
     return output if output.shape[-1] == width else output[..., :width]
 
 
-def _efficient(call: _Call) -> torch.Tensor:
+def _efficient(call: Call) -> torch.Tensor:
     mask = call.mask
     if mask is not None:
         mask = _aligned(mask).expand(*call.query.shape[:3], call.key.shape[2])
@@ -199,7 +204,7 @@ def _efficient(call: _Call) -> torch.Tensor:
     )[0]
 
 
-def _math(call: _Call) -> torch.Tensor:
+def _math(call: Call) -> torch.Tensor:
     return _aten._scaled_dot_product_attention_math.default(
         *call.operands,
         call.mask,
@@ -214,7 +219,7 @@ def _math(call: _Call) -> torch.Tensor:
 def _padded(tensor: torch.Tensor, unit: int) -> torch.Tensor:
     """``pad_last_dim``."""
     rest = -tensor.shape[-1] % unit
-    return tensor if rest == 0 else F.pad(tensor, (0, rest))
+    return tensor if rest == 0 else pad(tensor, (0, rest))
 
 
 def _aligned(mask: torch.Tensor) -> torch.Tensor:
@@ -225,7 +230,7 @@ def _aligned(mask: torch.Tensor) -> torch.Tensor:
     return _padded(mask, 8)[..., : mask.shape[-1]]
 
 
-_KERNELS: Final = {
+KERNELS: Final = {
     "cudnn": (_cudnn_takes, _cudnn),
     "flash": (_flash_takes, _flash),
     "efficient": (_efficient_takes, _efficient),

@@ -10,37 +10,122 @@ from typing import Any, Final
 import torch
 from torch.utils._pytree import tree_map_only
 
+from memprop.torch.record.schema import tensors
+
 _aten: Final = torch.ops.aten
 _KEY: Final = torch._C.DispatchKey.AutocastCPU
 _BELOW: Final = torch._C.DispatchKeySet(_KEY)
 
-_FP32: Final = """
-acos asin cosh erfinv exp expm1 log log10 log2 log1p reciprocal rsqrt sinh tan pow.Tensor_Scalar
-pow.Tensor_Tensor pow.Scalar softplus layer_norm native_layer_norm rms_norm group_norm
-frobenius_norm.dim nuclear_norm nuclear_norm.dim cosine_similarity poisson_nll_loss
-cosine_embedding_loss nll_loss nll_loss2d hinge_embedding_loss kl_div l1_loss smooth_l1_loss
-huber_loss mse_loss margin_ranking_loss multilabel_margin_loss soft_margin_loss
-triplet_margin_loss multi_margin_loss binary_cross_entropy_with_logits dist pdist cdist renorm
-logsumexp upsample_nearest1d _upsample_nearest_exact1d upsample_nearest2d
-_upsample_nearest_exact2d upsample_nearest3d _upsample_nearest_exact3d upsample_linear1d
-upsample_bilinear2d _upsample_bilinear2d_aa upsample_trilinear3d upsample_bicubic2d
-_upsample_bicubic2d_aa norm.Scalar norm.ScalarOpt_dim
-""".split()
+_FP32: Final = [
+    "acos",
+    "asin",
+    "cosh",
+    "erfinv",
+    "exp",
+    "expm1",
+    "log",
+    "log10",
+    "log2",
+    "log1p",
+    "reciprocal",
+    "rsqrt",
+    "sinh",
+    "tan",
+    "pow.Tensor_Scalar",
+    "pow.Tensor_Tensor",
+    "pow.Scalar",
+    "softplus",
+    "layer_norm",
+    "native_layer_norm",
+    "rms_norm",
+    "group_norm",
+    "frobenius_norm.dim",
+    "nuclear_norm",
+    "nuclear_norm.dim",
+    "cosine_similarity",
+    "poisson_nll_loss",
+    "cosine_embedding_loss",
+    "nll_loss",
+    "nll_loss2d",
+    "hinge_embedding_loss",
+    "kl_div",
+    "l1_loss",
+    "smooth_l1_loss",
+    "huber_loss",
+    "mse_loss",
+    "margin_ranking_loss",
+    "multilabel_margin_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+    "multi_margin_loss",
+    "binary_cross_entropy_with_logits",
+    "dist",
+    "pdist",
+    "cdist",
+    "renorm",
+    "logsumexp",
+    "upsample_nearest1d",
+    "_upsample_nearest_exact1d",
+    "upsample_nearest2d",
+    "_upsample_nearest_exact2d",
+    "upsample_nearest3d",
+    "_upsample_nearest_exact3d",
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "_upsample_bilinear2d_aa",
+    "upsample_trilinear3d",
+    "upsample_bicubic2d",
+    "_upsample_bicubic2d_aa",
+    "norm.Scalar",
+    "norm.ScalarOpt_dim",
+]
 """Operators that compute in 32 bits; the last two are those of another redispatch signature."""
-_FP32_SET_OPT_DTYPE: Final = """
-prod prod.dim_int softmax.int log_softmax.int cumprod cumsum linalg_vector_norm linalg_matrix_norm
-linalg_matrix_norm.str_ord sum sum.dim_IntList
-""".split()
+_FP32_SET_OPT_DTYPE: Final = [
+    "prod",
+    "prod.dim_int",
+    "softmax.int",
+    "log_softmax.int",
+    "cumprod",
+    "cumsum",
+    "linalg_vector_norm",
+    "linalg_matrix_norm",
+    "linalg_matrix_norm.str_ord",
+    "sum",
+    "sum.dim_IntList",
+]
 """Operators that are told to return 32 bits, unless they are told another type."""
-_PROMOTE: Final = """
-addcdiv addcmul atan2 bilinear cross dot vdot grid_sampler index_put tensordot scatter_add
-""".split()
+_PROMOTE: Final = [
+    "addcdiv",
+    "addcmul",
+    "atan2",
+    "bilinear",
+    "cross",
+    "dot",
+    "vdot",
+    "grid_sampler",
+    "index_put",
+    "tensordot",
+    "scatter_add",
+]
 """Operators that compute in the widest type that they are given."""
-_LOWER_PRECISION: Final = """
-_convolution.deprecated _convolution convolution prelu addmv addr einsum mv chain_matmul
-linalg_multi_dot _thnn_fused_lstm_cell _thnn_fused_gru_cell lstm_cell gru_cell rnn_tanh_cell
-rnn_relu_cell
-""".split()
+_LOWER_PRECISION: Final = [
+    "_convolution.deprecated",
+    "_convolution",
+    "convolution",
+    "prelu",
+    "addmv",
+    "addr",
+    "einsum",
+    "mv",
+    "chain_matmul",
+    "linalg_multi_dot",
+    "_thnn_fused_lstm_cell",
+    "_thnn_fused_gru_cell",
+    "lstm_cell",
+    "gru_cell",
+    "rnn_tanh_cell",
+    "rnn_relu_cell",
+]
 """Operators that compute in 16 bits on CUDA, and that the CPU leaves alone."""
 
 
@@ -101,8 +186,7 @@ def _cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 def _widest(given: Any) -> torch.dtype:
     """``promote_type``: 32 bits if any operand has them, else the type of autocast."""
-    found = torch.utils._pytree.tree_leaves(given)
-    wide = any(isinstance(one, torch.Tensor) and one.dtype == torch.float32 for one in found)
+    wide = any(tensor.dtype == torch.float32 for tensor in tensors(given))
     return torch.float32 if wide else torch.get_autocast_dtype("cpu")
 
 

@@ -12,7 +12,7 @@ import torch
 _aten: Final = torch.ops.aten
 
 
-def dropout(input: torch.Tensor, p: float, train: bool) -> torch.Tensor:  # noqa: A002, FBT001
+def dropout(input: torch.Tensor, p: float, train: bool) -> torch.Tensor:  # noqa: A002
     """``dropout`` in aten/src/ATen/native/Dropout.cpp: one kernel that keeps a mask of bytes.
 
     ``is_fused_kernel_acceptable`` says where.
@@ -29,7 +29,7 @@ def linear(
     weight: torch.Tensor,
     bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """``linear`` in aten/src/ATen/native/Linear.cpp: the bias is added in the product or over it."""
+    """``linear`` in aten/src/ATen/native/Linear.cpp: a bias is added in the product or in place."""
     if bias is None:
         return torch.matmul(input, weight.t())
     if input.dim() == 2:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
+from torch.utils import _foreach_utils
 
 _CUDA: Final = torch.device("cuda", 0)
 _CPU: Final = torch.device("cpu")
@@ -122,7 +123,7 @@ class Devices(TorchFunctionMode):
             yield torch, name, _asked_of_the_cpu(getattr(torch, name))
         yield torch.autocast, "__init__", _autocast_of_cuda()
         kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
-        for module in (_OPTIMIZER, torch.utils._foreach_utils):
+        for module in (_OPTIMIZER, _foreach_utils):
             yield module, "_foreach_supported_types", kinds
         for name, answer in _ANSWERS.items():
             for kind in (torch.Tensor, FakeTensor):

@@ -16,7 +16,6 @@ INSTEAD: Final[dict[Any, Callable[[dict[str, Any]], Any]]] = {
 """Operators that have no fake kernel, or one that knows no sizes: what they return."""
 
 
-
 def _wide_statistics(given: dict[str, Any], result: Any) -> Any:
     """Statistics of 16-bit samples have 32 bits (cuda/Normalization.cuh, layer_norm_kernel.cu)."""
     output, mean, deviation, *rest = result

@@ -13,16 +13,16 @@ _LEAST_EPSILON: Final = 1e-5
 """CUDNN_BN_MIN_EPSILON, below which cuDNN refuses."""
 
 
-def batch_norm(  # noqa: PLR0913 - the operator's own arguments
+def batch_norm(
     input: torch.Tensor,  # noqa: A002
     weight: torch.Tensor | None,
     bias: torch.Tensor | None,
     running_mean: torch.Tensor | None,
     running_var: torch.Tensor | None,
-    training: bool,  # noqa: FBT001
+    training: bool,
     momentum: float,
     eps: float,
-    cudnn_enabled: bool,  # noqa: FBT001
+    cudnn_enabled: bool,
 ) -> torch.Tensor:
     """The operator of the same name."""
     statistics = running_mean is not None and running_var is not None

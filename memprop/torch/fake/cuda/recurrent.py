@@ -33,10 +33,7 @@ def _of_padded(mode: int) -> Callable[..., Any]:
     def run(
         samples: _Tensor, states: Any, weights: Sequence[_Tensor], biases: bool, *options: Any
     ) -> Any:
-        layers, dropout, train, bidirectional, batch_first = options
-        return _cudnn(
-            mode, samples, states, weights, biases, layers, dropout, train, bidirectional, batch_first
-        )
+        return _cudnn(mode, samples, states, weights, biases, *options)
 
     return run
 
@@ -51,12 +48,12 @@ def _of_packed(mode: int) -> Callable[..., Any]:
         *options: Any,
     ) -> Any:
         sizes = lengths.tolist()
-        return _cudnn(mode, samples, states, weights, biases, *options, False, sizes=sizes)
+        return _cudnn(mode, samples, states, weights, biases, *options, sizes=sizes)
 
     return run
 
 
-def _cudnn(  # noqa: PLR0913 - the operator's own arguments
+def _cudnn(
     mode: int,
     samples: _Tensor,
     states: Any,
@@ -66,7 +63,8 @@ def _cudnn(  # noqa: PLR0913 - the operator's own arguments
     dropout: float,
     train: bool,
     bidirectional: bool,
-    batch_first: bool,
+    batch_first: bool = False,
+    *,
     sizes: Sequence[int] = (),
 ) -> Any:
     hidden, cell = states if mode == _LSTM else (states, None)

@@ -2,7 +2,7 @@
 
 Each rule gives the buffers that live beside the results where a kernel needs most, in bytes and in
 the order in which they are allocated. Rules are read from PyTorch's source (2.11), whose file each
-one names; those of cuDNN are fitted to what an H100 did (see :mod:`.scratch_cudnn`) and are guesses.
+one names; those of cuDNN are fitted to what an H100 did, and are guesses.
 """
 
 import math
@@ -52,7 +52,7 @@ _PRODUCTS: Final = {
 }
 """Operators of cuBLAS, which has a workspace for each thread and stream."""
 _CUBLASLT: Final = 2**20
-"""Bytes of the workspace of cuBLASLt, which adds a bias of one dimension to a product (Blas.cpp)."""
+"""Bytes of the workspace of cuBLASLt, which adds a bias of one dimension (Blas.cpp)."""
 _LAST_FIRST: Final = {_aten.native_dropout.default}
 """Kernels that allocate their last result first: Dropout.cu makes the mask before the output."""
 _DROPOUT_STATE: Final = 6488064
@@ -258,9 +258,7 @@ def _layer_norm_backward(call: Call) -> Iterator[int]:
     yield partial * columns * wide
     yield partial * columns * wide
     yield columns * wide
-    yield from reduction_scratch(
-        call.gpu, (partial, columns), (columns, 1), (0,), itemsize=wide
-    )
+    yield from reduction_scratch(call.gpu, (partial, columns), (columns, 1), (0,), itemsize=wide)
 
 
 @_of(_aten.native_group_norm.default)
@@ -427,7 +425,7 @@ def _flash_attention_backward(call: Call) -> Iterator[int]:
 
 
 @_of(_aten._scaled_dot_product_cudnn_attention.default)
-def _cudnn_attention(call: Call) -> Iterator[int]:
+def _cudnn_attention(_: Call) -> Iterator[int]:
     yield 256
 
 
@@ -444,7 +442,6 @@ def _cudnn_attention_backward(call: Call) -> Iterator[int]:
         shared = query.shape[1] // key.shape[1]
         yield _bytes(key) * shared
         yield _bytes(value) * shared
-
 
 
 # Convolutions and batch norm of cuDNN, which alone decides.
