@@ -1,6 +1,7 @@
 """Small modules that do, between them, what makes memory hard to follow. Each with its inputs."""
 
 import asks_for_torch  # noqa: F401
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional
@@ -300,3 +301,14 @@ def build(name):
     """Module and inputs of a name, the same numbers every time."""
     torch.manual_seed(0)
     return ZOO[name]()
+
+
+def skip_without_lstm_in(dtype, name="lstm"):
+    """Skip a test of an LSTM whose numbers have a type for which this CPU has no kernel."""
+    if name != "lstm" or dtype in (None, torch.float32):
+        return
+    try:
+        with torch.autocast("cpu", dtype=dtype):
+            nn.LSTM(8, 8)(torch.ones(2, 1, 8))
+    except RuntimeError:
+        pytest.skip(f"oneDNN has no LSTM in {dtype} for this CPU")

@@ -16,7 +16,7 @@ from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
 from memprop.torch.fake.known import Known
 from memprop.torch.fake.stand_ins import StandIns
-from memprop.torch.fake.tensors import Fakes, explained
+from memprop.torch.fake.tensors import Fakes, explained, named_device
 from memprop.torch.fake.untouched import Untouched, same_random_numbers
 from memprop.torch.inputs import check_dense, check_leaves, check_module, named
 from memprop.torch.task import Optimizer, Task, task
@@ -43,7 +43,7 @@ def without_memory(
     keys of dictionaries and in hooks. All other tensors that the step can reach are replaced.
     Everything is as it was afterwards.
     """
-    as_cuda = device is not None and torch.device(device).type == "cuda"
+    as_cuda = device is not None and named_device(device).type == "cuda"
     fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
     devices, on = (Devices(), gpu_of(gpu)) if as_cuda else (None, None)
     known = Known(fakes, untouched, devices)

@@ -194,17 +194,26 @@ def _asked(error: Exception) -> str:
     return str(error)
 
 
-def _usable(device: torch.device | str) -> torch.device:
-    """``device`` as a torch.device, if this machine has it."""
+def named_device(device: torch.device | str) -> torch.device:
+    """``device`` as a torch.device.
+
+    Raises:
+        InvalidValueError: PyTorch knows no such device.
+    """
     try:
-        wanted = torch.device(device)
+        return torch.device(device)
     except (RuntimeError, TypeError):
         raise InvalidValueError(f"unknown device {device!r}: name one as 'cpu' or 'cuda'") from None
+
+
+def _usable(device: torch.device | str) -> torch.device:
+    """``device`` as a torch.device, if this machine has it."""
+    wanted = named_device(device)
     if wanted.type != "meta" and not has_device(wanted):
         # Autograd asks the driver of the device even for fake tensors, and may end the process.
         raise InvalidValueError(
             f"this machine, or this build of PyTorch, has no {device!r}, and PyTorch cannot "
-            "pretend to be on one: simulate on 'cpu'"
+            "pretend to be on one: simulate on 'cpu' or on 'cuda'"
         )
     return wanted
 
