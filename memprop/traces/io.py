@@ -16,12 +16,13 @@ from memprop.files import write_whole
 from memprop.terms import PHASES
 from memprop.traces.about import About, upgraded
 from memprop.traces.events import Events, TracedOperator, TracedVariable
+from memprop.traces.requests import Requests, check_requests
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 FORMAT = "memprop trace"
-SCHEMA = 2
+SCHEMA = 3
 """Raised when what stands in a file changes; files of all versions before are read too."""
 
 
@@ -45,6 +46,9 @@ def to_bytes(trace: "Trace") -> bytes:
         "operators": [asdict(operator) for operator in trace.operators],
         "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
     }
+    if trace.requests is not None:
+        asked = trace.requests
+        document["requests"] = {f.name: getattr(asked, f.name).tolist() for f in fields(Requests)}
     return gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
 
 
@@ -76,6 +80,7 @@ def parts_of(data: bytes, name: str) -> dict[str, Any]:
             "variables": _checked(document.variables),
             "operators": document.operators,
             "events": _events(document.events),
+            "requests": _requests(document.requests, len(document.events.kind)),
         }
     except (TypeError, ValueError, OverflowError) as error:
         raise TraceFormatError(f"{name!r} is a damaged trace: {error}") from None
@@ -97,18 +102,30 @@ class _Columns:
 
 
 @dataclass(frozen=True)
+class _RequestColumns:
+    """The columns of :class:`memprop.traces.requests.Requests`."""
+
+    __pydantic_config__ = STRICT
+
+    block: list[int]
+    bytes: list[int]
+    event: list[int]
+
+
+@dataclass(frozen=True)
 class _Document:
     """What stands in a file."""
 
     __pydantic_config__ = STRICT | {"extra": "ignore"}
 
     format: Literal["memprop trace"]
-    schema: Literal[1, 2]
+    schema: Literal[1, 2, 3]
     about: dict[str, str | int | float | bool]  # the first schema had flags
     variables: tuple[TracedVariable, ...]
     operators: tuple[TracedOperator, ...]
     events: _Columns
     phases: tuple[str, ...] = PHASES  # files of the first memprop have none
+    requests: _RequestColumns | None = None  # steps on a GPU alone have them
 
 
 def _document(data: bytes, name: str) -> _Document:
@@ -147,7 +164,19 @@ def _checked(variables: tuple[TracedVariable, ...]) -> tuple[TracedVariable, ...
 
 
 def _events(columns: _Columns) -> Events:
+    return Events(**_arrays("events", columns))
+
+
+def _requests(columns: _RequestColumns | None, events: int) -> Requests | None:
+    if columns is None:
+        return None
+    requests = Requests(**_arrays("requests", columns))
+    check_requests(requests, events)
+    return requests
+
+
+def _arrays(what: str, columns: _Columns | _RequestColumns) -> dict[str, np.ndarray]:
     arrays = {name: np.array(numbers, dtype=np.int64) for name, numbers in vars(columns).items()}
     if len({len(array) for array in arrays.values()}) != 1:
-        raise ValueError("the columns of events differ in length")
-    return Events(**arrays)
+        raise ValueError(f"the columns of {what} differ in length")
+    return arrays

@@ -14,6 +14,7 @@ import numpy as np
 from memprop.cuda.allocator import CachingAllocator, OutOfMemory, SegmentView
 from memprop.cuda.blocks import Block
 from memprop.cuda.settings import AllocatorSettings
+from memprop.errors import TraceFormatError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,20 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self.block)
+
+
+def check_requests(requests: Requests, events: int) -> None:
+    """Raise TraceFormatError unless requests belong to a trace of so many events."""
+    alive: set[int] = set()
+    last = BEFORE
+    columns = (requests.block, requests.bytes, requests.event)
+    for place, (block, size, event) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
+        if not last <= event < events:
+            raise TraceFormatError(f"request {place} goes with the impossible event {event}")
+        if size < FREED or (size == FREED) != (block in alive):
+            raise TraceFormatError(f"request {place} asks for the impossible: {size} bytes")
+        last = event
+        alive.symmetric_difference_update({block})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -108,6 +108,12 @@ class Trace:
         return dict(zip(CATEGORIES, at_peak, strict=True))
 
     @property
+    def guessed_bytes(self) -> int:
+        """Live bytes at the peak that are estimates, as workspaces that only a library decides."""
+        there = self.buffers_at(self.peak_event)
+        return sum(one.bytes for one in there if self.variables[one.variable].guessed)
+
+    @property
     def peak_operator(self) -> str:
         """The operator that runs at the peak; "setup" if none has run by then."""
         return self.operator_at(self.peak_event)

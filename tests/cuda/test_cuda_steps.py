@@ -1,5 +1,7 @@
 """A step on CUDA, simulated without one, against the allocator of a real H100."""
 
+import gzip
+import json
 import sys
 
 import asks_for_torch  # noqa: F401
@@ -11,6 +13,7 @@ from recorded import recording
 from torch import nn
 
 import memprop.torch as mpt
+from memprop.errors import TraceFormatError
 
 USUAL = 0.005
 """Most steps are within half a percent of what the GPU did."""
@@ -202,3 +205,41 @@ def test_a_failing_step_leaves_nothing_changed():
     assert "device" not in vars(torch.Tensor)
     x = torch.randn(4, 4, requires_grad=True)
     assert torch.nn.functional.dropout(x, 0.5).grad_fn.name() == "MulBackward0"
+
+
+def test_a_saved_trace_knows_what_was_asked_of_the_allocator(tmp_path):
+    trace = small(warmup=1)
+    trace.save(tmp_path / "step.json.gz")
+    loaded = type(trace).load(tmp_path / "step.json.gz")
+    assert loaded == trace
+    assert loaded.allocated_peak == trace.allocated_peak
+    assert loaded.reserved_peak == trace.reserved_peak
+
+
+@pytest.mark.parametrize(
+    ("column", "place", "value"),
+    [("event", 3, 10**6), ("bytes", 3, -2), ("block", -1, 10**6), ("bytes", 0, -1)],
+)
+def test_damaged_requests_are_refused(tmp_path, column, place, value):
+    trace = small()
+    path = tmp_path / "step.json.gz"
+    trace.save(path)
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    document["requests"][column][place] = value
+    path.write_bytes(gzip.compress(json.dumps(document).encode()))
+    with pytest.raises(
+        TraceFormatError, match="impossible event|asks for the impossible"
+    ):
+        type(trace).load(path)
+
+
+def test_what_is_an_estimate_is_marked():
+    known = small(warmup=1)
+    assert known.guessed_bytes == 0
+    convolved = nn.Sequential(nn.Conv2d(8, 64, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(8))
+    images = torch.randn(4, 8, 32, 32)
+    convolved(images)
+    trace = mpt.simulate(convolved, images, device="cuda")
+    guessed = {v.name.partition(" ")[0] for v in trace.variables if v.guessed}
+    assert guessed == {"0/convolution", "0/ConvolutionBackward0"}
+    assert trace.guessed_bytes <= trace.peak_by_category()["workspace"]
