@@ -3,7 +3,7 @@
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -195,10 +195,7 @@ class Ledger(TorchDispatchMode):
         self._begin(func)
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
-        results = list(enumerate(born))
-        for place, tensor in reversed(results) if scratch.last_first else results:
-            self.storages.add(tensor, self._variable(tensor, f"result {place}"))
-        self._use_scratch(scratch)
+        self._allocate(born, scratch)
         self._reads(func, operands)
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
@@ -260,16 +257,41 @@ class Ledger(TorchDispatchMode):
         if self._pretence is not None and not self._pretence.is_elsewhere(tensor):
             self._pretence.log.saw(tensor, storage, given=given)
 
-    def _use_scratch(self, scratch: Scratch) -> None:
-        """Note what the kernel of the operator that runs takes for itself."""
-        if self._pretence is None:
-            return
+    def _allocate(self, born: list[torch.Tensor], scratch: Scratch) -> None:
+        """Note the results of the operator that runs, and what its kernel takes for itself."""
+        results = list(enumerate(born))
+        if scratch.last_first:
+            results.reverse()
+        early = len(results) - scratch.late if scratch.stages else len(results)
+        self._add_results(results[:early])
+        self._keep_for_libraries(scratch)
+        late = results[early:]
+        for sizes in scratch.stages:
+            with self._used(sizes, guessed=scratch.guessed):
+                if scratch.while_used:
+                    self._add_results(late)
+                    late = []
+            self._add_results(late)
+            late = []
+
+    def _add_results(self, results: list[tuple[int, torch.Tensor]]) -> None:
+        for place, tensor in results:
+            self.storages.add(tensor, self._variable(tensor, f"result {place}"))
+
+    def _keep_for_libraries(self, scratch: Scratch) -> None:
         thread = "backward" if torch._C._current_graph_task_id() != -1 else "forward"
         for library, size in scratch.kept:
-            self._pretence.log.keep(f"{library} {thread}", size)
-        for sizes in scratch.stages:
-            self._pretence.log.use(sizes)
-            self.storages.use(self._scratch_variables(sizes, guessed=scratch.guessed))
+            if self._pretence is not None:
+                self._pretence.log.keep(f"{library} {thread}", size)
+
+    @contextmanager
+    def _used(self, sizes: tuple[int, ...], *, guessed: bool) -> Iterator[None]:
+        """Buffers that the kernel of the operator that runs has inside the block."""
+        with ExitStack() as stack:
+            if self._pretence is not None:
+                stack.enter_context(self._pretence.log.used(sizes))
+            stack.enter_context(self.storages.used(self._scratch_variables(sizes, guessed=guessed)))
+            yield
 
     def _scratch_variables(self, sizes: tuple[int, ...], *, guessed: bool) -> list[int]:
         operator = self._recorder.operators[self._operator]

@@ -5,7 +5,8 @@ traced, so that it knows more than the trace: the order of all requests, and wha
 """
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -50,9 +51,11 @@ class RequestLog:
         key = home._cdata
         self._alive[key] = (number, weakref.ref(home, lambda _: self._died(key)))
 
-    def use(self, sizes: Iterable[int]) -> None:
-        """A kernel takes buffers, and gives them back."""
+    @contextmanager
+    def used(self, sizes: Iterable[int]) -> Iterator[None]:
+        """A kernel has buffers inside the block."""
         taken = [self._take(size) for size in sizes]
+        yield
         for number in taken:
             self._rows.append((number, FREED, self.now()))
 

@@ -20,12 +20,16 @@ class Scratch:
         kept: libraries, each with the bytes of a buffer that it takes in its first call in each
             thread, and keeps from then on.
         last_first: whether the kernel allocates its results in reverse order.
+        late: how many of its results, the last ones, it allocates only after the first part.
+        while_used: whether that is before the buffers of the first part are released.
     """
 
     stages: tuple[tuple[int, ...], ...] = ()
     guessed: bool = False
     kept: tuple[tuple[str, int], ...] = ()
     last_first: bool = False
+    late: int = 0
+    while_used: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The buffers that are alive: which variable lives in each, and when each dies."""
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -93,14 +94,17 @@ class Storages:
             self._appeared(tensor, storage.number, given)
         self._recorder.allocate(variable, storage.number, size, *moment)
 
-    def use(self, variables: Sequence[int]) -> None:
-        """Buffers that the operator that runs takes, each for one variable, and lets go of."""
+    @contextmanager
+    def used(self, variables: Sequence[int]) -> Iterator[None]:
+        """Buffers that the operator that runs has inside the block, each for one variable."""
         used = list(enumerate(variables, start=self._count))
         self._count += len(used)
-        for event in (self._recorder.allocate, self._recorder.free):
-            for number, variable in used:
-                size = self._recorder.variables[variable].bytes
-                event(variable, number, size, *self._now())
+        sizes = [self._recorder.variables[variable].bytes for variable in variables]
+        for (number, variable), size in zip(used, sizes, strict=True):
+            self._recorder.allocate(variable, number, size, *self._now())
+        yield
+        for (number, variable), size in zip(used, sizes, strict=True):
+            self._recorder.free(variable, number, size, *self._now())
 
     def overwrite(self, tensor: torch.Tensor, variable: int) -> None:
         """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""

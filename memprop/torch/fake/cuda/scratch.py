@@ -55,6 +55,13 @@ _CUBLASLT: Final = 2**20
 """Bytes of the workspace of cuBLASLt, which adds a bias of one dimension (Blas.cpp)."""
 _LAST_FIRST: Final = {_aten.native_dropout.default}
 """Kernels that allocate their last result first: Dropout.cu makes the mask before the output."""
+_LATE: Final = {
+    _aten._cudnn_rnn.default: 1,  # the reserve
+    _aten._cudnn_rnn_backward.default: 1,  # the gradients of the weights
+}
+"""How many results a kernel allocates only when the first buffers are there, or were."""
+_AND_THEN: Final = -1
+"""Between the buffers of one part of a call and those of the next."""
 _DROPOUT_STATE: Final = 6488064
 """Bytes that cuDNN needs for the state of its random numbers on an H100, kept by PyTorch."""
 
@@ -82,14 +89,25 @@ def scratch_of(
     if rule is None:
         return Scratch(last_first=func in _LAST_FIRST)
     call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
-    sizes = tuple(size for size in rule(call) if size > 0)
-    apart = func in _ONE_AFTER_THE_OTHER
     drops = func is _aten._cudnn_rnn.default and call["dropout"] > 0
     return Scratch(
-        stages=tuple((size,) for size in sizes) if apart else (sizes,),
+        stages=_stages(rule(call)),
         guessed=func in GUESSED,
         kept=(("cudnn dropout", _DROPOUT_STATE),) if drops else (),
+        late=_LATE.get(func, 0),
+        while_used=func is _aten._cudnn_rnn.default,
     )
+
+
+def _stages(sizes: Iterator[int]) -> tuple[tuple[int, ...], ...]:
+    """The buffers of each part of a call; those of 0 bytes are none."""
+    stages: list[list[int]] = [[]]
+    for size in sizes:
+        if size == _AND_THEN:
+            stages.append([])
+        elif size > 0:
+            stages[-1].append(size)
+    return tuple(map(tuple, stages))
 
 
 def _bytes(tensor: torch.Tensor, itemsize: int | None = None) -> int:
@@ -458,6 +476,7 @@ def _convolution_backward(call: Call) -> Iterator[int]:
     convolved = Convolution.of(call.given, call["grad_output"])
     if call["output_mask"][0]:
         yield convolution.forward_bytes(replace(convolved, dilation=(1,)))
+        yield _AND_THEN
     if call["output_mask"][1]:
         yield convolution.backward_bytes(convolved)
 
@@ -500,6 +519,9 @@ def _recurrent_backward(call: Call) -> Iterator[int]:
     if call["grad_output"] is not None:
         yield _copy(_by_step(call, "grad_output"))
     yield recurrent.workspace_bytes(call.given)
+    yield _AND_THEN
+    yield _copy(_by_step(call))
+    yield recurrent.workspace_bytes(call.given)
 
 
 def _by_step(call: Call, name: str = "input") -> torch.Tensor:
@@ -508,8 +530,6 @@ def _by_step(call: Call, name: str = "input") -> torch.Tensor:
     return samples.transpose(0, 1) if padded else samples
 
 
-_ONE_AFTER_THE_OTHER: Final = {_aten.convolution_backward.default}
-"""Operators that need their buffers one after the other, not all at once."""
 GUESSED: Final = {
     _aten.convolution.default,
     _aten.convolution_backward.default,
