@@ -122,6 +122,8 @@ class Devices(TorchFunctionMode):
         for name in ("is_autocast_enabled", "get_autocast_dtype"):
             yield torch, name, _asked_of_the_cpu(getattr(torch, name))
         yield torch.autocast, "__init__", _autocast_of_cuda()
+        # Weights of recurrent layers are not laid out anew: there is no cuDNN to ask how.
+        yield torch.backends.cudnn, "is_acceptable", lambda _: False
         kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
         for module in (_OPTIMIZER, _foreach_utils):
             yield module, "_foreach_supported_types", kinds
