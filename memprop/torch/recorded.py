@@ -89,7 +89,7 @@ def _recorded(
         log = task.pretence.log
         log.settle(sums_in_place(seen, ledger.sums))
         log.now = lambda: BEFORE
-        trace = replace(trace, requests=log.requests())
+        trace = replace(trace, requests=log.requests(len(trace.events)))
     return trace if observer is not None else given_at_setup(trace, ledger.found_late)
 
 

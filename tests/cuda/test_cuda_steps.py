@@ -146,6 +146,7 @@ class Places(nn.Module):
         on_cpu = torch.zeros(64)
         said = {
             "input": x.is_cuda,
+            "number": (x.get_device(), torch.zeros(1).get_device()) == (0, -1),
             "parameter": self.linear.weight.is_cuda,
             "buffer": self.buffer.is_cuda,
             "result": (x + 1).is_cuda,
@@ -173,7 +174,7 @@ class Places(nn.Module):
 
 def test_tensors_are_where_a_program_on_cuda_would_find_them(capsys):
     small(Places())
-    assert capsys.readouterr().out == "18 answers, wrong: []"
+    assert capsys.readouterr().out == "19 answers, wrong: []"
 
 
 def test_what_is_on_the_cpu_asks_nothing_of_the_gpu():
@@ -185,6 +186,28 @@ def test_what_is_on_the_cpu_asks_nothing_of_the_gpu():
     sizes = small(OnCPU(64, 8)).requests.bytes.tolist()
     assert 4_000_000 not in sizes
     assert 8 * 4 in sizes
+
+
+class Hides(nn.Module):
+    """Has a layer that nobody finds before it runs."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 64)
+        self.hidden = [nn.Linear(64, 64)]
+
+    def forward(self, x):
+        return self.hidden[0](self.linear(x))
+
+
+def test_requests_go_with_their_events_where_parameters_are_found_late(tmp_path):
+    trace = small(Hides())
+    asked = trace.requests
+    new = (asked.event >= 0) & (asked.bytes >= 0) & (asked.bytes < 2**20)  # no library's own
+    assert new.any()
+    assert (trace.events.bytes[asked.event[new]] == asked.bytes[new]).all()
+    trace.save(tmp_path / "step.json.gz")
+    assert type(trace).load(tmp_path / "step.json.gz").reserved_peak == trace.reserved_peak
 
 
 def test_nothing_stays_changed_after_a_simulation():

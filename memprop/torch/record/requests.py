@@ -86,13 +86,17 @@ class RequestLog:
         """What was asked for up to now was before the step."""
         self._rows = [(number, size, BEFORE) for number, size, _ in self._rows]
 
-    def requests(self) -> Requests:
-        """All requests; what was given was there from the beginning."""
+    def requests(self, events: int) -> Requests:
+        """All requests; what was given was there from the beginning.
+
+        Args:
+            events: how many the trace has. What is let go of after the last one goes with that.
+        """
         given = [row for row in self._rows if row[0] in self._given and row[1] != FREED]
         rest = [row for row in self._rows if row[0] not in self._given or row[1] == FREED]
         rows = [(number, size, BEFORE) for number, size, _ in given] + rest
-        columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        return Requests(*columns)
+        block, size, event = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+        return Requests(block, size, np.minimum(event, events - 1))
 
     def _take(self, size: int) -> int:
         self._count += 1

@@ -79,6 +79,9 @@ class Devices(TorchFunctionMode):
         kwargs = kwargs or {}
         if self._internal:
             return func(*args, **kwargs)
+        if func is torch.Tensor.get_device:
+            index = self.of(args[0]).index
+            return -1 if index is None else index
         if func in _MOVES:
             return self._moved(func, args, kwargs)
         if "device" not in kwargs or kwargs["device"] is None:
