@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from memprop.cuda.blocks import Block, Pool, chain, join, split
+from memprop.cuda.blocks import Block, Pool, chain, first_of, join, split
 from memprop.cuda.driver import Driver
 from memprop.cuda.settings import AllocatorSettings
 from memprop.errors import MempropError
@@ -102,8 +102,6 @@ class CachingAllocator:
         self._pools: dict[tuple[int, bool], Pool] = {}
         self._heads: list[Block | None] = []
         """The first block of each segment; ``None`` once it was given back."""
-        self._starts: list[int] = []
-        """The address of each segment."""
         self.allocated = self.reserved = 0
         self.allocated_peak = self.reserved_peak = 0
         self.retries = 0
@@ -210,7 +208,6 @@ class CachingAllocator:
     def _segment(self, pool: Pool, size: int, *, expandable: bool = False) -> Block:
         block = Block(self._driver.take(size), size, pool, len(self._heads), expandable=expandable)
         self._heads.append(block)
-        self._starts.append(block.address)
         return block
 
     def _reserve(self, size: int) -> None:
@@ -293,17 +290,15 @@ class CachingAllocator:
                 return first
         block = self._segment(pool, _VIRTUAL, expandable=True)
         block.mapped = False
-        pool.unmapped.append(block)
+        pool.add_unmapped(block)
         return block
 
     def _map(self, block: Block, size: int) -> Block:
         """Put memory behind the first bytes of a block that has none (``map_block``)."""
-        page = _SMALL_SEGMENT if block.pool.small else _LARGE_SEGMENT
-        mapped = _up_to(size, page)
+        mapped = _up_to(size, _page(block.pool))
         block.pool.unmapped.remove(block)
         if mapped < block.size:
-            block.pool.unmapped.append(split(block, mapped))
-            block.pool.unmapped.sort(key=lambda one: one.address)
+            block.pool.add_unmapped(split(block, mapped))
         block.mapped = True
         self._reserve(mapped)
         block = _merged(block)
@@ -312,8 +307,8 @@ class CachingAllocator:
 
     def _unmap(self, block: Block) -> None:
         """Take the memory from behind a free block, in whole pages (``unmap_block``)."""
-        page = _SMALL_SEGMENT if block.pool.small else _LARGE_SEGMENT
-        start = self._starts[block.segment]
+        page = _page(block.pool)
+        start = first_of(block).address
         begin = start + _up_to(block.address - start, page)
         end = start + (block.end - start) // page * page
         if end <= begin:
@@ -331,8 +326,7 @@ class CachingAllocator:
         for one in (block.previous, block.next):
             if one is not None and not one.mapped:
                 pool.unmapped.remove(one)
-        pool.unmapped.append(_merged(block))
-        pool.unmapped.sort(key=lambda one: one.address)
+        pool.add_unmapped(_merged(block))
 
 
 def _view(number: int, head: Block) -> SegmentView:
@@ -384,6 +378,11 @@ def _growing(block: Block) -> int:
     """The bytes to which a block of an expandable segment can grow."""
     after = block.next
     return block.size + (after.size if after is not None and not after.mapped else 0)
+
+
+def _page(pool: Pool) -> int:
+    """The bytes in which an expandable segment grows."""
+    return _SMALL_SEGMENT if pool.small else _LARGE_SEGMENT
 
 
 def _age(block: Block) -> int:

@@ -77,6 +77,10 @@ class Pool:
         """Take a free block out."""
         del self.free[bisect_left(self.free, _ORDER(block), key=_ORDER)]
 
+    def add_unmapped(self, block: Block) -> None:
+        """Put in a block without memory."""
+        insort(self.unmapped, block, key=attrgetter("address"))
+
     def at_least(self, size: int) -> Iterator[Block]:
         """The free blocks of at least so many bytes, the smallest first."""
         first = bisect_left(self.free, (size, 0), key=_ORDER)
@@ -109,6 +113,13 @@ def join(first: Block, second: Block) -> Block:
     if first.next is not None:
         first.next.previous = first
     return first
+
+
+def first_of(block: Block) -> Block:
+    """The first block of a block's segment."""
+    while block.previous is not None:
+        block = block.previous
+    return block
 
 
 def chain(block: Block | None) -> Iterator[Block]:

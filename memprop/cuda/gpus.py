@@ -17,14 +17,12 @@ class GPU:
         capability: the compute capability (https://developer.nvidia.com/cuda-gpus).
         multiprocessors: how many there are (NVIDIA's architecture whitepapers).
         memory: bytes that ``torch.cuda.get_device_properties`` gives, about.
-        measured: whether its kernels' scratch was measured; for others that of the H100 is taken.
     """
 
     name: str
     capability: tuple[int, int]
     multiprocessors: int
     memory: int
-    measured: bool = False
 
     @property
     def threads_per_multiprocessor(self) -> int:
@@ -57,7 +55,7 @@ class GPU:
 GPUS: Final = {
     gpu.name: gpu
     for gpu in (
-        GPU(name="h100", capability=(9, 0), multiprocessors=132, memory=85 * 10**9, measured=True),
+        GPU(name="h100", capability=(9, 0), multiprocessors=132, memory=85 * 10**9),
         GPU(name="h200", capability=(9, 0), multiprocessors=132, memory=150 * 10**9),
         GPU(name="b200", capability=(10, 0), multiprocessors=148, memory=191 * 10**9),
         GPU(name="a100", capability=(8, 0), multiprocessors=108, memory=85 * 10**9),

@@ -6,7 +6,7 @@ from typing import Any, Final, SupportsIndex
 
 import torch
 
-from memprop.checks import check_integer_from_zero
+from memprop.cuda.settings import AllocatorSettings
 from memprop.errors import InvalidTypeError
 from memprop.torch.inputs import Loss
 from memprop.torch.step import simulate
@@ -84,7 +84,7 @@ def max_batch(
     7025
     """
     limit = parse_bytes(budget)
-    check_integer_from_zero("warmup", warmup)
+    AllocatorSettings.parse(settings)  # a mistake in it is told before anything is simulated
 
     def tried(batch: int) -> Tried:
         module, inputs, target = _made(make, batch)

@@ -16,7 +16,6 @@ from memprop.torch.record.sums import in_place, sums_in_place
 from memprop.torch.task import Task, run
 from memprop.traces.about import About
 from memprop.traces.recorder import Recorder
-from memprop.traces.requests import BEFORE
 from memprop.traces.trace import Trace
 
 
@@ -65,8 +64,9 @@ def _recorded(
         pretence=task.pretence,
     )
     about = _about(task, real=real)
-    if task.pretence is not None:
-        task.pretence.log.now = recorder.__len__
+    log = None if task.pretence is None else task.pretence.log
+    if log is not None:
+        log.begin(recorder.__len__)
     try:
         with ExitStack() as stack:
             stack.enter_context(given.told_to(ledger, operators))
@@ -79,16 +79,16 @@ def _recorded(
             _reclassify_state(ledger, task)
     except Exception as error:
         if len(recorder):
-            _keep_trace(error, in_place(recorder.trace(), ledger.sums))
+            seen = recorder.trace()
+            _keep_trace(error, in_place(seen, sums_in_place(seen, ledger.sums)))
         raise
     finally:
         ledger.storages.close()
     seen = recorder.trace(about, outputs if real else None)
-    trace = in_place(seen, ledger.sums)
-    if task.pretence is not None:
-        log = task.pretence.log
-        log.settle(sums_in_place(seen, ledger.sums))
-        log.now = lambda: BEFORE
+    same = sums_in_place(seen, ledger.sums)
+    trace = in_place(seen, same)
+    if log is not None:
+        log.end(same)
         trace = replace(trace, requests=log.requests(len(trace.events)))
     return trace if observer is not None else given_at_setup(trace, ledger.found_late)
 

@@ -1,17 +1,17 @@
 """One training step of a PyTorch module, run or simulated, as a trace."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from memprop.checks import check_integer_from_zero
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.keywords import renamed_keyword
 from memprop.torch.recorded import recorded
-from memprop.torch.task import Optimizer, new_gradients_dropped, task, warm_up
+from memprop.torch.task import Optimizer, run, task, warm_up
 from memprop.traces.trace import Trace
 
 
@@ -126,11 +126,7 @@ def simulate(
         gpu=gpu,
         **parts,
     ) as todo:
-        if todo.pretence is None:
-            warm_up(todo, warmup)
-        else:
-            for _ in range(check_integer_from_zero("warmup", warmup)):
-                with new_gradients_dropped(todo):
-                    recorded(todo, real=False)
-                todo.pretence.log.past()
-        return recorded(todo, real=False)
+        follow = partial(recorded, real=False)
+        # The log of a pretended device begins with the first step.
+        warm_up(todo, warmup, run if todo.pretence is None else follow)
+        return follow(todo)

@@ -123,11 +123,17 @@ def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
     return {"loss": None if loss is None else loss.detach(), "gradients": grads}
 
 
-def warm_up(task: Task, steps: int) -> None:
-    """Run steps that are not traced, and drop their gradients as a training loop does."""
+def warm_up(task: Task, steps: int, do: Callable[[Task], object] = run) -> None:
+    """Run steps before the one that counts, and drop their gradients as a training loop does.
+
+    Args:
+        task: what a step does.
+        steps: how many.
+        do: does one.
+    """
     for _ in range(check_integer_from_zero("warmup", steps)):
         with new_gradients_dropped(task):
-            run(task)
+            do(task)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ which depends on all requests since the program began, and on their order.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -88,7 +87,7 @@ class Replay:
         """The most bytes reserved in the step, as ``torch.cuda.max_memory_reserved``."""
         return max(self.before[1], int(self.reserved.max(initial=0)))
 
-    @cached_property
+    @property
     def fits(self) -> bool:
         """Whether every request was served."""
         return self.failed_at is None

@@ -150,11 +150,15 @@ class Trace:
         Raises:
             InvalidValueError: the step has no such allocator, or a setting is wrong.
         """
+        return replay(self._asked, len(self.events), AllocatorSettings.parse(settings), limit)
+
+    @property
+    def _asked(self) -> Requests:
         if self.requests is None:
             raise InvalidValueError(
                 "this step asks no allocator of a GPU: simulate it with device='cuda'"
             )
-        return replay(self.requests, len(self.events), AllocatorSettings.parse(settings), limit)
+        return self.requests
 
     @cached_property
     def _replayed(self) -> Replay | None:
@@ -180,13 +184,13 @@ class Trace:
         Raises:
             InvalidValueError: as :meth:`replay`; or there is no such event.
         """
-        reserved = self.replay(settings).reserved
-        at = int(np.argmax(reserved)) if event is None else event
-        if not 0 <= at < len(self.events) or self.requests is None:
+        asked = self._asked
+        at = int(np.argmax(self.replay(settings).reserved)) if event is None else event
+        if not 0 <= at < len(self.events):
             raise InvalidValueError(
                 f"event must be from 0 to {len(self.events) - 1}, got {event!r}"
             )
-        return segment_table(segments_at(self.requests, at, AllocatorSettings.parse(settings)))
+        return segment_table(segments_at(asked, at, AllocatorSettings.parse(settings)))
 
     def intermediates(self) -> "pd.DataFrame":
         """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""

@@ -44,12 +44,13 @@ def _corrected(
     func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any, *, cuda: bool
 ) -> Any:
     """What a fake kernel returned, as the real kernel returns it."""
-    if all(func not in table for table in (_ANYWHERE, _ON_CPU, ON_CUDA)):
+    tables = [table for table in (_ANYWHERE, _ON_CUDA if cuda else _ON_CPU) if func in table]
+    if not tables:
         return result
-    on_cpu = not cuda and operands(args, kwargs)[0].device.type == "cpu"
     named = named_arguments(func, args, kwargs)
-    for table in (_ANYWHERE, _ON_CPU if on_cpu else ON_CUDA if cuda else {}):
-        if func in table:
+    on_cpu = operands(args, kwargs)[0].device.type == "cpu"
+    for table in tables:
+        if table is not _ON_CPU or on_cpu:
             result = table[func](named, result)
     return result
 
@@ -214,3 +215,5 @@ _ON_CPU: Final[dict[Any, _Correction]] = {
     _aten.col2im.default: _columns,
     _aten.max_unpool2d.default: _unpooled,
 }
+_ON_CUDA: Final = ON_CUDA | {_aten.native_group_norm.default: _norm}
+"""Where fake tensors of the CPU stand for those of CUDA; both run the same group norm."""

@@ -14,7 +14,7 @@ from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
-from memprop.torch.record.scratch import Pretence, Scratch
+from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
 from memprop.torch.record.storages import Moment, Storages, home_of
 from memprop.torch.record.sums import is_sum
 from memprop.traces.recorder import Recorder
@@ -137,7 +137,7 @@ class Ledger(TorchDispatchMode):
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
-            scratch = Scratch()
+            scratch = NO_SCRATCH
             if self._pretence is not None:
                 scratch = self._pretence.scratch(func, args, kwargs, result)
             noted = self._note(func, read, changed, result, scratch)
@@ -260,6 +260,9 @@ class Ledger(TorchDispatchMode):
     def _allocate(self, born: list[torch.Tensor], scratch: Scratch) -> None:
         """Note the results of the operator that runs, and what its kernel takes for itself."""
         results = list(enumerate(born))
+        if scratch is NO_SCRATCH:
+            self._add_results(results)
+            return
         if scratch.last_first:
             results.reverse()
         early = len(results) - scratch.late if scratch.stages else len(results)

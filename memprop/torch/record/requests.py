@@ -16,20 +16,25 @@ from memprop.traces.requests import BEFORE, FREED, Requests
 
 
 class RequestLog:
-    """Follows storages from birth to death, across steps.
-
-    Attributes:
-        now: gives the number of the trace's next event; BEFORE where nothing is traced.
-    """
+    """Follows storages from birth to death, across steps."""
 
     def __init__(self) -> None:
-        self.now: Callable[[], int] = _before
+        self._now: Callable[[], int] = _before
         self._rows: list[tuple[int, int, int]] = []
         self._count = 0
         self._alive: dict[int, tuple[int, weakref.ref[torch.UntypedStorage]]] = {}
         self._kept: set[str] = set()
         self._of_trace: dict[int, int] = {}
         self._given: set[int] = set()
+
+    def begin(self, now: Callable[[], int]) -> None:
+        """A step begins: what was asked for up to now was before it.
+
+        Args:
+            now: gives the number of the trace's next event.
+        """
+        self._now = now
+        self._rows = [(number, size, BEFORE) for number, size, _ in self._rows]
 
     def saw(self, tensor: torch.Tensor, storage: int, *, given: bool) -> None:
         """A tensor's storage is there, which the trace counts as ``storage``.
@@ -57,7 +62,7 @@ class RequestLog:
         taken = [self._take(size) for size in sizes]
         yield
         for number in taken:
-            self._rows.append((number, FREED, self.now()))
+            self._rows.append((number, FREED, self._now()))
 
     def keep(self, name: str, size: int) -> None:
         """A library takes a buffer once, and keeps it."""
@@ -65,8 +70,13 @@ class RequestLog:
             self._kept.add(name)
             self._take(size)
 
-    def settle(self, sums: Iterable[tuple[int, int]]) -> None:
-        """Say which storages of the trace were the same all along: a sum and its first operand."""
+    def end(self, sums: Iterable[tuple[int, int]]) -> None:
+        """The step ends.
+
+        Args:
+            sums: storages of the trace that were the same all along: a sum and its first operand.
+        """
+        self._now = _before
         same: dict[int, int] = {}
         for result, operand in sums:
             same[self._of_trace[result]] = self._of_trace[operand]
@@ -82,10 +92,6 @@ class RequestLog:
         for key, (number, storage) in self._alive.items():
             self._alive[key] = _root(number, same), storage
 
-    def past(self) -> None:
-        """What was asked for up to now was before the step."""
-        self._rows = [(number, size, BEFORE) for number, size, _ in self._rows]
-
     def requests(self, events: int) -> Requests:
         """All requests; what was given was there from the beginning.
 
@@ -100,12 +106,12 @@ class RequestLog:
 
     def _take(self, size: int) -> int:
         self._count += 1
-        self._rows.append((self._count, size, self.now()))
+        self._rows.append((self._count, size, self._now()))
         return self._count
 
     def _died(self, key: int) -> None:
         number, _ = self._alive.pop(key)
-        self._rows.append((number, FREED, self.now()))
+        self._rows.append((number, FREED, self._now()))
 
 
 def _before() -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 
@@ -30,6 +30,10 @@ class Scratch:
     last_first: bool = False
     late: int = 0
     while_used: bool = False
+
+
+NO_SCRATCH: Final = Scratch()
+"""That of most kernels."""
 
 
 @dataclass(frozen=True, kw_only=True)

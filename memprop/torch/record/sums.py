@@ -46,10 +46,10 @@ def sums_in_place(trace: Trace, sums: Iterable[int]) -> list[tuple[int, int]]:
     ]
 
 
-def in_place(trace: Trace, sums: Iterable[int]) -> Trace:
-    """The trace with each sum in the buffer of its first operand; see :func:`sums_in_place`."""
+def in_place(trace: Trace, same: Iterable[tuple[int, int]]) -> Trace:
+    """The trace with each sum in the buffer of its first operand, by :func:`sums_in_place`."""
     events = trace.events
     home = np.arange(int(events.storage.max()) + 1)
-    for result, operand in sums_in_place(trace, sums):
+    for result, operand in same:
         home[result] = home[operand]
     return replace(trace, events=replace(events, storage=home[events.storage]))

@@ -224,8 +224,7 @@ def _padded(tensor: torch.Tensor, unit: int) -> torch.Tensor:
 
 def _aligned(mask: torch.Tensor) -> torch.Tensor:
     """A mask whose rows begin at multiples of eight numbers (``pad_bias``)."""
-    strides = [stride for stride, size in zip(mask.stride()[:-1], mask.shape, strict=False)]
-    if mask.shape[-1] % 8 == 0 and all(stride % 8 == 0 for stride in strides):
+    if mask.shape[-1] % 8 == 0 and all(stride % 8 == 0 for stride in mask.stride()[:-1]):
         return mask
     return _padded(mask, 8)[..., : mask.shape[-1]]
 

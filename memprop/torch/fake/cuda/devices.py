@@ -61,14 +61,19 @@ class Devices(TorchFunctionMode):
             self._internal -= 1
 
     def place(self, made: Iterable[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
-        """Mark what an operator made on the CPU: of tensors of the CPU, or of none."""
+        """Mark what an operator made on the CPU: of tensors of the CPU, or of none.
+
+        Args:
+            made: the dense tensors that it returned.
+            given: those that it was given.
+        """
         given = list(given)
         known = {tensor.untyped_storage()._cdata for tensor in given}
         on_cpu = all(map(is_on_cpu, given))
         if self._wanted is not None:
             on_cpu = self._wanted == _CPU
         for tensor in made if on_cpu else ():
-            if tensor.layout == torch.strided and tensor.untyped_storage()._cdata not in known:
+            if tensor.untyped_storage()._cdata not in known:
                 put_on_cpu(tensor)
 
     def of(self, tensor: torch.Tensor) -> torch.device:

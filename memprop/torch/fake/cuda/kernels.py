@@ -24,15 +24,6 @@ def _wide_statistics(given: dict[str, Any], result: Any) -> Any:
     return (output, mean.float(), deviation.float(), *rest)
 
 
-def _statistics_as_weights(given: dict[str, Any], result: Any) -> Any:
-    """Those of group norm have the type of the weights (``param_scalar_type``)."""
-    output, mean, deviation = result
-    weight = given["weight"]
-    if weight is None:
-        return result
-    return output, mean.to(weight.dtype), deviation.to(weight.dtype)
-
-
 def _laid_out_as_input(given: dict[str, Any], result: Any) -> Any:
     """The gradient of the samples lies as they do."""
     gradient, *rest = result
@@ -57,7 +48,6 @@ ON_CUDA: Final[dict[Any, Callable[[dict[str, Any], Any], Any]]] = {
     _aten.native_layer_norm.default: _wide_statistics,
     _aten.native_batch_norm.default: _wide_statistics,
     _aten.cudnn_batch_norm.default: _wide_statistics,
-    _aten.native_group_norm.default: _statistics_as_weights,
     _aten.native_batch_norm_backward.default: _laid_out_as_input,
     _aten.hardswish_backward.default: _laid_out_as_gradient,
     _aten._embedding_bag.default: _no_largest,

@@ -17,7 +17,7 @@ from memprop.cuda.reduction import reduction_scratch
 from memprop.torch.fake.cuda import convolution, recurrent
 from memprop.torch.fake.cuda.convolution import Convolution
 from memprop.torch.record.schema import named_arguments
-from memprop.torch.record.scratch import Scratch
+from memprop.torch.record.scratch import NO_SCRATCH, Scratch
 
 _aten: Final = torch.ops.aten
 _INDEX_BYTES: Final = 8
@@ -85,9 +85,11 @@ def scratch_of(
         kept = ("cublas", gpu.cublas_workspace)
         with_bias = func is _aten.addmm.default and args[0].dim() == 1
         return Scratch(kept=(kept, ("cublasLt", _CUBLASLT)) if with_bias else (kept,))
+    if func in _LAST_FIRST:
+        return Scratch(last_first=True)
     rule = _RULES.get(func)
     if rule is None:
-        return Scratch(last_first=func in _LAST_FIRST)
+        return NO_SCRATCH
     call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
     drops = func is _aten._cudnn_rnn.default and call["dropout"] > 0
     return Scratch(
