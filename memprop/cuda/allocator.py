@@ -11,6 +11,7 @@ from typing import Final
 
 from memprop.cuda.blocks import Block, Pool, chain, first_of, join, split
 from memprop.cuda.driver import Driver
+from memprop.cuda.rounding import round_up
 from memprop.cuda.settings import AllocatorSettings
 from memprop.errors import MempropError
 
@@ -157,7 +158,7 @@ class CachingAllocator:
         divisions = by_power[min(max(requested.bit_length() - 21, 0), len(by_power) - 1)]
         if divisions > 1 and requested > _SMALLEST_BLOCK * divisions:
             return _next_division(requested, divisions)
-        return _up_to(requested, _SMALLEST_BLOCK)
+        return round_up(requested, _SMALLEST_BLOCK)
 
     def _found(self, pool: Pool, size: int) -> Block | None:
         """The free block that fits best, taken out (``get_free_block``)."""
@@ -295,7 +296,7 @@ class CachingAllocator:
 
     def _map(self, block: Block, size: int) -> Block:
         """Put memory behind the first bytes of a block that has none (``map_block``)."""
-        mapped = _up_to(size, _page(block.pool))
+        mapped = round_up(size, _page(block.pool))
         block.pool.unmapped.remove(block)
         if mapped < block.size:
             block.pool.add_unmapped(split(block, mapped))
@@ -309,7 +310,7 @@ class CachingAllocator:
         """Take the memory from behind a free block, in whole pages (``unmap_block``)."""
         page = _page(block.pool)
         start = first_of(block).address
-        begin = start + _up_to(block.address - start, page)
+        begin = start + round_up(block.address - start, page)
         end = start + (block.end - start) // page * page
         if end <= begin:
             return
@@ -396,7 +397,7 @@ def _segment_bytes(size: int) -> int:
         return _SMALL_SEGMENT
     if size < _LARGE_REQUEST:
         return _LARGE_SEGMENT
-    return _up_to(size, _SMALL_SEGMENT)
+    return round_up(size, _SMALL_SEGMENT)
 
 
 def _next_division(size: int, divisions: int) -> int:
@@ -408,8 +409,4 @@ def _next_division(size: int, divisions: int) -> int:
         return size
     power = 1 << (size.bit_length() - 1)
     step = power // divisions
-    return 2 * power if step == 0 else _up_to(size, step)
-
-
-def _up_to(size: int, unit: int) -> int:
-    return -(-size // unit) * unit
+    return 2 * power if step == 0 else round_up(size, step)

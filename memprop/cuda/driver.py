@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from memprop.cuda.rounding import round_up
+
 _CHUNK: Final = 32 * 2**20
 _TOP: Final = 2**47
 
@@ -25,7 +27,7 @@ class Driver:
         if fitting:
             left, address = self._left.pop(fitting[0])
         else:
-            left = -(-size // _CHUNK) * _CHUNK
+            left = round_up(size, _CHUNK)
             self._lowest -= left
             address = self._lowest
         if left > size:

@@ -13,6 +13,7 @@ from functools import cmp_to_key
 from typing import Final
 
 from memprop.cuda.gpus import GPU
+from memprop.cuda.rounding import ceil_div, last_power_of_two
 
 _MOST_THREADS: Final = 512
 _WARP: Final = 32
@@ -148,18 +149,20 @@ def _buffers(
     block = _Block.of(width, height, _MOST_THREADS // vector)
 
     per_input, per_output = (block.width, 1) if along else (1, block.width)
-    if _up(inputs, per_input) >= min(block.height * 16, _MOST_VALUES):
+    if ceil_div(inputs, per_input) >= min(block.height * 16, _MOST_VALUES):
         per_input *= block.height
         across_warps = True
     else:
         per_output *= block.height
         across_warps = False
-    each = _up(inputs, per_input)
+    each = ceil_div(inputs, per_input)
     target = gpu.multiprocessors * (gpu.threads_per_multiprocessor // block.threads)
-    grid = _up(outputs // vector, per_output)
+    grid = ceil_div(outputs // vector, per_output)
     if not across_warps or each < _MOST_VALUES or grid > target:
         return ()
-    spread = max(min(_up(target, grid), _up(each, _LEAST_VALUES)), _up(each, _MOST_VALUES))
+    spread = max(
+        min(ceil_div(target, grid), ceil_div(each, _LEAST_VALUES)), ceil_div(each, _MOST_VALUES)
+    )
     if spread <= 1:
         return ()
     size = accumulator * outputs * spread
@@ -190,15 +193,6 @@ class _Block:
 
     @classmethod
     def of(cls, width: int, height: int, most: int) -> "_Block":
-        width, height = (_last_power(min(number, most)) for number in (width, height))
+        width, height = (last_power_of_two(min(number, most)) for number in (width, height))
         rows = min(height, most // min(width, _WARP))
         return cls(min(width, most // rows), rows)
-
-
-def _last_power(number: int) -> int:
-    """The largest power of two that is not above a number."""
-    return 1 << (max(number, 1).bit_length() - 1)
-
-
-def _up(number: int, unit: int) -> int:
-    return -(-number // unit)

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import torch
 
+from memprop.cuda.rounding import round_up
+
 _EIGHT: Final = 8
 _PARTS: Final = 512
 _EXTRA: Final = 64
@@ -97,7 +99,7 @@ class Convolution:
         channels = tensor.shape[1]
         unit = _EIGHT if self.halves else 1
         size = tensor.numel() * tensor.element_size()
-        return size // max(channels, 1) * (-(-channels // unit) * unit) + _EXTRA
+        return size // max(channels, 1) * round_up(channels, unit) + _EXTRA
 
     def padding(self, tensor: torch.Tensor) -> int:
         """Bytes of the copy if channels must be padded, else 0."""
@@ -167,7 +169,7 @@ def _depthwise_backward(call: Convolution) -> int:
     if not call.channels_last:
         return 0
     if call.halves:
-        channels = -(-call.samples.shape[1] // 32) * 32
+        channels = round_up(call.samples.shape[1], 32)
         return channels * math.prod(call.kernel) * 2 * _PARTS
     if max(call.kernel) >= 7:
         return int((8.3 if call.places > 200 else 2) * _bytes(call.samples))

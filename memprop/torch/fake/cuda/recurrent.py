@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import torch
 
+from memprop.cuda.rounding import round_up
+
 _aten: Final = torch.ops.aten
 _RELU, _TANH, _LSTM, _GRU = range(4)
 """cuDNN's numbers of the modes (``cudnnRNNMode_t``)."""
@@ -153,11 +155,11 @@ def reserve_bytes(given: dict[str, Any]) -> int:
     if given["proj_size"]:  # the states before the projection, as well
         kept += layers
     steps = _steps(given)
-    size = _rounded(steps * width * itemsize * kept)
+    size = round_up(steps * width * itemsize * kept, _UNIT)
     if given["dropout"] > 0 and layers > 1:
         lengths = given["batch_sizes"]
         padded = len(lengths) * lengths[0] if lengths else steps
-        size += (layers - 1) * _rounded(padded * width * directions // 8)
+        size += (layers - 1) * round_up(padded * width * directions // 8, _UNIT)
     return _CONSTANT + size
 
 
@@ -188,7 +190,3 @@ _FIT: Final = {
 
 Half of the 500 layers are within 4 %, single ones up to 40 % larger.
 """
-
-
-def _rounded(size: int) -> int:
-    return -(-size // _UNIT) * _UNIT

@@ -14,6 +14,7 @@ import torch
 
 from memprop.cuda.gpus import GPU
 from memprop.cuda.reduction import reduction_scratch
+from memprop.cuda.rounding import ceil_div, last_power_of_two, round_up
 from memprop.torch.fake.cuda import convolution, recurrent
 from memprop.torch.fake.cuda.convolution import Convolution
 from memprop.torch.record.schema import named_arguments
@@ -317,12 +318,12 @@ def _batch_norm(call: Call) -> Iterator[int]:
 
 def _channels_last_grid(rows: int, channels: int) -> tuple[int, int]:
     """``flexible_launch_configs``: threads of a block 512, elements of a thread 16."""
-    block_x = min(_last_power(channels), 32)
-    block_y = min(_last_power(-(-rows // 16)), 512 // block_x)
+    block_x = min(last_power_of_two(channels), 32)
+    block_y = min(last_power_of_two(ceil_div(rows, 16)), 512 // block_x)
     if block_x * block_y != 512:
-        block_x = min(_last_power(channels), 512 // block_y)
-    grid_y = min(-(-rows // (block_y * 16)), 128)
-    return -(-channels // block_x), grid_y if grid_y >= 8 else 1
+        block_x = min(last_power_of_two(channels), 512 // block_y)
+    grid_y = min(ceil_div(rows, block_y * 16), 128)
+    return ceil_div(channels, block_x), grid_y if grid_y >= 8 else 1
 
 
 @_of(_aten.native_batch_norm_backward.default)
@@ -337,10 +338,6 @@ def _channels_are_last(tensor: torch.Tensor) -> bool:
     if tensor.is_contiguous():
         return tensor.dim() > 1 and tensor.stride(1) == 1
     return tensor.dim() in (4, 5) and tensor.stride(1) == 1
-
-
-def _last_power(number: int) -> int:
-    return 1 << (max(number, 1).bit_length() - 1)
 
 
 # Embeddings, indices, sorting.
@@ -437,7 +434,7 @@ def _flash_attention_backward(call: Call) -> Iterator[int]:
     """transformers/cuda/flash_attn/flash_api.cpp: ``mha_bwd``."""
     query, key = call["query"], call["key"]
     batch, heads, rows, width = query.shape
-    rounded_rows, rounded_width = -(-rows // 128) * 128, -(-width // 32) * 32
+    rounded_rows, rounded_width = round_up(rows, 128), round_up(width, 32)
     yield batch * heads * rounded_rows * 4
     yield batch * rounded_rows * heads * rounded_width * 4
     if key.shape[1] != heads:
@@ -498,7 +495,7 @@ def _cudnn_batch_norm_backward(call: Call) -> Iterator[int]:
 def _places_by_channels(samples: torch.Tensor) -> int:
     """How many places there are, for every 64 channels."""
     channels = samples.shape[1]
-    return samples.numel() // channels * -(-channels // 64)
+    return samples.numel() // channels * ceil_div(channels, 64)
 
 
 # Recurrent layers: what cuDNN takes.
