@@ -17,7 +17,8 @@ from memprop.cuda.gpus import GPUS
 from memprop.cuda.reduction import reduction_scratch
 from memprop.torch.fake.corrections import faked
 from memprop.torch.fake.cuda import attention, recurrent
-from memprop.torch.fake.cuda.scratch import GUESSED, scratch_of
+from memprop.torch.fake.cuda.scratch import cudnn
+from memprop.torch.fake.cuda.scratch.calls import scratch_of
 from memprop.torch.record.schema import tensors
 
 H = GPUS["h100"]
@@ -73,7 +74,7 @@ def test_rules_from_the_source_give_every_recorded_kernels_scratch():
     exact = 0
     for func, args, kwargs, recorded, peak, kept in recorded_calls():
         bags = func is torch.ops.aten._embedding_bag_backward.default  # nothing is known of it
-        if func in GUESSED or bags:
+        if func in cudnn.RULES or bags:
             continue
         made = calls.rebuilt(recorded) if recorded != "None" else None
         scratch = scratch_of(H, func, args, kwargs, made)
@@ -86,7 +87,7 @@ def test_rules_from_the_source_give_every_recorded_kernels_scratch():
 def test_estimates_of_convolutions_are_right_on_the_whole():
     errors, sizes = defaultdict(float), defaultdict(float)
     for func, args, kwargs, recorded, peak, kept in recorded_calls():
-        if func not in GUESSED:
+        if func not in cudnn.RULES:
             continue
         made = None if "backward" in func.name() else calls.rebuilt(recorded)
         stages = scratch_of(H, func, args, kwargs, made).stages

@@ -18,7 +18,7 @@ from memprop.torch.fake.cuda.composites import dropout, linear
 from memprop.torch.fake.cuda.devices import Devices, is_on_cpu
 from memprop.torch.fake.cuda.norms import batch_norm, rms_norm
 from memprop.torch.fake.cuda.recurrent import recurrent_layers
-from memprop.torch.fake.cuda.scratch import scratch_of
+from memprop.torch.fake.cuda.scratch.calls import scratch_of
 from memprop.torch.record.scratch import Pretence
 
 
