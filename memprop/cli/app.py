@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from memprop.cli.compare import compare
 from memprop.cli.doctor import doctor
 from memprop.cli.export import export
+from memprop.cli.fit import fit
 from memprop.cli.graph import graph
 from memprop.cli.options import TakesModel
 from memprop.cli.plan import plan
@@ -43,7 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_COMMANDS = (profile, simulate, plan, graph, sweep, report, compare, export, doctor)
+_COMMANDS = (profile, simulate, fit, plan, graph, sweep, report, compare, export, doctor)
 
 for command in _COMMANDS:
     app.command(command.__name__)(command)

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Timer
@@ -37,21 +37,24 @@ def console() -> Console:
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
+def waiting(what: str) -> Iterator[Callable[[str], None] | None]:
     """Show a moving bar and the time on stderr, once what is inside has taken two seconds.
 
     Where stderr is no terminal, nothing is shown.
+
+    Yields:
+        What changes the text beside the bar; ``None`` where there is no bar.
     """
     if not sys.stderr.isatty():
-        yield
+        yield None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar.add_task(what, total=None)
+    task = bar.add_task(what, total=None)
     timer = Timer(_PATIENCE_SECONDS, bar.start)
     timer.start()
     try:
-        yield
+        yield lambda text: bar.update(task, description=text)
     finally:
         timer.cancel()
         timer.join()  # it may be about to start the bar

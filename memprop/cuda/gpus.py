@@ -6,6 +6,9 @@ from typing import Final
 from memprop.errors import unknown_name
 
 _GIB: Final = 2**30
+CONTEXT_BYTES: Final = 2**29
+"""About what CUDA's context takes of a GPU, outside the allocator: the driver decides, and how many
+kernels were loaded. It is an estimate and was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ except ImportError as error:
 
 from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.auto import checkpoint_plan as checkpoint_plan
-from memprop.torch.largest import max_batch as max_batch
+from memprop.torch.fitting.fit import fit as fit
+from memprop.torch.fitting.largest import max_batch as max_batch
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace

@@ -17,7 +17,7 @@ from memprop.schedules.plan import Plan, infeasible
 from memprop.torch.checkpoint.as_chain import ModuleChain, as_chain
 from memprop.torch.checkpoint.checkpointed import checkpointed
 from memprop.torch.checkpoint.explained import recomputed_flops, table
-from memprop.torch.checkpoint.segments import Part, Recomputed, segments
+from memprop.torch.checkpoint.segments import Part, in_blocks, segments
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module
 from memprop.torch.keywords import renamed_keyword
@@ -240,7 +240,7 @@ def _planned(module: nn.Module, seen: ModuleChain, parts: Sequence[Part]) -> nn.
 
 
 def _tried(task: Task, seen: ModuleChain, plan: Plan) -> Choice:
-    parts = _in_blocks(segments(plan), seen.units)
+    parts = in_blocks(segments(plan), seen.units)
     module = _planned(task.module, seen, parts)
     with new_gradients_dropped(task), _told_of_second_runs():
         return Choice(parts, recorded(replace(task, module=module), real=False).peak)
@@ -260,14 +260,3 @@ def _told_of_second_runs() -> Iterator[None]:
             "what it is given as it is: a cache that grows is the usual cause (of Hugging Face's "
             f"models, config.use_cache = False). PyTorch says: {message[:200]}"
         ) from error
-
-
-def _in_blocks(parts: Sequence[Part], units: Sequence[Sequence[int]]) -> tuple[Part, ...]:
-    """Parts of units as parts of the blocks in them."""
-    found: list[Part] = []
-    for part in parts:
-        if isinstance(part, Recomputed):
-            found.append(Recomputed(_in_blocks(part.parts, units)))
-        else:
-            found.extend(units[part])
-    return tuple(found)

@@ -4,7 +4,8 @@ import gzip
 import json
 import os
 import zlib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,7 +49,8 @@ def to_bytes(trace: "Trace") -> bytes:
     }
     if trace.requests is not None:
         asked = trace.requests
-        document["requests"] = {f.name: getattr(asked, f.name).tolist() for f in fields(Requests)}
+        columns = {name: getattr(asked, name).tolist() for name in ("block", "bytes", "event")}
+        document["requests"] = {**columns, "kept": dict(asked.kept)}
     return gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
 
 
@@ -110,6 +112,7 @@ class _RequestColumns:
     block: list[int]
     bytes: list[int]
     event: list[int]
+    kept: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,19 +167,20 @@ def _checked(variables: tuple[TracedVariable, ...]) -> tuple[TracedVariable, ...
 
 
 def _events(columns: _Columns) -> Events:
-    return Events(**_arrays("events", columns))
+    return Events(**_arrays("events", vars(columns)))
 
 
 def _requests(columns: _RequestColumns | None, events: int) -> Requests | None:
     if columns is None:
         return None
-    requests = Requests(**_arrays("requests", columns))
+    named = {"block": columns.block, "bytes": columns.bytes, "event": columns.event}
+    requests = Requests(**_arrays("requests", named), kept=columns.kept)
     check_requests(requests, events)
     return requests
 
 
-def _arrays(what: str, columns: _Columns | _RequestColumns) -> dict[str, np.ndarray]:
-    arrays = {name: np.array(numbers, dtype=np.int64) for name, numbers in vars(columns).items()}
+def _arrays(what: str, columns: Mapping[str, list[int]]) -> dict[str, np.ndarray]:
+    arrays = {name: np.array(numbers, dtype=np.int64) for name, numbers in columns.items()}
     if len({len(array) for array in arrays.values()}) != 1:
         raise ValueError(f"the columns of {what} differ in length")
     return arrays

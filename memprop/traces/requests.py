@@ -4,8 +4,9 @@ A trace has the live bytes of a step. What a GPU runs out of is what its allocat
 which depends on all requests since the program began, and on their order.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,17 +27,19 @@ BEFORE = -1
 
 @dataclass(frozen=True, eq=False)
 class Requests:
-    """All requests in order, each attribute an int64 array of shape ``(requests,)``.
+    """All requests in order, in int64 arrays of shape ``(requests,)``.
 
     Attributes:
         block: the number of the block that is asked for, or given back.
         bytes: what is asked for; FREED if it is given back.
         event: the event of the trace with which it goes; BEFORE if it came before the step.
+        kept: the bytes of those blocks that libraries keep for themselves, by name.
     """
 
     block: np.ndarray
     bytes: np.ndarray
     event: np.ndarray
+    kept: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __len__(self) -> int:
         return len(self.block)
@@ -139,7 +142,12 @@ def segments_at(
     """The segments after an event of the trace, in the order in which they were taken."""
     allocator = CachingAllocator(settings)
     until = int(np.searchsorted(requests.event, event, side="right"))
-    first = Requests(requests.block[:until], requests.bytes[:until], requests.event[:until])
+    first = replace(
+        requests,
+        block=requests.block[:until],
+        bytes=requests.bytes[:until],
+        event=requests.event[:until],
+    )
     for _ in _served(allocator, first):
         pass
     return allocator.segments()

@@ -12,7 +12,8 @@ from recorded import H100
 from torch import nn
 
 import memprop.torch as mpt
-from memprop.torch.largest import Tried, largest
+from memprop.torch.fitting.job import Tried
+from memprop.torch.fitting.largest import largest
 
 LINEAR = {"loss": lambda output: output.sum(), "optimizer": torch.optim.SGD}
 

@@ -40,6 +40,17 @@ def segments(plan: Plan) -> tuple[Part, ...]:
     return parts[:-1]
 
 
+def in_blocks(parts: Sequence[Part], units: Sequence[Sequence[int]]) -> tuple[Part, ...]:
+    """Parts of units as parts of the blocks in them."""
+    found: list[Part] = []
+    for part in parts:
+        if isinstance(part, Recomputed):
+            found.append(Recomputed(in_blocks(part.parts, units)))
+        else:
+            found.extend(units[part])
+    return tuple(found)
+
+
 def blocks(parts: Sequence[Part]) -> Iterator[int]:
     """The blocks in some parts, in order."""
     for part in parts:

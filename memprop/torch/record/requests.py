@@ -23,7 +23,7 @@ class RequestLog:
         self._rows: list[tuple[int, int, int]] = []
         self._count = 0
         self._alive: dict[int, tuple[int, weakref.ref[torch.UntypedStorage]]] = {}
-        self._kept: set[str] = set()
+        self._kept: dict[str, int] = {}
         self._of_trace: dict[int, int] = {}
         self._given: set[int] = set()
 
@@ -67,7 +67,7 @@ class RequestLog:
     def keep(self, name: str, size: int) -> None:
         """A library takes a buffer once, and keeps it."""
         if name not in self._kept:
-            self._kept.add(name)
+            self._kept[name] = size
             self._take(size)
 
     def end(self, sums: Iterable[tuple[int, int]]) -> None:
@@ -102,7 +102,7 @@ class RequestLog:
         rest = [row for row in self._rows if row[0] not in self._given or row[1] == FREED]
         rows = [(number, size, BEFORE) for number, size, _ in given] + rest
         block, size, event = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        return Requests(block, size, np.minimum(event, events - 1))
+        return Requests(block, size, np.minimum(event, events - 1), dict(self._kept))
 
     def _take(self, size: int) -> int:
         self._count += 1
