@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,6 +44,9 @@ def fit(
     settings: Annotated[
         str, typer.Option(help="Of CUDA's allocator, as in PYTORCH_CUDA_ALLOC_CONF.")
     ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for the step's trace, tables, figures and page.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Say whether a training step fits into memory, without running it.
@@ -60,6 +64,10 @@ def fit(
         made = factory_of(factory, arg or [])
         given = {"budget": budget, "device": device, "gpu": gpu, "settings": settings}
         name, found = _found(made, batch, given)
+    if out is not None:
+        from memprop.report.step import write_step
+
+        write_step(found.trace, out)
     (_print_json if as_json else _print_tables)(factory, name, found)
     if not found.fits:
         raise typer.Exit(1)
@@ -165,6 +173,7 @@ def _print_json(factory: str, name: str, found: "Fit") -> None:
             "exceeded_at": found.asked.failed_at,
             "retries": found.asked.retries,
             "library_bytes": found.library_bytes,
+            "unknown_kernels": found.trace.about.get("unknown_kernels"),
             "guessed_bytes": found.trace.guessed_bytes,
             "context_bytes": found.context_bytes,
             "margin": found.margin,
@@ -252,6 +261,8 @@ def _remarks(found: "Fit") -> Iterator[str]:
             f"by at most {found.margin:.0%}, allocated ones by {found.allocated_margin:.1%}; the "
             "median is 0."
         )
+    if unknown := found.trace.about.get("unknown_kernels"):
+        yield f"Nothing is known of the scratch of {unknown}: it is counted as 0."
     if not found.is_measured:
         yield f"Nothing was measured on {found.trace.about['gpu']}: expect a larger error there."
 

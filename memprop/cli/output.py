@@ -97,6 +97,7 @@ def document_of(trace: Trace, out: Path | None) -> dict[str, Any]:
         "peak": trace.peak,
         "peak_operator": trace.peak_operator,
         "peak_by_category": trace.peak_by_category(),
+        "peak_by_device": {device: trace.on(device).peak for device in trace.devices},
         "saved_bytes": trace.saved_bytes,
         "saved_count": len(trace.saved),
         "intermediates": [found._asdict() for found in trace.saved],
@@ -107,6 +108,12 @@ def document_of(trace: Trace, out: Path | None) -> dict[str, Any]:
 def print_step(screen: Console, trace: Trace) -> None:
     """Print the timeline of a step, the buffers at its peak, and what it keeps for backward."""
     screen.print("", timeline(trace, screen), "", breakdown(trace), "")
+    if len(trace.devices) > 1:
+        rows = [
+            (device, format_bytes(there.peak), f"{there.peak:,}", there.peak_operator)
+            for device, there in ((name, trace.on(name)) for name in trace.devices)
+        ]
+        screen.print(table("Peaks by device", ("device", "peak", "bytes", "at"), rows), "")
     if trace.saved:
         screen.print(cached(trace, screen.width), "")
 

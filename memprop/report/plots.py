@@ -16,7 +16,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from memprop.files import whole_file
 from memprop.report.frames import inference_of, measured, series, training_against_inference
 from memprop.report.hints import Hint, give_hints
-from memprop.traces.figures import MOST_BARS, plot_lifetimes, plot_timeline
+from memprop.traces.figures import (
+    MOST_BARS,
+    plot_lifetimes,
+    plot_reserved,
+    plot_segments,
+    plot_timeline,
+)
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
@@ -165,6 +171,22 @@ def lifetimes(name: str, trace: Trace) -> Figure:
     figure, axes = plt.subplots(figsize=(10.5, 1.6 + 0.32 * count), layout="constrained")
     plot_lifetimes(trace, axes)
     axes.set_title(name, loc="left")
+    return figure
+
+
+def segments(trace: Trace) -> Figure:
+    """The segments of the allocator where most is reserved; each block says what it is."""
+    figure, axes = plt.subplots(figsize=(10.5, 5.4), layout="constrained")
+    plot_segments(trace, axes)
+    for block in axes.patches:
+        give_hints(block, [Hint(str(block.get_label()))])
+    return figure
+
+
+def reserved(trace: Trace) -> Figure:
+    """What the allocator reserves and allocates over a step."""
+    figure, axes = plt.subplots(figsize=(10.5, 4), layout="constrained")
+    plot_reserved(trace, axes)
     return figure
 
 

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 
 from memprop.files import make_folder, write_whole
 from memprop.report import plots
-from memprop.report.page.step import step_page
+from memprop.report.page.step import allocator_pictures, step_page
 from memprop.traces.trace import Trace
 
 
@@ -23,10 +23,12 @@ def write_step(trace: Trace, folder: str | os.PathLike[str]) -> None:
     trace.save(folder / "trace.json.gz")
     write_whole(folder / "timeline.csv", trace.timeline().to_csv(index=False))
     write_whole(folder / "intermediates.csv", trace.intermediates().to_csv(index=False))
-    write_whole(folder / "step.html", step_page(name, trace))
+    of_allocator = allocator_pictures(trace)
+    write_whole(folder / "step.html", step_page(name, trace, of_allocator))
     drawn = {"timeline": plots.styled(lambda: plots.timelines([(name, trace)]))}
     if trace.saved:
         drawn["lifetimes"] = plots.styled(lambda: plots.lifetimes(name, trace))
+    drawn |= {picture.name: picture.figure for picture in of_allocator}
     for stem, figure in drawn.items():
         plots.save(figure, folder / stem)
         plt.close(figure)

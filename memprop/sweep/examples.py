@@ -123,7 +123,7 @@ def load_examples(folder: Path) -> Examples:
     try:
         with zipfile.ZipFile(folder / STEPS) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}
-        steps = {name: Trace(**parts_of(data, name)) for name, data in files.items()}
+        steps = {name: Trace.of_parts(parts_of(data, name)) for name, data in files.items()}
         table = pd.read_csv(folder / FRONTIERS, converters={"slowdown": float})  # to the last digit
         frontiers = {
             int(str(depth)): part.drop(columns="depth").reset_index(drop=True)

@@ -15,6 +15,7 @@ from memprop.torch.record.operators import Operators
 from memprop.torch.record.sums import in_place, sums_in_place
 from memprop.torch.task import Task, run
 from memprop.traces.about import About
+from memprop.traces.devices import by_device
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
@@ -63,7 +64,6 @@ def _recorded(
         found=given.found_parameter,
         pretence=task.pretence,
     )
-    about = _about(task, real=real)
     log = None if task.pretence is None else task.pretence.log
     if log is not None:
         log.begin(recorder.__len__)
@@ -84,13 +84,15 @@ def _recorded(
         raise
     finally:
         ledger.storages.close()
-    seen = recorder.trace(about, outputs if real else None)
+    seen = recorder.trace(_about(task, ledger, real=real), outputs if real else None)
     same = sums_in_place(seen, ledger.sums)
     trace = in_place(seen, same)
     if log is not None:
         log.end(same)
         trace = replace(trace, requests=log.requests(len(trace.events)))
-    return trace if observer is not None else given_at_setup(trace, ledger.found_late)
+    if observer is not None:  # it knows events by their numbers
+        return trace
+    return by_device(given_at_setup(trace, ledger.found_late), str(trace.about["device"]))
 
 
 class _Given:
@@ -201,7 +203,7 @@ def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return (tensor,)
 
 
-def _about(task: Task, *, real: bool) -> About:
+def _about(task: Task, ledger: Ledger, *, real: bool) -> About:
     optimizer = task.optimizer
     return About(
         framework="torch",
@@ -212,6 +214,7 @@ def _about(task: Task, *, real: bool) -> About:
         model=type(task.module).__name__,
         mode=task.mode,
         optimizer="none" if optimizer is None else type(optimizer).__name__,
+        unknown_kernels=", ".join(sorted(ledger.unknown)) or None,
     )
 
 

@@ -37,6 +37,8 @@ class About(Mapping[str, str | int | float]):
         recomputed_flops: those of them that are done again.
         source: "watched" or "tracemalloc": where the profiler has the numbers from.
         unseen: frameworks that were at work while the profiler watched, and that it cannot see.
+        unknown_kernels: operators whose kernels take bytes on that GPU that nothing is known of,
+            and that are counted as 0.
         open: the path of the phase that had not ended yet.
         more: further entries, such as ``compiled_temp_bytes``, which XLA's compiler gives for a
             step of JAX (the others are listed at :func:`memprop.jax.compiled_memory`).
@@ -63,6 +65,7 @@ class About(Mapping[str, str | int | float]):
     recomputed_flops: int | None = None
     source: str | None = None
     unseen: str | None = None
+    unknown_kernels: str | None = None
     open: str | None = None
     more: Mapping[str, str | int | float] = field(default_factory=lambda: MappingProxyType({}))
 

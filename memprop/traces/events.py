@@ -57,7 +57,8 @@ class TracedVariable:
     ``site`` says where in the user's own program it was made: a module path of PyTorch, a file and
     line of NumPy or JAX code; "" where a model of memprop made it. ``kept`` says whether the
     framework held it for backward when that began; ``None`` where that follows from the reads.
-    ``guessed`` says that its bytes are an estimate.
+    ``guessed`` says that its bytes are an estimate. ``device`` is where it lives: "cpu", "cuda:0",
+    "pinned" for memory of the host that GPUs copy from; "" where all are on the trace's one device.
     """
 
     name: str
@@ -69,6 +70,7 @@ class TracedVariable:
     site: str = ""
     kept: bool | None = None
     guessed: bool = False
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from memprop.files import write_whole
 from memprop.terms import PHASES
 from memprop.traces.about import About, upgraded
 from memprop.traces.events import Events, TracedOperator, TracedVariable
-from memprop.traces.requests import Requests, check_requests
+from memprop.traces.requests import NO_STORAGE, Requests, check_requests
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
+_REQUESTS = ("block", "bytes", "event", "storage")
 FORMAT = "memprop trace"
 SCHEMA = 3
 """Raised when what stands in a file changes; files of all versions before are read too."""
@@ -43,19 +44,28 @@ def to_bytes(trace: "Trace") -> bytes:
         "schema": SCHEMA,
         "about": dict(trace.about),
         "phases": list(trace.phases),
-        "variables": [asdict(variable) for variable in trace.variables],
         "operators": [asdict(operator) for operator in trace.operators],
-        "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
+        **_memory(trace),
     }
+    if trace.elsewhere:
+        document["elsewhere"] = {name: _memory(one) for name, one in trace.elsewhere.items()}
     if trace.requests is not None:
         asked = trace.requests
-        columns = {name: getattr(asked, name).tolist() for name in ("block", "bytes", "event")}
+        columns = {name: getattr(asked, name).tolist() for name in _REQUESTS}
         document["requests"] = {**columns, "kept": dict(asked.kept)}
     return gzip.compress(json.dumps(document, allow_nan=False).encode(), mtime=0)
 
 
+def _memory(trace: "Trace") -> dict[str, Any]:
+    """What lives on one device."""
+    return {
+        "variables": [asdict(variable) for variable in trace.variables],
+        "events": {f.name: getattr(trace.events, f.name).tolist() for f in fields(Events)},
+    }
+
+
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The parts of the trace in ``path``, by the names of Trace's fields.
+    """The parts of the trace in ``path``, for :meth:`memprop.Trace.of_parts`.
 
     Raises:
         TraceFormatError: the file is missing, damaged, or no trace.
@@ -83,6 +93,10 @@ def parts_of(data: bytes, name: str) -> dict[str, Any]:
             "operators": document.operators,
             "events": _events(document.events),
             "requests": _requests(document.requests, len(document.events.kind)),
+            "elsewhere": {
+                name: {"variables": _checked(part.variables), "events": _events(part.events)}
+                for name, part in document.elsewhere.items()
+            },
         }
     except (TypeError, ValueError, OverflowError) as error:
         raise TraceFormatError(f"{name!r} is a damaged trace: {error}") from None
@@ -112,7 +126,18 @@ class _RequestColumns:
     block: list[int]
     bytes: list[int]
     event: list[int]
+    storage: list[int] | None = None  # files of the first versions with requests have none
     kept: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Memory:
+    """What lives on another device."""
+
+    __pydantic_config__ = STRICT
+
+    variables: tuple[TracedVariable, ...]
+    events: _Columns
 
 
 @dataclass(frozen=True)
@@ -129,6 +154,7 @@ class _Document:
     events: _Columns
     phases: tuple[str, ...] = PHASES  # files of the first memprop have none
     requests: _RequestColumns | None = None  # steps on a GPU alone have them
+    elsewhere: dict[str, _Memory] = field(default_factory=dict)
 
 
 def _document(data: bytes, name: str) -> _Document:
@@ -173,7 +199,8 @@ def _events(columns: _Columns) -> Events:
 def _requests(columns: _RequestColumns | None, events: int) -> Requests | None:
     if columns is None:
         return None
-    named = {"block": columns.block, "bytes": columns.bytes, "event": columns.event}
+    named = {name: getattr(columns, name) for name in _REQUESTS}
+    named["storage"] = columns.storage or [NO_STORAGE] * len(columns.block)
     requests = Requests(**_arrays("requests", named), kept=columns.kept)
     check_requests(requests, events)
     return requests

@@ -48,11 +48,14 @@ class Recorder:
         site: str = "",
         layer: int | None = None,
         guessed: bool = False,
+        device: str = "",
     ) -> int:
         """Introduce a variable of ``size`` bytes; returns its number."""
         name = _unique(name, self._names[0])
         self.variables.append(
-            TracedVariable(name, category, layer, shape, dtype, size, site, guessed=guessed)
+            TracedVariable(
+                name, category, layer, shape, dtype, size, site, guessed=guessed, device=device
+            )
         )
         return len(self.variables) - 1
 

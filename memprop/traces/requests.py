@@ -5,9 +5,9 @@ which depends on all requests since the program began, and on their order.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,6 +23,8 @@ FREED = -1
 """The bytes of a request that gives a block back."""
 BEFORE = -1
 """The event of requests that were made before the step."""
+NO_STORAGE = -1
+"""The storage of blocks in which no variable of the trace lives."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +35,25 @@ class Requests:
         block: the number of the block that is asked for, or given back.
         bytes: what is asked for; FREED if it is given back.
         event: the event of the trace with which it goes; BEFORE if it came before the step.
-        kept: the bytes of those blocks that libraries keep for themselves, by name.
+        storage: the number of the trace's storage that lives in the block; NO_STORAGE where none
+            does, as in what a kernel or a library takes for itself.
+        kept: the blocks that libraries keep for themselves, by name.
     """
 
     block: np.ndarray
     bytes: np.ndarray
     event: np.ndarray
+    storage: np.ndarray
     kept: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __len__(self) -> int:
         return len(self.block)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What libraries keep for themselves."""
+        of_libraries = np.isin(self.block, list(self.kept.values())) & (self.bytes != FREED)
+        return int(self.bytes[of_libraries].sum())
 
 
 def check_requests(requests: Requests, events: int) -> None:
@@ -114,7 +125,7 @@ def replay(
     most = np.full((events, 2), -1, dtype=np.int64)
     level = np.zeros((events + 1, 2), dtype=np.int64)  # the first one is before the step
     failed = None
-    for event, size in _served(allocator, requests):
+    for event, size in _served(allocator, requests, {}):
         if size is not None:
             failed = event, size
             break
@@ -136,61 +147,88 @@ def replay(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """What an allocator holds at one moment.
+
+    Attributes:
+        views: the segments, in the order in which they were taken.
+        blocks: the numbers of the blocks in use, by address.
+    """
+
+    views: list[SegmentView]
+    blocks: Mapping[int, int]
+
+
 def segments_at(
     requests: Requests, event: int, settings: AllocatorSettings | None = None
-) -> list[SegmentView]:
-    """The segments after an event of the trace, in the order in which they were taken."""
+) -> Segments:
+    """The segments after an event of the trace."""
     allocator = CachingAllocator(settings)
     until = int(np.searchsorted(requests.event, event, side="right"))
-    first = replace(
-        requests,
-        block=requests.block[:until],
-        bytes=requests.bytes[:until],
-        event=requests.event[:until],
-    )
-    for _ in _served(allocator, first):
+    blocks: dict[int, Block] = {}
+    for _ in _served(allocator, requests, blocks, until):
         pass
-    return allocator.segments()
+    owners = {block.address: number for number, block in blocks.items()}
+    return Segments(allocator.segments(), owners)
 
 
-def segment_table(segments: list[SegmentView]) -> "pd.DataFrame":
-    """A row for each block: segment, pool, address and bytes of both, what was asked for, state.
+COLUMNS: Final = (
+    *("segment", "pool", "segment_bytes", "address", "bytes", "requested_bytes", "state"),
+    *("category", "variable"),
+)
 
-    Addresses count from the lowest.
+
+def segment_table(
+    segments: Segments, requests: Requests, named: Mapping[int, tuple[str, str]]
+) -> "pd.DataFrame":
+    """A row for each block, in :data:`COLUMNS`. Addresses count from the lowest.
+
+    Args:
+        segments: at one moment.
+        requests: that led to them.
+        named: category and name of the variable in each storage of the trace that is alive then.
     """
     import pandas as pd
 
-    lowest = min((one.blocks[0].address for one in segments), default=0)
-    return pd.DataFrame(
-        [
-            {
-                "segment": segment.number,
-                "pool": "small" if segment.small else "large",
-                "segment_bytes": segment.bytes,
-                "address": block.address - lowest,
-                "bytes": block.bytes,
-                "requested_bytes": block.requested,
-                "state": "allocated" if block.in_use else "free",
-            }
-            for segment in segments
-            for block in segment.blocks
-        ],
-        columns=[
-            "segment",
-            "pool",
-            "segment_bytes",
-            "address",
-            "bytes",
-            "requested_bytes",
-            "state",
-        ],
-    )
+    lowest = min((one.blocks[0].address for one in segments.views), default=0)
+    libraries = {number: ("workspace", name) for name, number in requests.kept.items()}
+    storages = dict(zip(requests.block.tolist(), requests.storage.tolist(), strict=True))
+    rows = []
+    for segment in segments.views:
+        for block in segment.blocks:
+            number = segments.blocks.get(block.address, FREED)
+            held = named.get(storages.get(number, NO_STORAGE), ("", ""))
+            rows.append(
+                (
+                    segment.number,
+                    "small" if segment.small else "large",
+                    segment.bytes,
+                    block.address - lowest,
+                    block.bytes,
+                    block.requested,
+                    "allocated" if block.in_use else "free",
+                    *(libraries.get(number, held)),
+                )
+            )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _served(allocator: CachingAllocator, requests: Requests) -> Iterator[tuple[int, int | None]]:
-    """Serve requests one by one; yields the event of each, and the bytes of one that fails."""
-    blocks: dict[int, Block] = {}
-    columns = (requests.block, requests.bytes, requests.event)
+def _served(
+    allocator: CachingAllocator,
+    requests: Requests,
+    blocks: dict[int, Block],
+    until: int | None = None,
+) -> Iterator[tuple[int, int | None]]:
+    """Serve requests one by one; yields the event of each, and the bytes of one that fails.
+
+    Args:
+        allocator: serves them.
+        requests: in order.
+        blocks: those that are in use, by number; kept up to date.
+        until: how many requests to serve; all if not given.
+    """
+    columns = (requests.block[:until], requests.bytes[:until], requests.event[:until])
     for number, size, event in zip(*(column.tolist() for column in columns), strict=True):
         failed = None
         if size == FREED:

@@ -8,12 +8,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from memprop.cuda.settings import AllocatorSettings
-from memprop.errors import InvalidValueError
+from memprop.errors import InvalidValueError, unknown_name
 from memprop.files import write_whole
 from memprop.terms import CATEGORIES, PERSISTENT, PHASES
 from memprop.traces import check, compare, intermediates, io, timeline
@@ -43,6 +44,7 @@ class Trace:
             names that a user gave to further parts of a program.
         requests: what was asked of the allocator of a GPU, from the making of the model on;
             ``None`` where no device has one.
+        elsewhere: the same step on the other devices that it uses, by their names.
 
     Raises:
         TraceFormatError: the events contradict each other.
@@ -55,6 +57,9 @@ class Trace:
     outputs: Mapping[str, Any] | None = field(default=None, repr=False)
     phases: tuple[str, ...] = PHASES
     requests: Requests | None = field(default=None, repr=False)
+    elsewhere: "Mapping[str, Trace]" = field(
+        default_factory=lambda: MappingProxyType({}), repr=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "about", About.of(self.about))
@@ -68,14 +73,37 @@ class Trace:
         """Whether the same happened to the same variables; times and outputs do not count."""
         if not isinstance(other, Trace):
             return NotImplemented
-        return (self.events, self.variables, self.operators, self.phases) == (
+        return (self.events, self.variables, self.operators, self.phases, dict(self.elsewhere)) == (
             other.events,
             other.variables,
             other.operators,
             other.phases,
+            dict(other.elsewhere),
         )
 
     __hash__ = None  # pyright: ignore[reportAssignmentType] - equal by content, as lists are
+
+    @property
+    def device(self) -> str:
+        """The device whose memory this trace is of."""
+        return str(self.about.get("device", "cpu"))
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices on which something lives, that of this trace first."""
+        return (self.device, *self.elsewhere)
+
+    def on(self, device: str) -> "Trace":
+        """The same step on another of its devices.
+
+        Raises:
+            UnknownNameError: nothing lives there.
+        """
+        if device == self.device:
+            return self
+        if device not in self.elsewhere:
+            raise unknown_name("device of this step", device, self.devices)
+        return self.elsewhere[device]
 
     @cached_property
     def live(self) -> LiveBytes:
@@ -175,7 +203,11 @@ class Trace:
         return None if self._replayed is None else self._replayed.reserved_peak
 
     def segments(self, event: int | None = None, settings: str = "") -> "pd.DataFrame":
-        """The segments of the allocator after an event, block by block.
+        """The segments of the allocator after an event, a row for each block.
+
+        The columns are ``segment``, ``pool`` ("small" or "large"), ``segment_bytes``, ``address``,
+        ``bytes``, ``requested_bytes``, ``state`` ("allocated" or "free"), and ``category`` and
+        ``variable`` of what lives there, "" where that is not known.
 
         Args:
             event: which; the one at which most is reserved if not given.
@@ -190,7 +222,16 @@ class Trace:
             raise InvalidValueError(
                 f"event must be from 0 to {len(self.events) - 1}, got {event!r}"
             )
-        return segment_table(segments_at(asked, at, AllocatorSettings.parse(settings)))
+        there = segments_at(asked, at, AllocatorSettings.parse(settings))
+        return segment_table(there, asked, self._held_at(at))
+
+    def _held_at(self, event: int) -> dict[int, tuple[str, str]]:
+        """Category and name of the oldest variable in each storage that is alive then."""
+        lives, introduced = self.lives, int((self.events.phase == 0).sum()) - 1
+        event = max(event, introduced)  # what is there before the step is introduced one by one
+        there = np.flatnonzero((lives.oldest_from <= event) & (event < lives.died))
+        found = ((int(lives.storage[at]), self.variables[lives.variable[at]]) for at in there)
+        return {storage: (one.category, one.name) for storage, one in found}
 
     def intermediates(self) -> "pd.DataFrame":
         """The cached intermediates: see :func:`memprop.traces.intermediates.intermediates`."""
@@ -286,4 +327,16 @@ class Trace:
         Raises:
             TraceFormatError: the file is missing, damaged, or no trace.
         """
-        return cls(**io.read(path))
+        return cls.of_parts(io.read(path))
+
+    @classmethod
+    def of_parts(cls, parts: Mapping[str, Any]) -> "Trace":
+        """A trace of its fields, as files have them: of other devices only what differs there."""
+        main = {**parts, "elsewhere": {}}
+        elsewhere = {
+            name: cls(
+                **{**main, "requests": None, "about": {**parts["about"], "device": name}, **part}
+            )
+            for name, part in parts["elsewhere"].items()
+        }
+        return cls(**{**main, "elsewhere": elsewhere})

@@ -18,7 +18,8 @@ from memprop.cuda.reduction import reduction_scratch
 from memprop.torch.fake.corrections import faked
 from memprop.torch.fake.cuda import attention, recurrent
 from memprop.torch.fake.cuda.scratch import cudnn
-from memprop.torch.fake.cuda.scratch.calls import scratch_of
+from memprop.torch.fake.cuda.scratch.calls import PRODUCTS, RULES, scratch_of
+from memprop.torch.fake.cuda.scratch.none import MEASURED, takes_nothing
 from memprop.torch.record.schema import tensors
 
 H = GPUS["h100"]
@@ -68,6 +69,19 @@ def off_by_little(func, scratch, want):
     if func is torch.ops.aten.pow.Scalar:
         return want <= 16
     return func in small and abs(scratch - want) <= small[func] * want + 4096
+
+
+def test_what_is_known_to_take_nothing_took_nothing():
+    took = defaultdict(int)
+    for func, _, _, _, peak, kept in recorded_calls():
+        took[func] = max(took[func], peak - kept)
+    known = {func for func in took if takes_nothing(func)}
+    small = torch.ops.aten.pow.Scalar  # the number that it makes a tensor of
+    assert {func: took[func] for func in known - {small} if took[func]} == {}
+    none = {func for func in took if not took[func]}
+    assert none <= known | RULES.keys() | PRODUCTS
+    names = {func.name().partition("::")[2].partition(".")[0] for func in none}
+    assert names >= MEASURED
 
 
 def test_rules_from_the_source_give_every_recorded_kernels_scratch():

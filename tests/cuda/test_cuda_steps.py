@@ -5,6 +5,7 @@ import json
 import sys
 
 import asks_for_torch  # noqa: F401
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from h100_models import STEPS, TRANSFORMERS, Step
@@ -12,9 +13,11 @@ from optional import load_optional
 from recorded import recording
 from torch import nn
 
+import memprop as mp
 import memprop.torch as mpt
 from memprop.cuda.agreement import ALLOCATED_MARGIN, RESERVED_MARGIN
 from memprop.errors import TraceFormatError
+from memprop.report.step import write_step
 
 USUAL = ALLOCATED_MARGIN
 """Most steps are within half a percent of what the GPU did, reserved bytes too."""
@@ -47,6 +50,7 @@ def check_against_the_gpu(name, trace):
     step = found["steps"][1]
     kept = step["before"] - found["given_bytes"]
     assert trace.allocated_peak == pytest.approx(step["allocated_peak"], rel=USUAL)
+    assert trace.about.unknown_kernels is None
     reserved = RESERVED.get(name, USUAL)
     assert trace.reserved_peak == pytest.approx(step["reserved_peak"], rel=reserved)
     # The ledger does not have what blocks are larger than what lives in them.
@@ -101,6 +105,54 @@ def test_segments_are_those_of_the_peak_and_hold_what_is_allocated():
         trace.segments(10**9)
 
 
+def test_every_block_in_use_has_the_name_of_what_lives_there():
+    trace = small(nn.Sequential(nn.Linear(64, 64), nn.Dropout(), nn.Linear(64, 8)), warmup=1)
+    for event in range(0, len(trace.events), 7):
+        table = trace.segments(event)
+        in_use = table[table.state == "allocated"]
+        assert set(table.category[table.state == "free"]) <= {""}
+        assert (in_use.variable != "").all()
+        live = {trace.variables[one.variable].name for one in trace.buffers_at(event)}
+        libraries = {"cublas forward", "cublas backward", "cublasLt forward"}
+        assert live <= set(in_use.variable) <= live | libraries | at_setup(trace)
+        sizes = dict(zip(in_use.variable, in_use.requested_bytes, strict=True))
+        for one in trace.buffers_at(event):
+            assert sizes[trace.variables[one.variable].name] == one.bytes
+
+
+def at_setup(trace):
+    """What is there before the step, and is introduced one by one."""
+    there = trace.buffers_at(int((trace.events.phase == 0).sum()) - 1)
+    return {trace.variables[one.variable].name for one in there}
+
+
+def test_figures_of_the_allocator_show_all_that_is_reserved():
+    trace = simulated(built(STEPS["encoder"]), warmup=1)
+    axes = mp.plot.segments(trace)
+    width = axes.get_xlim()[1]
+    drawn = sum(block.get_width() for block in axes.patches)
+    assert drawn == trace.reserved_peak
+    assert all(
+        0 <= block.get_x() <= block.get_x() + block.get_width() <= width for block in axes.patches
+    )
+    assert any(block.get_label().startswith("cublas forward\n32.0 MiB") for block in axes.patches)
+    curves = {line.get_label(): line.get_ydata() for line in mp.plot.reserved(trace).lines}
+    assert max(curves["reserved"]) == trace.reserved_peak
+    assert max(curves["allocated"]) == trace.allocated_peak
+    assert max(curves["live, by the ledger"]) == trace.peak
+    plt.close("all")
+
+
+def test_the_page_of_a_step_shows_its_segments(tmp_path):
+    write_step(small(warmup=1), tmp_path / "gpu")
+    page = (tmp_path / "gpu" / "step.html").read_text()
+    assert "What the GPU&#39;s allocator holds" in page or "What the GPU's allocator holds" in page
+    assert 'data-hint="cublas forward' in page
+    assert (tmp_path / "gpu" / "segments.svg").exists()
+    write_step(mpt.simulate(nn.Linear(4, 4), torch.randn(2, 4)), tmp_path / "cpu")
+    assert "allocator holds" not in (tmp_path / "cpu" / "step.html").read_text()
+
+
 def test_a_step_that_does_not_fit_fails_at_an_operator():
     trace = simulated(built(STEPS["mlp_adamw"]), warmup=1)
     assert trace.replay(limit=trace.reserved_peak).fits
@@ -118,6 +170,22 @@ def test_settings_of_the_allocator_change_what_is_reserved():
     assert expandable.reserved_peak < trace.reserved_peak
     with pytest.raises(ValueError, match="did you mean 'expandable_segments'"):
         trace.replay("expandable_segment:True")
+
+
+def test_a_kernel_that_nothing_is_known_of_is_named():
+    class Inverse(nn.Linear):
+        def forward(self, x):
+            torch.linalg.inv(torch.eye(3))  # on the CPU, so no kernel of CUDA's
+            y = super().forward(x)
+            return nn.functional.interpolate(torch.linalg.det(y @ y.T)[None, None, None], 4)
+
+    trace = small(Inverse(64, 64))
+    assert set(trace.about.unknown_kernels.split(", ")) >= {
+        "aten::_linalg_det",
+        "aten::upsample_nearest1d",
+    }
+    on_cpu = mpt.simulate(Inverse(64, 64), torch.randn(16, 64))
+    assert on_cpu.about.unknown_kernels is None
 
 
 def test_a_step_on_the_cpu_has_no_allocator():

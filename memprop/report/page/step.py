@@ -1,30 +1,84 @@
 """The pages of one step, and of two side by side."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 import pandas as pd
 
+from memprop.report import plots
+from memprop.report.page.pictures import inlined
 from memprop.report.page.render import render_page
-from memprop.report.page.steps import single_step
+from memprop.report.page.steps import Step, single_step
+from memprop.report.pictures import Picture
 from memprop.report.side_by_side import summarize
 from memprop.terms import CATEGORIES
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
 
-def step_page(title: str, trace: Trace) -> str:
-    """One file of HTML with all that happened in a step."""
+def step_page(title: str, trace: Trace, pictures: Iterable[Picture] = ()) -> str:
+    """One file of HTML with all that happened in a step, and figures of its allocator."""
     return render_page(
         "step.html.j2",
-        data={"steps": [asdict(single_step(title, trace))]},
+        data={"steps": [asdict(step) for step in _on_each_device(title, trace)]},
         title=title,
         trace=trace,
         about=f"{format_bytes(trace.peak)} ({trace.peak:,} bytes) at the peak, at "
         f"{trace.peak_operator}; {format_bytes(trace.saved_bytes)} in {len(trace.saved)} "
         f"intermediates are kept for backward; {len(trace.events):,} events.",
         peak=_shares(trace),
+        devices=[_at_peak(trace.on(device)) for device in trace.devices],
+        allocator=list(_allocator(trace)),
+        pictures=[inlined(picture) for picture in pictures],
     )
+
+
+def _on_each_device(title: str, trace: Trace) -> Iterator[Step]:
+    yield single_step(title, trace)
+    for device in trace.devices[1:]:
+        yield single_step(f"{title}, on {device}", trace.on(device))
+
+
+def allocator_pictures(trace: Trace) -> list[Picture]:
+    """Figures of what the allocator of a GPU does; none where no device has one."""
+    if trace.requests is None:
+        return []
+    return [
+        Picture(
+            "reserved",
+            "Bytes that the allocator has taken from the GPU, those of blocks in use, and those of "
+            "the ledger.",
+            plots.styled(lambda: plots.reserved(trace)),
+        ),
+        Picture(
+            "segments",
+            "The segments where most is reserved, the largest first; what lives in their blocks.",
+            plots.styled(lambda: plots.segments(trace)),
+        ),
+    ]
+
+
+def _allocator(trace: Trace) -> Iterator[tuple[str, str]]:
+    """What the allocator of a GPU comes to, in words."""
+    if trace.requests is None:
+        return
+    replay = trace.replay()
+    at = int(replay.reserved.argmax())
+    free = replay.reserved_peak - int(replay.allocated[at])
+    sizes = {
+        "peak reserved": replay.reserved_peak,
+        "free in it then": free,
+        "peak allocated": replay.allocated_peak,
+        "kept by cuBLAS and cuDNN": trace.requests.kept_bytes,
+        "estimated, of the peak": trace.guessed_bytes,
+    }
+    for name, size in sizes.items():
+        yield name, f"{format_bytes(size)} ({size:,} bytes)"
+    yield "kernels that nothing is known of", str(trace.about.get("unknown_kernels", "none"))
+
+
+def _at_peak(trace: Trace) -> tuple[str, str, str, str]:
+    return trace.device, format_bytes(trace.peak), f"{trace.peak:,}", trace.peak_operator
 
 
 def _shares(trace: Trace) -> list[tuple[str, str, str, str]]:

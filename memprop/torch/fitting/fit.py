@@ -98,7 +98,7 @@ class Fit:
     def library_bytes(self) -> int:
         """Bytes that cuBLAS and cuDNN keep for themselves from their first call on."""
         asked = self.trace.requests
-        return 0 if asked is None else sum(asked.kept.values())
+        return 0 if asked is None else asked.kept_bytes
 
     @property
     def context_bytes(self) -> int:

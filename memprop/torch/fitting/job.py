@@ -115,7 +115,7 @@ class Job:
             free.reserved_peak,
             failed,
             limited.retries,
-            fixed + sum(trace.requests.kept.values()),
+            fixed + trace.requests.kept_bytes,
         )
 
     def _over(self, trace: Trace, levels: np.ndarray) -> str:

@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.places import device_of
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
 from memprop.torch.record.storages import Moment, Storages, home_of
@@ -49,6 +50,7 @@ class Ledger(TorchDispatchMode):
         storages: the buffers that are alive.
         sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.record.sums`.
         found_late: the events that introduce what was there before the step began.
+        unknown: operators whose kernels on the pretended device nothing is known of.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Ledger(TorchDispatchMode):
         )
         self.sums: list[int] = []
         self.found_late: list[int] = []
+        self.unknown: set[str] = set()
         self._recorder = recorder
         self._operators = operators
         self._found = found
@@ -137,14 +140,26 @@ class Ledger(TorchDispatchMode):
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
-            scratch = NO_SCRATCH
-            if self._pretence is not None:
-                scratch = self._pretence.scratch(func, args, kwargs, result)
+            scratch = self._scratch_of(func, args, kwargs, result)
             noted = self._note(func, read, changed, result, scratch)
+            if noted and scratch.unknown:
+                self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
             if noted and not (self.phase == "backward" and self._recomputes()):
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
+
+    def _scratch_of(
+        self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any
+    ) -> Scratch:
+        """What the kernel that ran takes for itself, on the device that is pretended."""
+        if self._pretence is None:
+            return NO_SCRATCH
+        scratch = self._pretence.scratch(func, args, kwargs, result)
+        on_cpu = scratch is not NO_SCRATCH and all(
+            map(self._pretence.host_of, _strided(operands(args, kwargs)))
+        )
+        return NO_SCRATCH if on_cpu else scratch
 
     def _tell_what_is_kept(self, held: Iterable[torch.Tensor]) -> None:
         """Mark the variables that autograd's graph holds now."""
@@ -254,7 +269,7 @@ class Ledger(TorchDispatchMode):
                 self.storages.read(storage)
 
     def _log_appearance(self, tensor: torch.Tensor, storage: int, given: bool) -> None:
-        if self._pretence is not None and not self._pretence.is_elsewhere(tensor):
+        if self._pretence is not None and self._pretence.host_of(tensor) is None:
             self._pretence.log.saw(tensor, storage, given=given)
 
     def _allocate(self, born: list[torch.Tensor], scratch: Scratch) -> None:
@@ -308,6 +323,7 @@ class Ledger(TorchDispatchMode):
                 site=operator.site,
                 layer=operator.layer,
                 guessed=guessed,
+                device="" if self._pretence is None else self._pretence.device,
             )
             for size in sizes
         ]
@@ -342,7 +358,13 @@ class Ledger(TorchDispatchMode):
             home_of(tensor).nbytes(),
             site=path,
             layer=layer_of(path),
+            device=self._device_of(tensor),
         )
+
+    def _device_of(self, tensor: torch.Tensor) -> str:
+        if self._pretence is not None:
+            return self._pretence.host_of(tensor) or self._pretence.device
+        return device_of(tensor)
 
 
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from memprop.torch.record.storages import home_of
-from memprop.traces.requests import BEFORE, FREED, Requests
+from memprop.traces.requests import BEFORE, FREED, NO_STORAGE, Requests
 
 
 class RequestLog:
@@ -25,6 +25,7 @@ class RequestLog:
         self._alive: dict[int, tuple[int, weakref.ref[torch.UntypedStorage]]] = {}
         self._kept: dict[str, int] = {}
         self._of_trace: dict[int, int] = {}
+        self._storages: dict[int, int] = {}
         self._given: set[int] = set()
 
     def begin(self, now: Callable[[], int]) -> None:
@@ -67,8 +68,7 @@ class RequestLog:
     def keep(self, name: str, size: int) -> None:
         """A library takes a buffer once, and keeps it."""
         if name not in self._kept:
-            self._kept[name] = size
-            self._take(size)
+            self._kept[name] = self._take(size)
 
     def end(self, sums: Iterable[tuple[int, int]]) -> None:
         """The step ends.
@@ -88,6 +88,9 @@ class RequestLog:
                 continue
             rows.append((_root(number, same), size, event))
         self._rows = rows
+        self._storages = {
+            number: storage for storage, number in self._of_trace.items() if number not in same
+        }
         self._of_trace.clear()
         for key, (number, storage) in self._alive.items():
             self._alive[key] = _root(number, same), storage
@@ -102,7 +105,8 @@ class RequestLog:
         rest = [row for row in self._rows if row[0] not in self._given or row[1] == FREED]
         rows = [(number, size, BEFORE) for number, size, _ in given] + rest
         block, size, event = np.array(rows, dtype=np.int64).reshape(-1, 3).T
-        return Requests(block, size, np.minimum(event, events - 1), dict(self._kept))
+        storage = np.array([self._storages.get(row[0], NO_STORAGE) for row in rows], np.int64)
+        return Requests(block, size, np.minimum(event, events - 1), storage, dict(self._kept))
 
     def _take(self, size: int) -> int:
         self._count += 1

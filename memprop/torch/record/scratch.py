@@ -22,6 +22,7 @@ class Scratch:
         last_first: whether the kernel allocates its results in reverse order.
         late: how many of its results, the last ones, it allocates only after the first part.
         while_used: whether that is before the buffers of the first part are released.
+        unknown: whether nothing is known of the kernel, so that none is counted.
     """
 
     stages: tuple[tuple[int, ...], ...] = ()
@@ -30,10 +31,12 @@ class Scratch:
     last_first: bool = False
     late: int = 0
     while_used: bool = False
+    unknown: bool = False
 
 
 NO_SCRATCH: Final = Scratch()
 """That of most kernels."""
+UNKNOWN_SCRATCH: Final = Scratch(unknown=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +48,12 @@ class Pretence:
         gpu: which GPU, as "h100".
         scratch: what a kernel takes there for itself: called with the operator, its arguments by
             place and by name, and what it returned.
-        is_elsewhere: whether a tensor is on the CPU, and not on that device.
+        host_of: where on the host a tensor is, "cpu" or "pinned"; ``None`` if it is on that device.
         log: what is asked of the device's allocator.
     """
 
     device: str
     gpu: str
     scratch: Callable[[Any, Any, dict[str, Any], Any], Scratch]
-    is_elsewhere: Callable[[torch.Tensor], bool]
+    host_of: Callable[[torch.Tensor], str | None]
     log: RequestLog = field(default_factory=RequestLog)

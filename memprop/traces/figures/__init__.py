@@ -9,4 +9,6 @@ from memprop.traces.figures.breakdown import plot_breakdown as plot_breakdown
 from memprop.traces.figures.comparison import plot_comparison as plot_comparison
 from memprop.traces.figures.lifetimes import MOST_BARS as MOST_BARS
 from memprop.traces.figures.lifetimes import plot_lifetimes as plot_lifetimes
+from memprop.traces.figures.segments import plot_reserved as plot_reserved
+from memprop.traces.figures.segments import plot_segments as plot_segments
 from memprop.traces.figures.timeline import plot_timeline as plot_timeline

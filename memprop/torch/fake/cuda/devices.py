@@ -13,25 +13,27 @@ from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils import _foreach_utils
+
+from memprop.torch.record.places import PINNED
 
 _CUDA: Final = torch.device("cuda", 0)
 _CPU: Final = torch.device("cpu")
 _MARK: Final = "memprop_on_cpu"
 _MOVES: Final = (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu)
+_AUTOGRAD: Final[Any] = vars(torch._C)["_autograd"]
+_push_hooks: Final = _AUTOGRAD._push_saved_tensors_default_hooks
 _OPTIMIZER: Final = importlib.import_module("torch.optim.optimizer")
 """torch.optim hides the name of this module."""
 
 
-def is_on_cpu(tensor: torch.Tensor) -> bool:
-    """Whether the program made a tensor on the CPU, and has not moved it to CUDA."""
-    return _MARK in vars(tensor.untyped_storage())
+def host_of(tensor: torch.Tensor) -> str | None:
+    """Where on the host a tensor is: "cpu" or "pinned"; ``None`` if it is on CUDA.
 
-
-def put_on_cpu(tensor: torch.Tensor) -> None:
-    """Mark a tensor as one of the CPU."""
-    vars(tensor.untyped_storage())[_MARK] = True
+    It is on the host if the program made it there, and has not moved it to CUDA.
+    """
+    return vars(tensor.untyped_storage()).get(_MARK)
 
 
 class Devices(TorchFunctionMode):
@@ -40,6 +42,7 @@ class Devices(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
         self._wanted: torch.device | None = None
+        self._pins = False
         self._internal = 0
 
     @contextmanager
@@ -69,16 +72,16 @@ class Devices(TorchFunctionMode):
         """
         given = list(given)
         known = {tensor.untyped_storage()._cdata for tensor in given}
-        on_cpu = all(map(is_on_cpu, given))
+        on_cpu = all(map(host_of, given))
         if self._wanted is not None:
             on_cpu = self._wanted == _CPU
         for tensor in made if on_cpu else ():
             if tensor.untyped_storage()._cdata not in known:
-                put_on_cpu(tensor)
+                vars(tensor.untyped_storage())[_MARK] = PINNED if self._pins else "cpu"
 
     def of(self, tensor: torch.Tensor) -> torch.device:
         """Where a tensor is said to be."""
-        return _CPU if is_on_cpu(tensor) else _CUDA
+        return _CUDA if host_of(tensor) is None else _CPU
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -89,6 +92,13 @@ class Devices(TorchFunctionMode):
             return -1 if index is None else index
         if func in _MOVES:
             return self._moved(func, args, kwargs)
+        if func is torch.Tensor.is_pinned:
+            return host_of(args[0]) == PINNED
+        if func is torch.Tensor.pin_memory:
+            return self._pinned(args[0])
+        if kwargs.get("pin_memory"):
+            with self._making(_CPU, pinned=True):
+                return func(*args, **{**kwargs, "pin_memory": False})
         if "device" not in kwargs or kwargs["device"] is None:
             return func(*args, **kwargs)
         with self._making(_named(kwargs["device"])):
@@ -117,19 +127,30 @@ class Devices(TorchFunctionMode):
         others = [one for one in (*args, *kwargs.values()) if isinstance(one, torch.Tensor)]
         return self.of(others[0]) if others else None
 
+    def _pinned(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy in pinned memory, or the tensor if it is there."""
+        if host_of(tensor) is None:
+            raise RuntimeError("only dense CPU tensors can be pinned, and this one is on CUDA")
+        if host_of(tensor) == PINNED:
+            return tensor
+        with self._making(_CPU, pinned=True):
+            return tensor.clone()
+
     @contextmanager
-    def _making(self, device: torch.device) -> Iterator[None]:
-        before, self._wanted = self._wanted, device
+    def _making(self, device: torch.device, *, pinned: bool = False) -> Iterator[None]:
+        before = self._wanted, self._pins
+        self._wanted, self._pins = device, pinned
         try:
             yield
         finally:
-            self._wanted = before
+            self._wanted, self._pins = before
 
     def _replaced(self) -> Iterator[tuple[Any, str, Any]]:
         """What in PyTorch answers for CUDA, and does not ask this mode."""
         for name in ("is_autocast_enabled", "get_autocast_dtype"):
             yield torch, name, _asked_of_the_cpu(getattr(torch, name))
         yield torch.autocast, "__init__", _autocast_of_cuda()
+        yield _AUTOGRAD, "_push_saved_tensors_default_hooks", self._push_hooks
         # Weights of recurrent layers are not laid out anew: there is no cuDNN to ask how.
         yield torch.backends.cudnn, "is_acceptable", lambda _: False
         kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
@@ -139,6 +160,24 @@ class Devices(TorchFunctionMode):
             for kind in (torch.Tensor, FakeTensor):
                 real = getattr(kind, name).__get__
                 yield kind, name, property(self._asked(real, answer))
+
+    def _inside(self, function: Any) -> Any:
+        """A function with this mode on, for the program's code that runs inside an operator.
+
+        PyTorch turns a mode off while it handles an operator.
+        """
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            if self in _get_current_function_mode_stack():
+                return function(*args, **kwargs)
+            with self:
+                return function(*args, **kwargs)
+
+        return run
+
+    def _push_hooks(self, pack: Any, unpack: Any) -> None:
+        """Hooks on what autograd saves, as those of checkpoints and ``save_on_cpu``."""
+        _push_hooks(self._inside(pack), self._inside(unpack))
 
     def _asked(self, real: Any, answer: Any) -> Any:
         """An attribute that says where a tensor is: the truth to memprop and PyTorch alone."""

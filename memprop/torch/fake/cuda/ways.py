@@ -15,7 +15,7 @@ from memprop.cuda.gpus import GPU
 from memprop.torch.fake.cuda.attention import attention_on
 from memprop.torch.fake.cuda.autocast import autocast_of_cuda
 from memprop.torch.fake.cuda.composites import dropout, linear
-from memprop.torch.fake.cuda.devices import Devices, is_on_cpu
+from memprop.torch.fake.cuda.devices import Devices, host_of
 from memprop.torch.fake.cuda.norms import batch_norm, rms_norm
 from memprop.torch.fake.cuda.recurrent import recurrent_layers
 from memprop.torch.fake.cuda.scratch.calls import scratch_of
@@ -27,7 +27,7 @@ def on_cuda(gpu: GPU, devices: Devices) -> Iterator[Pretence]:
     """Let the step believe that the CPU is a GPU, inside the block."""
     with ways_of_cuda(gpu), devices.pretended():
         yield Pretence(
-            device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu), is_elsewhere=is_on_cpu
+            device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu), host_of=host_of
         )
 
 

@@ -7,9 +7,10 @@ import torch
 
 from memprop.cuda.gpus import GPU
 from memprop.torch.fake.cuda.scratch import attention, cudnn, indexing, norms, reductions
+from memprop.torch.fake.cuda.scratch.none import takes_nothing
 from memprop.torch.fake.cuda.scratch.rules import AND_THEN, Call, Rule
 from memprop.torch.record.schema import named_arguments
-from memprop.torch.record.scratch import NO_SCRATCH, Scratch
+from memprop.torch.record.scratch import NO_SCRATCH, UNKNOWN_SCRATCH, Scratch
 
 _aten: Final = torch.ops.aten
 
@@ -19,7 +20,7 @@ RULES: Final[dict[Any, Rule]] = {
     for operator, rule in family.RULES.items()
 }
 """Every rule by its operator."""
-_PRODUCTS: Final = {
+PRODUCTS: Final = {
     _aten.mm.default,
     _aten.addmm.default,
     _aten.bmm.default,
@@ -46,7 +47,7 @@ def scratch_of(
     gpu: GPU, func: Any, args: Sequence[Any], kwargs: dict[str, Any], made: Any
 ) -> Scratch:
     """What the kernel of an operator takes for itself in one call."""
-    if func in _PRODUCTS:
+    if func in PRODUCTS:
         kept = ("cublas", gpu.cublas_workspace)
         with_bias = func is _aten.addmm.default and args[0].dim() == 1
         return Scratch(kept=(kept, ("cublasLt", _CUBLASLT)) if with_bias else (kept,))
@@ -54,7 +55,7 @@ def scratch_of(
         return Scratch(last_first=True)
     rule = RULES.get(func)
     if rule is None:
-        return NO_SCRATCH
+        return NO_SCRATCH if takes_nothing(func) else UNKNOWN_SCRATCH
     call = Call(gpu=gpu, given=named_arguments(func, args, kwargs), made=made)
     drops = func is _aten._cudnn_rnn.default and call["dropout"] > 0
     return Scratch(

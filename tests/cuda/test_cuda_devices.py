@@ -1,0 +1,116 @@
+"""A step on several devices has a trace for each: offloaded and pinned memory is seen."""
+
+import asks_for_torch  # noqa: F401
+import pytest
+import torch
+from torch import nn
+from torch.autograd.graph import save_on_cpu
+
+import memprop as mp
+import memprop.torch as mpt
+from memprop.errors import UnknownNameError
+from memprop.report.step import write_step
+
+BATCH, WIDTH = 512, 256
+ACTIVATION = BATCH * WIDTH * 4
+
+
+class Offloads(nn.Module):
+    """Keeps what its first layer saves on the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        with save_on_cpu():
+            hidden = torch.tanh(self.first(x))
+        return self.second(hidden)
+
+
+class Stays(Offloads):
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+
+def simulated(module, **options):
+    return mpt.simulate(module, torch.randn(BATCH, WIDTH), device="cuda", **options)
+
+
+def test_what_is_offloaded_is_on_the_cpu_and_not_on_the_gpu():
+    step, plain = simulated(Offloads()), simulated(Stays())
+    assert step.devices == ("cuda:0", "cpu")
+    on_cpu = step.on("cpu")
+    # The input of the first layer, and the result of tanh, are copied.
+    assert on_cpu.peak_by_category()["activation"] == on_cpu.peak == 2 * ACTIVATION
+    assert {one.device for one in on_cpu.variables} == {"cpu"}
+    assert {one.device for one in step.variables} == {"cuda:0"}
+    # On the GPU tanh's result stays for the second layer; the input is the program's own.
+    assert step.saved_bytes == plain.saved_bytes - ACTIVATION
+    assert plain.devices == ("cuda:0",)
+
+
+def test_a_step_that_offloads_asks_the_gpu_for_no_more():
+    """Requests go with the events of the GPU's own trace."""
+    step = simulated(Offloads())
+    assert step.requests.event.max() < len(step.events)
+    assert step.on("cpu").requests is None
+    assert step.on("cpu").allocated_peak is None
+    table = step.segments(step.peak_event)
+    in_use = table[table.state == "allocated"]
+    assert set(in_use.variable) >= {
+        step.variables[one.variable].name for one in step.buffers_at(step.peak_event)
+    }
+    assert step.allocated_peak - step.peak <= step.requests.kept_bytes + 512 * len(in_use)
+
+
+def test_pinned_memory_is_a_place_of_its_own():
+    class Pins(nn.Linear):
+        def forward(self, x):
+            staged = torch.empty(x.shape, pin_memory=True)
+            staged.copy_(x)
+            again = torch.randn(1000).pin_memory()
+            assert staged.is_pinned()
+            assert again.is_pinned()
+            assert again.pin_memory() is again
+            assert not x.is_pinned()
+            with pytest.raises(RuntimeError, match="can be pinned"):
+                x.pin_memory()
+            return super().forward(staged.to("cuda", non_blocking=True))
+
+    step = simulated(Pins(WIDTH, WIDTH))
+    assert step.devices == ("cuda:0", "pinned", "cpu")
+    assert step.on("pinned").peak == ACTIVATION + 4000
+    assert step.on("cpu").peak == 4000
+
+
+def test_the_count_of_steps_of_adam_is_on_the_cpu():
+    step = simulated(Stays(), optimizer=torch.optim.AdamW, warmup=1)
+    assert step.on("cpu").peak_by_category()["optimizer_state"] == 4 * 4
+    assert simulated(Stays()).devices == ("cuda:0",)
+
+
+def test_devices_are_saved(tmp_path):
+    step = simulated(Offloads())
+    step.save(tmp_path / "step.json.gz")
+    loaded = mp.Trace.load(tmp_path / "step.json.gz")
+    assert loaded == step
+    assert loaded.devices == step.devices
+    assert loaded.on("cpu") == step.on("cpu")
+    assert loaded.on("cpu").about == step.on("cpu").about
+    assert loaded != simulated(Stays())
+
+
+def test_a_device_on_which_nothing_lives_is_named():
+    step = simulated(Offloads())
+    assert step.on("cuda:0") is step
+    with pytest.raises(UnknownNameError, match=r"'cuda'.*did you mean 'cuda:0'"):
+        step.on("cuda")
+    assert mp.simulate(mp.MLP([4, 4]), 2).devices == ("cpu",)
+
+
+def test_the_page_shows_each_device(tmp_path):
+    write_step(simulated(Offloads()), tmp_path)
+    page = (tmp_path / "step.html").read_text()
+    assert "On which device" in page
+    assert "Offloads, on cpu" in page
