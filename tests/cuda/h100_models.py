@@ -330,3 +330,45 @@ TRANSFORMERS = {
     ),
 }
 """Those of transformers 5.17."""
+
+
+def picture_step(module, classes, batch, optimizer, autocast, channels_last=False):
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    module = module.to(memory_format=layout)
+    x = torch.randn(batch, 3, 224, 224).contiguous(memory_format=layout)
+    return Step(module, x, F.cross_entropy, ids(classes, batch), optimizer, autocast)
+
+
+MOMENTUM = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
+
+
+def of_torchvision(name, autocast=None, channels_last=False, optimizer=MOMENTUM):
+    import torchvision
+
+    module = getattr(torchvision.models, name)()
+    return picture_step(module, 1000, 32, optimizer, autocast, channels_last)
+
+
+def of_timm(name, autocast=BF16, batch=32):
+    import timm
+
+    module = timm.create_model(name, pretrained=False, num_classes=100)
+    return picture_step(module, 100, batch, torch.optim.AdamW, autocast)
+
+
+PICTURES = {
+    "resnet50": partial(of_torchvision, "resnet50"),
+    "resnet50_bf16_cl": partial(of_torchvision, "resnet50", autocast=BF16, channels_last=True),
+    "vit_b_16": partial(of_torchvision, "vit_b_16", autocast=BF16, optimizer=torch.optim.AdamW),
+    "efficientnet_b0": partial(of_torchvision, "efficientnet_b0"),
+    "densenet121": partial(of_torchvision, "densenet121"),
+    "mobilenet_v3_large": partial(
+        of_torchvision, "mobilenet_v3_large", autocast=BF16, channels_last=True
+    ),
+    "vgg16": partial(of_torchvision, "vgg16"),
+    "resnext50": partial(of_torchvision, "resnext50_32x4d", autocast=BF16),
+    "timm_mixer": partial(of_timm, "mixer_b16_224"),
+    "timm_convmixer": partial(of_timm, "convmixer_768_32", batch=8),
+    "timm_edgenext": partial(of_timm, "edgenext_small", autocast=None),
+}
+"""Those of torchvision and timm."""

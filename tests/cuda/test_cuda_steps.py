@@ -8,7 +8,7 @@ import asks_for_torch  # noqa: F401
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from h100_models import STEPS, TRANSFORMERS, Step
+from h100_models import PICTURES, STEPS, TRANSFORMERS, Step
 from optional import load_optional
 from recorded import recording
 from torch import nn
@@ -27,6 +27,10 @@ RESERVED = {
     "lstm": 0.015,  # cuDNN's workspace is an estimate
     "encoder_big": 0.015,
     "encoder_checkpointed": 0.01,
+    "resnet50": RESERVED_MARGIN,  # which convolutions copy their operands is cuDNN's choice
+    "resnext50": 0.065,
+    "densenet121": 0.035,
+    "efficientnet_b0": 0.025,
 }
 """Where what is reserved is further off, and why."""
 
@@ -78,6 +82,13 @@ def test_a_step_needs_what_it_needed_on_an_h100(name):
 def test_a_stock_transformer_needs_what_it_needed_on_an_h100(name):
     load_optional("transformers")
     check_against_the_gpu(name, simulated(built(TRANSFORMERS[name]), warmup=1))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_stock_network_for_pictures_needs_what_it_needed_on_an_h100(name):
+    library = "timm" if name.startswith("timm") else "torchvision"
+    pytest.importorskip(library, reason=f"{library} is large: it is no part of any extra")
+    check_against_the_gpu(name, simulated(built(PICTURES[name]), warmup=1))
 
 
 def small(module=None, **options):

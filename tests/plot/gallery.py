@@ -1,10 +1,13 @@
 """The pictures of the gallery; run as a script, it draws their baselines anew: look at them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 import memprop as mp
+from memprop.traces.requests import FREED, Requests
 
 BASELINE = Path(__file__).parent / "baseline"
 
@@ -19,6 +22,24 @@ STYLE = {
 
 def step(schedule="textbook", **options):
     return mp.simulate(mp.MLP([64, *[48] * 6, 10]), 32, schedule=schedule, **options)
+
+
+def on_a_gpu(schedule="sqrt"):
+    """The same step as if each of its storages were asked of a GPU's allocator, at 4096 times."""
+    trace = step(schedule, optimizer="adam")
+    events, lives = trace.events, trace.lives
+    first = {}
+    for born, died, storage in zip(lives.born, lives.died, lives.storage, strict=True):
+        begin, end = first.get(storage, (born, died))
+        first[storage] = min(begin, born), max(end, died)
+    asked = [
+        (at, storage, 4096 * int(events.bytes[begin]) if at == begin else FREED)
+        for storage, (begin, end) in first.items()
+        for at in (begin, end)
+        if at < len(events)
+    ]
+    event, block, size = np.array(sorted(asked), dtype=np.int64).T
+    return replace(trace, requests=Requests(block, size, event, block))
 
 
 def panel(draw):
@@ -58,6 +79,8 @@ GALLERY = {
         )
     ),
     "breakdown_of_one": lambda: panel(lambda ax: mp.plot.breakdown(step("sqrt"), ax)),
+    "segments": lambda: panel(lambda ax: mp.plot.segments(on_a_gpu(), ax)),
+    "reserved": lambda: panel(lambda ax: mp.plot.reserved(on_a_gpu(), ax)),
     "own_figure": own_figure,
 }
 

@@ -5,7 +5,7 @@ import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from gallery import BASELINE, GALLERY, save, step
+from gallery import BASELINE, GALLERY, on_a_gpu, save, step
 from matplotlib.testing.compare import compare_images
 
 import memprop as mp
@@ -39,6 +39,8 @@ FIGURES = {
     "lifetimes": lambda ax=None: mp.plot.lifetimes(step("sqrt"), ax),
     "compare": lambda ax=None: mp.plot.compare(step(), step("lean"), ax),
     "breakdown": lambda ax=None: mp.plot.breakdown({"a": step(), "b": step("lean")}, ax),
+    "segments": lambda ax=None: mp.plot.segments(on_a_gpu(), ax),
+    "reserved": lambda ax=None: mp.plot.reserved(on_a_gpu(), ax),
 }
 
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _LINES: Final = 16
 """So many lines the segments are written in."""
-_FREE: Final = "none"
-_UNKNOWN: Final = "#bbbbbb"
+_FREE: Final = "#e4e4e4"
+_UNKNOWN: Final = "#8c8c8c"
 _HEIGHT: Final = 0.72
 _OUTLINED: Final = 1 / 500
 """Blocks below this share of a line would be all outline."""
@@ -27,7 +27,7 @@ _OUTLINED: Final = 1 / 500
 def plot_segments(trace: "Trace", ax: Axes | None = None, *, event: int | None = None) -> Axes:
     """The segments of the allocator as one map of memory, line by line, the largest first.
 
-    Blocks have the colour of what lives in them; what is free stays empty. Segments begin at the
+    Blocks have the colour of what lives in them; what is free is light grey. Segments begin at the
     long marks. Each block is a rectangle among ``ax.patches`` whose label says what it is.
 
     Args:
