@@ -2,8 +2,8 @@
 
     python experiments/benchmarks/cuda/agreement.py [NAME ...] [--out reports/cuda]
 
-Needs no GPU: the steps were recorded (tests/cuda/recordings/h100), three of each in a process of its
-own. The second is compared. Models of libraries that are not installed are left out.
+Needs no GPU: the steps were recorded (tests/cuda/recordings/h100), three of each in a process of
+its own. The second is compared. Models of libraries that are not installed are left out.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 from typing import Any, Final
@@ -198,23 +198,25 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def page(rows: pd.DataFrame) -> Iterator[str]:
+PAGE: Final = """# Predictions for a GPU against a real H100
+
+`python experiments/benchmarks/cuda/agreement.py` writes this page and `agreement.csv` on a machine
+without a GPU. Recorded: one NVIDIA H100 80GB HBM3, PyTorch 2.11.0+cu130, transformers 5.17, the
+second training step of a process. Predicted: PyTorch {torch}, Python {python}, {cores} cores.
+
+{summary}
+
+MemTracker runs on fake tensors of the CPU here, as memprop does. torchinfo is asked on the meta
+device (of transformers on the CPU), accelerate for training with Adam, DeepSpeed for ZeRO 2 on one
+GPU; the last two know the parameters alone. All but memprop are held against the allocated peak
+without what cuBLAS and cuDNN keep. Errors are signed below; an empty cell is a failure.
+
+{rows}
+"""
+
+
+def page(rows: pd.DataFrame) -> str:
     """The report in Markdown."""
-    yield "# Predictions for a GPU against a real H100\n"
-    yield (
-        "`python experiments/benchmarks/cuda/agreement.py` writes this page and `agreement.csv` on a "
-        "machine without a GPU. Recorded: one NVIDIA H100 80GB HBM3, PyTorch 2.11.0+cu130, "
-        "transformers 5.17, the second training step of a process. Predicted: PyTorch "
-        f"{torch.__version__}, Python {platform.python_version()}, {os.cpu_count()} cores.\n"
-    )
-    yield table(summary(rows))
-    yield (
-        "\nMemTracker runs on fake tensors of the CPU here, as memprop does. torchinfo is asked on "
-        "the meta device (of transformers on the CPU), accelerate for training with Adam, DeepSpeed "
-        "for ZeRO 2 on one GPU; the last two know the parameters alone. All but memprop are held "
-        "against the allocated peak without what cuBLAS and cuDNN keep. Errors are signed below; an "
-        "empty cell is a failure.\n"
-    )
     shown = rows.copy()
     for column in [name for name in rows.columns if name.endswith("error")]:
         shown[column] = [
@@ -223,7 +225,13 @@ def page(rows: pd.DataFrame) -> Iterator[str]:
     for column in ("allocated", "memprop allocated", "reserved", "memprop reserved"):
         shown[column] = [f"{value:,}" for value in rows[column]]
     shown["seconds"] = [f"{value:.1f}" for value in rows["seconds"]]
-    yield table(shown)
+    return PAGE.format(
+        torch=torch.__version__,
+        python=platform.python_version(),
+        cores=os.cpu_count(),
+        summary=table(summary(rows)),
+        rows=table(shown),
+    )
 
 
 def main() -> None:
@@ -243,7 +251,7 @@ def main() -> None:
     made = pd.DataFrame(rows)
     asked.out.mkdir(parents=True, exist_ok=True)
     made.to_csv(asked.out / "agreement.csv", index=False)
-    (asked.out / "README.md").write_text("\n".join(page(made)), encoding="utf-8")
+    (asked.out / "README.md").write_text(page(made), encoding="utf-8")
 
 
 if __name__ == "__main__":
