@@ -1,6 +1,7 @@
 """One training step of a PyTorch module, run or simulated, as a trace."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import nn
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.keywords import renamed_keyword
+from memprop.torch.record.places import CudaPeaks
 from memprop.torch.recorded import recorded
 from memprop.torch.task import Optimizer, run, task, warm_up
 from memprop.traces.trace import Trace
@@ -32,7 +34,8 @@ def trace(
 
     The step does to the module what a step does: gradients are added to ``.grad``, the optimizer
     updates the parameters, batch norm its statistics. As in the usual training loop the output and
-    the loss are held until the step ends.
+    the loss are held until the step ends. On CUDA the peaks that its allocator counts are reset
+    before the step; the trace has them as ``allocated_peak`` and ``reserved_peak``.
 
     Args:
         module: any module.
@@ -67,7 +70,10 @@ def trace(
     parts = {"loss": loss, "target": target, "mode": mode, "autocast": autocast}
     todo = task(module, inputs, optimizer, micro_batches, **parts)
     warm_up(todo, warmup)
-    return recorded(todo, real=True)
+    peaks = CudaPeaks(todo.device)
+    found = recorded(todo, real=True)
+    counted = peaks.since()
+    return replace(found, about={**found.about, **counted}) if counted else found
 
 
 @renamed_keyword("accumulate", "micro_batches")

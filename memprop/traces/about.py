@@ -25,6 +25,9 @@ class About(Mapping[str, str | int | float]):
         run: "real" if the step was run, "simulated" if it was predicted.
         device: where it runs: "cpu", "cuda:0", or a platform of JAX.
         gpu: the GPU whose ways a simulated step takes, as "h100".
+        allocated_peak: the most bytes of allocated blocks that CUDA's own allocator counted in a
+            step that was run.
+        reserved_peak: the most bytes that it had reserved.
         model: the class of the module, of PyTorch.
         function: the name of the function, of JAX.
         mode: "train" or "inference".
@@ -53,6 +56,8 @@ class About(Mapping[str, str | int | float]):
     run: str | None = None
     device: str | None = None
     gpu: str | None = None
+    allocated_peak: int | None = None
+    reserved_peak: int | None = None
     model: str | None = None
     function: str | None = None
     mode: str | None = None

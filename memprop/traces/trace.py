@@ -194,13 +194,22 @@ class Trace:
 
     @property
     def allocated_peak(self) -> int | None:
-        """The most bytes of allocated blocks; ``None`` where no device has an allocator."""
-        return None if self._replayed is None else self._replayed.allocated_peak
+        """The most bytes of allocated blocks; ``None`` where no device has an allocator.
+
+        Of a step that was run on CUDA it is what CUDA's own allocator counted.
+        """
+        return self._counted("allocated_peak")
 
     @property
     def reserved_peak(self) -> int | None:
         """The most bytes that the allocator has reserved; ``None`` where there is none."""
-        return None if self._replayed is None else self._replayed.reserved_peak
+        return self._counted("reserved_peak")
+
+    def _counted(self, name: str) -> int | None:
+        if self._replayed is not None:
+            return getattr(self._replayed, name)
+        counted = self.about.get(name)
+        return None if counted is None else int(counted)
 
     def segments(self, event: int | None = None, settings: str = "") -> "pd.DataFrame":
         """The segments of the allocator after an event, a row for each block.

@@ -1,5 +1,7 @@
 """A step on several devices has a trace for each: offloaded and pinned memory is seen."""
 
+from dataclasses import replace
+
 import asks_for_torch  # noqa: F401
 import pytest
 import torch
@@ -10,6 +12,7 @@ import memprop as mp
 import memprop.torch as mpt
 from memprop.errors import UnknownNameError
 from memprop.report.step import write_step
+from memprop.torch.record.places import CudaPeaks
 
 BATCH, WIDTH = 512, 256
 ACTIVATION = BATCH * WIDTH * 4
@@ -114,3 +117,19 @@ def test_the_page_shows_each_device(tmp_path):
     page = (tmp_path / "step.html").read_text()
     assert "On which device" in page
     assert "Offloads, on cpu" in page
+
+
+def test_a_step_that_was_run_on_cuda_has_what_its_allocator_counted(monkeypatch):
+    counted = {"reset": 0}
+    monkeypatch.setattr(
+        torch.cuda, "reset_peak_memory_stats", lambda device: counted.update(reset=1)
+    )
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 1000)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 2000)
+    found = CudaPeaks(torch.device("cuda", 0)).since()
+    assert counted["reset"] == 1
+    step = mp.simulate(mp.MLP([4, 4]), 2)
+    step = replace(step, about={**step.about, **found})
+    assert (step.allocated_peak, step.reserved_peak) == (1000, 2000)
+    assert CudaPeaks(torch.device("cpu")).since() == {}
+    assert mpt.trace(nn.Linear(2, 2), torch.ones(2, 2)).allocated_peak is None

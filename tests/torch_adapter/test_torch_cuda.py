@@ -198,3 +198,12 @@ def test_the_masks_of_dropout_come_out_as_without_a_simulation():
                 mpt.simulate(module, x)
         outputs.append(module(x))
     assert torch.equal(*outputs)
+
+
+def test_a_real_step_has_the_peaks_that_cuda_counted():
+    module, x = mlp()
+    module, x = module.cuda(), x.cuda()
+    step = mpt.trace(module, x, optimizer=torch.optim.AdamW, warmup=1)
+    assert step.allocated_peak == torch.cuda.max_memory_allocated()
+    assert step.reserved_peak == torch.cuda.max_memory_reserved()
+    assert step.peak <= step.allocated_peak <= step.reserved_peak
