@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from inspect import isfunction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,6 +107,7 @@ def _found(factory: "Factory", batch: int | None, given: dict[str, Any]) -> "tup
 
 
 _PER_BATCH = ("module", "inputs", "target", "optimizer")
+_ENTRIES = (*_PER_BATCH, "loss", "mode", "autocast", "micro_batches", "warmup")
 
 
 def _at(factory: "Factory", batch: int) -> Any:
@@ -118,17 +120,23 @@ def _parts(made: Any) -> Mapping[str, Any]:
     Raises:
         InvalidTypeError: it is no module of PyTorch with its inputs.
     """
-    from memprop.errors import InvalidTypeError
+    from torch import nn
+
+    from memprop.errors import InvalidTypeError, unknown_name
 
     parts = made
     if isinstance(made, tuple) and len(made) in (2, 3):
         parts = dict(zip(("module", "inputs", "target"), made, strict=False))
-    if not isinstance(parts, Mapping) or not {"module", "inputs"} <= parts.keys():
+    complete = isinstance(parts, Mapping) and {"module", "inputs"} <= parts.keys()
+    if not complete or not (isinstance(parts["module"], nn.Module) or isfunction(parts["module"])):
         raise InvalidTypeError(
             f"the factory returned a {type(made).__name__}: memprop fit is for modules of PyTorch; "
             "return (module, inputs), or a dict with 'module', 'inputs', 'loss', 'target', "
             "'optimizer'"
         )
+    for name in parts:
+        if name not in _ENTRIES:
+            raise unknown_name("entry of the factory's dict", name, _ENTRIES)
     return parts
 
 

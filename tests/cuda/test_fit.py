@@ -250,6 +250,17 @@ def with_batch(batch=256, width=64):
 def nothing():
     return 3
 
+def misspelt(batch=4):
+    return {"module": nn.Linear(8, 8), "inputs": torch.randn(batch, 8), "optimiser": 1}
+
+def of_memprop():
+    import memprop as mp
+    return mp.MLP([4, 4]), torch.zeros(2, 4), torch.zeros(2)
+
+def on_cuda(batch=8):
+    module = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64).to("cuda:0")).cuda()
+    return module, torch.randn(batch, 64, device="cuda") + torch.ones(64).to(torch.device("cuda"))
+
 def fails(batch=4):
     raise KeyError("missing")
 """
@@ -307,10 +318,36 @@ def test_inputs_are_resized_where_the_factory_takes_no_batch(script, capsys):
     assert peak(largest) <= 300 * 1024 < peak(largest + 1)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to go to")
+def test_a_factory_may_move_its_model_to_a_gpu_that_is_not_there(script, capsys):
+    status, out, err = asked(capsys, f"{script}:on_cuda", "--budget", "1 GiB", "--json")
+    assert status == 0, err
+    assert json.loads(out)["device"] == "cuda:0"
+
+
+def test_large_tensors_of_a_factory_have_no_memory():
+    def huge(batch):
+        return nn.Linear(2**20, 2**20), torch.randn(batch, 2**20)
+
+    found = mpt.fit(huge, "30 TiB", batch=8, loss=loss, optimizer=torch.optim.AdamW)
+    assert found.asked.peak > 4 * 2**42, "parameters, gradients and two moments, of 4 TiB each"
+    assert found.fits
+
+
+def test_a_factory_that_needs_its_numbers_has_them():
+    def looks(batch):
+        scale = float(torch.full((2**22,), 2.0)[0])
+        return nn.Linear(4, int(scale)), torch.randn(batch, 4)
+
+    assert mpt.fit(looks, "1 MiB", batch=8, loss=loss, device="cpu").fits
+
+
 @pytest.mark.parametrize(
     ("name", "options", "status", "message"),
     [
         ("nothing", (), 2, "returned a int: memprop fit is for modules of PyTorch"),
+        ("of_memprop", (), 2, "memprop fit is for modules of PyTorch"),
+        ("misspelt", (), 2, "unknown entry of the factory's dict 'optimiser': did you mean 'opt"),
         ("fails", (), 1, "KeyError: 'missing'"),
         ("fixed", ("--gpu", "h10"), 2, "unknown GPU 'h10': did you mean 'h100'?"),
         ("fixed", ("--settings", "expandable:True"), 2, "unknown setting"),

@@ -21,29 +21,51 @@ _MAKERS: Final = {
 T = TypeVar("T")
 
 
-class _LargeOnMeta(TorchFunctionMode):
-    """Puts large new tensors on the "meta" device, where they have no memory."""
+class _HereAndSmall(TorchFunctionMode):
+    """Leaves on the CPU what is to go to CUDA, and gives large new tensors no memory.
+
+    Args:
+        large_bytes: from which size on a tensor is made on the "meta" device; ``None`` for never.
+    """
+
+    def __init__(self, large_bytes: int | None) -> None:
+        super().__init__()
+        self._large_bytes = large_bytes
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func in _MAKERS and kwargs.get("generator") is None and _is_cpu(kwargs.get("device")):
+        if func is torch.Tensor.cuda:
+            return args[0]
+        if func is torch.Tensor.to:
+            args = tuple("cpu" if _is_cuda(one) else one for one in args)
+        if _is_cuda(kwargs.get("device")):
+            kwargs = {**kwargs, "device": "cpu"}
+        if func in _MAKERS and self._large_bytes is not None and _is_plain(kwargs):
             found = func(*args, **{**kwargs, "device": "meta"})
-            if found.nbytes >= _LARGE_BYTES:
+            if found.nbytes >= self._large_bytes:
                 return found
         return func(*args, **kwargs)
 
 
-def _is_cpu(device: Any) -> bool:
-    return device is None or torch.device(device).type == "cpu"
+def _is_cuda(device: Any) -> bool:
+    return isinstance(device, str | torch.device) and str(device).partition(":")[0] == "cuda"
+
+
+def _is_plain(kwargs: dict[str, Any]) -> bool:
+    """Whether a tensor is made on the CPU, and of no particular random numbers."""
+    device = kwargs.get("device")
+    return kwargs.get("generator") is None and (device is None or str(device) == "cpu")
 
 
 def made_without_numbers(make: Callable[[], T]) -> T:
     """What a user's function makes, its large tensors without numbers if it bears that.
 
-    So a model that is larger than the machine can be made, and in no time.
+    So a model that is larger than the machine can be made, and in no time. Where the function
+    moves tensors to CUDA they stay on the CPU, for a simulation puts all on the GPU anyway.
     """
     try:
-        with _LargeOnMeta():
+        with _HereAndSmall(_LARGE_BYTES):
             return make()
     except Exception:  # whatever the user's own code needs the numbers for
-        return make()
+        with _HereAndSmall(None):
+            return make()
