@@ -139,6 +139,20 @@ def test_sums_take_what_they_took_for_every_shape_and_type():
     assert held == 324
 
 
+def test_topk_takes_what_it_took_for_every_shape_and_type():
+    held = 0
+    for row in csv.DictReader((H100 / "scratch.csv").read_text().splitlines()):
+        if row["operator"] != "topk":
+            continue
+        rows, columns, dtype = json.loads(row["config"])
+        x = torch.empty(rows, columns, dtype=getattr(torch, dtype), device="meta")
+        (sizes,) = scratch_of(H, torch.ops.aten.topk.default, (x, 8), {}, None).stages
+        blocks = sum(-(-size // 512) * 512 for size in sizes)
+        assert blocks == int(row["peak_bytes"]) - int(row["kept_bytes"]), row
+        held += 1
+    assert held == 24
+
+
 def test_attention_takes_the_recorded_kernel():
     held = defaultdict(int)
     for func, args, kwargs, *_ in recorded_calls():

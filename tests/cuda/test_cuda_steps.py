@@ -199,6 +199,19 @@ def test_a_kernel_that_nothing_is_known_of_is_named():
     assert on_cpu.about.unknown_kernels is None
 
 
+def test_a_step_may_ask_which_gpu_it_is_and_count_integers():
+    class Experts(nn.Linear):
+        def forward(self, x):
+            assert torch.cuda.get_device_capability(x.device) == (8, 0)
+            places = torch.zeros(64, dtype=torch.int32, device=x.device)
+            counts = torch.histc(places, bins=8, min=0, max=7)
+            assert counts.shape == (8,)
+            assert counts.dtype is torch.int32
+            return super().forward(x) + counts.sum()
+
+    assert small(Experts(64, 64), gpu="a100").about.gpu == "a100"
+
+
 def test_a_step_on_the_cpu_has_no_allocator():
     trace = mpt.simulate(nn.Linear(4, 4), torch.randn(2, 4))
     assert trace.allocated_peak is None

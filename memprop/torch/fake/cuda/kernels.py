@@ -9,7 +9,14 @@ from memprop.torch.fake.cuda import recurrent
 
 _aten: Final = torch.ops.aten
 
+
+def _counts(given: dict[str, Any]) -> torch.Tensor:
+    """A histogram, of integers too (cuda/SummaryOps.cu), which the CPU does not make."""
+    return given["self"].new_empty(given["bins"])
+
+
 INSTEAD: Final[dict[Any, Callable[[dict[str, Any]], Any]]] = {
+    _aten.histc.default: _counts,
     _aten._cudnn_rnn.default: recurrent.forward,
     _aten._cudnn_rnn_backward.default: recurrent.backward,
 }

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from unittest.mock import patch
 
 import torch
 
@@ -25,7 +26,8 @@ from memprop.torch.record.scratch import Pretence
 @contextmanager
 def on_cuda(gpu: GPU, devices: Devices) -> Iterator[Pretence]:
     """Let the step believe that the CPU is a GPU, inside the block."""
-    with ways_of_cuda(gpu), devices.pretended():
+    capability = patch.object(torch.cuda, "get_device_capability", lambda *_: gpu.capability)
+    with ways_of_cuda(gpu), devices.pretended(), capability:
         yield Pretence(
             device="cuda:0", gpu=gpu.name, scratch=partial(scratch_of, gpu), host_of=host_of
         )

@@ -77,6 +77,42 @@ def _sort(call: Call) -> Iterator[int]:
     yield _INDEX_BYTES * call["self"].shape[call["dim"]] if call["self"].dim() else 0
 
 
+@RULES.of(_aten.topk.default)
+def _topk(call: Call) -> Iterator[int]:
+    """``mbtopk::launch`` in cuda/TensorTopK.cu, where several blocks of threads share a slice."""
+    values = call["self"]
+    length = values.shape[call["dim"]] if values.dim() else 1
+    slices = values.numel() // max(length, 1)
+    yield bytes_of_copy(values)
+    if length < next(least for most, least in _SHARED_SLICES if slices <= most):
+        return
+    at_once = call.gpu.multiprocessors * _BLOCKS_OF_TOPK * _THREADS_OF_TOPK
+    items = min(max(-(-values.numel() // at_once), 4), 64) * _THREADS_OF_TOPK
+    blocks = slices * -(-length // items)
+    yield values.element_size() * slices  # the values at place k
+    yield from (4 * slices, 8 * slices, 4 * slices)  # semaphores, what is to be found, bits
+    yield from (2 * _DIGITS * blocks, 4 * _DIGITS * slices)  # counts of digits, and their sums
+    yield from (4 * blocks, 4 * blocks, _SCAN_OF_TOPK)  # two counts, and the scan of each
+
+
+_SHARED_SLICES: Final = (
+    (20, 20000),
+    (40, 10000),
+    (80, 8000),
+    (199, 5000),
+    (799, 3000),
+    (4000, 800),
+    (math.inf, 400),
+)
+"""Up to so many slices, those of at least so many values are shared: ``should_use_multiblock``."""
+_BLOCKS_OF_TOPK: Final = 6
+"""Blocks that a multiprocessor holds: it has 65,536 registers, a thread takes 40."""
+_THREADS_OF_TOPK: Final = 256
+_DIGITS: Final = 256
+_SCAN_OF_TOPK: Final = 1536
+"""What CUB's scan by key takes: measured, in all shapes the same."""
+
+
 @RULES.of(_aten.roll.default)
 def _roll(call: Call) -> Iterator[int]:
     """TensorTransformations.h rolls one dimension after the other."""

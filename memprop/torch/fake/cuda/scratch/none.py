@@ -83,6 +83,20 @@ _MAKERS: Final = frozenset(
     }
 )
 """Operators that only fill what they return."""
+_ITERATED: Final = frozenset(
+    {
+        "softplus_backward",  # ActivationSoftplusKernel.cu
+        "smooth_l1_loss_backward",  # PointwiseOpsKernel.cu
+        "huber_loss_backward",  # PointwiseOpsKernel.cu
+        "flip",  # IndexKernel.cu
+        "floor_divide",  # BinaryDivFloorKernel.cu
+        "scatter",  # ScatterGatherKernel.cu, into a copy that is the result
+        "scatter_",
+        "scatter_add",
+        "scatter_add_",
+    }
+)
+"""Operators that PyTorch's source computes element by element, and that it does not mark so."""
 _NO_KERNELS: Final = ("profiler", "prim")
 """Namespaces of what is no work on tensors."""
 
@@ -100,4 +114,5 @@ def takes_nothing(func: Any) -> bool:
         return False
     name = func.name().partition("::")[2].partition(".")[0]
     at_once = name.startswith(("_foreach_", "_fused_")) and not name.startswith("_foreach_norm")
-    return at_once or name in MEASURED or name in _MAKERS or name == "_local_scalar_dense"
+    known = MEASURED | _MAKERS | _ITERATED | {"_local_scalar_dense"}
+    return at_once or name in known
