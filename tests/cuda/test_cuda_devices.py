@@ -21,12 +21,13 @@ ACTIVATION = BATCH * WIDTH * 4
 class Offloads(nn.Module):
     """Keeps what its first layer saves on the CPU."""
 
-    def __init__(self):
+    def __init__(self, pin_memory=False):
         super().__init__()
         self.first, self.second = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.pin_memory = pin_memory
 
     def forward(self, x):
-        with save_on_cpu():
+        with save_on_cpu(self.pin_memory):
             hidden = torch.tanh(self.first(x))
         return self.second(hidden)
 
@@ -51,6 +52,13 @@ def test_what_is_offloaded_is_on_the_cpu_and_not_on_the_gpu():
     # On the GPU tanh's result stays for the second layer; the input is the program's own.
     assert step.saved_bytes == plain.saved_bytes - ACTIVATION
     assert plain.devices == ("cuda:0",)
+
+
+def test_what_is_offloaded_may_be_pinned():
+    step = simulated(Offloads(pin_memory=True))
+    assert step.devices == ("cuda:0", "pinned")
+    assert step.on("pinned").peak == 2 * ACTIVATION
+    assert step.peak == simulated(Offloads()).peak
 
 
 def test_a_step_that_offloads_asks_the_gpu_for_no_more():

@@ -177,7 +177,7 @@ class Devices(TorchFunctionMode):
 
     def _push_hooks(self, pack: Any, unpack: Any) -> None:
         """Hooks on what autograd saves, as those of checkpoints and ``save_on_cpu``."""
-        _push_hooks(self._inside(pack), self._inside(unpack))
+        _push_hooks(self._inside(_with_cuda(pack)), self._inside(unpack))
 
     def _asked(self, real: Any, answer: Any) -> Any:
         """An attribute that says where a tensor is: the truth to memprop and PyTorch alone."""
@@ -198,6 +198,16 @@ _ANSWERS: Final = {
     "is_cpu": lambda device: device.type == "cpu",
 }
 """Attributes that say where a tensor is, with their answers."""
+
+
+def _with_cuda(pack: Any) -> Any:
+    """A hook that finds CUDA available: ``save_on_cpu`` pins memory only then."""
+
+    def packed(tensor: torch.Tensor) -> Any:
+        with patch.object(torch.cuda, "is_available", lambda: True):
+            return pack(tensor)
+
+    return packed
 
 
 def _runs_in_a_kernel(tensor: torch.Tensor) -> bool:
