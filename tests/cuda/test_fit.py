@@ -151,7 +151,11 @@ def test_batch_norm_takes_no_single_sample():
     def of(batch):
         return blocks(nn.BatchNorm1d), torch.randn(batch, WIDTH)
 
-    assert mpt.max_batch(of, 10, device="cpu") == 0
+    batches = []
+    assert mpt.max_batch(lambda batch: batches.append(batch) or of(batch), 10, device="cpu") == 0
+    assert batches[:1] == [8]
+    assert set(batches[1:]) <= {1, 2}
+    assert len(batches) < 10
     assert mpt.max_batch(of, "4 MiB", device="cpu") > 1
 
 

@@ -111,7 +111,10 @@ def search(
         within, beyond = around(trials, limit)
         if beyond is not None and beyond.batch - within.batch <= max(1, within.batch // _FINE):
             break
-        trials.append(_tried(tried, _next(trials, within, beyond, limit)))
+        found = _tried(tried, _next(trials, within, beyond, limit))
+        if any(found.batch == one.batch for one in trials):
+            break  # there is no smaller one
+        trials.append(found)
     return trials
 
 
