@@ -84,8 +84,8 @@ def _found(factory: "Factory", batch: int | None, given: dict[str, Any]) -> "tup
     first = _parts(
         made_without_numbers(factory.made if batch is None else partial(_at, factory, batch))
     )
-    size = batch_of(first["inputs"]) if batch is None else batch
     own = batch_of(first["inputs"])
+    size = own if batch is None else batch
     waiting = [first]
 
     def make(wanted: int) -> tuple[Any, ...]:
@@ -150,11 +150,12 @@ def _made_optimizer(parts: Mapping[str, Any]) -> Any:
 def _progress() -> Iterator[Callable[[str, int], None]]:
     """Shows on stderr what is simulated: in a bar, or as lines where it is no terminal."""
     from memprop.cli.output import waiting
+    from memprop.torch.fitting.largest import MOST_SIMULATIONS
 
     with waiting("simulating") as describe:
 
         def tell(what: str, number: int) -> None:
-            text = f"simulation {number} of at most 10: {what}"
+            text = f"simulation {number} of at most {MOST_SIMULATIONS}: {what}"
             if describe is None:
                 sys.stderr.write(f"memprop: {text}\n")
             else:

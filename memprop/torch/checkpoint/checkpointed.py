@@ -65,7 +65,7 @@ def checkpointed(module: nn.Module, traits: Traits, parts: Sequence[Part]) -> nn
     return twin
 
 
-def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
+def held_tensors(module: nn.Module) -> Iterator[torch.Tensor]:
     """Every tensor that the module holds, parameters, buffers and plain attributes."""
     for part in module.modules():
         for table in (part._parameters, part._buffers, vars(part)):
@@ -74,7 +74,7 @@ def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
 
 def _known(module: nn.Module) -> dict[int, Any]:
     """What a copy of the module has instead of the object with this identity: the same tensors."""
-    known: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)}
+    known: dict[int, Any] = {id(tensor): tensor for tensor in held_tensors(module)}
     for found in Reach()([("", module)]):
         if found.kind is TENSOR:
             known[id(found.thing)] = found.thing

@@ -2,7 +2,7 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from memprop.torch.checkpoint.checkpointed import held_tensors
 from memprop.torch.fitting.job import Job, Made
 
 
@@ -50,16 +51,10 @@ def halved(module: nn.Module) -> nn.Module:
     The module itself stays as it is. Where two parameters are one, they are one here too.
     """
     known: dict[int, Any] = {}
-    for tensor in _held(module):
+    for tensor in held_tensors(module):
         is_wide = tensor.is_floating_point() and tensor.dtype is not torch.bfloat16
         known.setdefault(id(tensor), _halved(tensor) if is_wide else tensor)
     return copy.deepcopy(module, known)
-
-
-def _held(module: nn.Module) -> Iterator[torch.Tensor]:
-    for part in module.modules():
-        for table in (part._parameters, part._buffers, vars(part)):
-            yield from (held for held in table.values() if isinstance(held, torch.Tensor))
 
 
 def _halved(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -97,9 +97,7 @@ def plans_of(job: Job, batch: int) -> Plans:
         with torch.device("meta"):
             made = made._replace(module=made.module())
     check_module(made.module)
-    options: dict[str, Any] = {**job.options, "target": made.target}
-    if made.optimizer is not None:
-        options["optimizer"] = made.optimizer
+    options = job.options_for(made)
     options.pop("warmup", None)
     with (
         left_as_it_was(made.module, made.inputs, options.get("loss"), made.target),

@@ -1,7 +1,6 @@
 """Does it fit, what is the largest batch, and what would help?"""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, SupportsIndex
 
 import torch
@@ -9,19 +8,9 @@ import torch
 from memprop.checks import check_positive_integer
 from memprop.cuda.agreement import ALLOCATED_MARGIN, MEASURED_ON, RESERVED_MARGIN
 from memprop.cuda.gpus import CONTEXT_BYTES, gpu_of
-from memprop.torch.fitting.changes import in_bfloat16, sliced, with_optimizer
-from memprop.torch.fitting.checkpoints import Plans, plans_of
-from memprop.torch.fitting.eight_bit import AdamW8bit
 from memprop.torch.fitting.job import Job, Make, Tried
-from memprop.torch.fitting.largest import (
-    MOST_SIMULATIONS,
-    around,
-    between,
-    least_that_does_not,
-    most_that_fits,
-    search,
-    usable,
-)
+from memprop.torch.fitting.largest import least_that_does_not, most_that_fits
+from memprop.torch.fitting.ways import Progress, Simulations, Way, has_state
 from memprop.torch.inputs import Loss
 from memprop.torch.task import Optimizer
 from memprop.traces.trace import Trace
@@ -30,36 +19,8 @@ from memprop.units import parse_bytes
 if TYPE_CHECKING:
     import pandas as pd
 
-Progress = Callable[[str, int], None]
-"""Told what is simulated next, and the number of that simulation."""
 _FIRST_LOOK: Final = 2
 """So many more batches are simulated before what would help is."""
-_USABLE: Final = 0.98
-"""Not all of a limit can be used: some of it lies in blocks that nothing fits into."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Way:
-    """A change that needs fewer bytes.
-
-    Attributes:
-        name: what is changed, in few words.
-        how: what to do for it, as code.
-        cost: what it costs, in words.
-        tried: its steps, simulated; ``None`` if they could not be.
-        why_not: why they could not be simulated.
-    """
-
-    name: str
-    how: str
-    cost: str
-    tried: Tried | None = None
-    why_not: str = ""
-
-    @property
-    def fits(self) -> bool:
-        """Whether steps fit after this change."""
-        return self.tried is not None and self.tried.fits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +84,9 @@ class Fit:
     @property
     def is_close(self) -> bool:
         """Whether the answer could be the other one, within the margin of error."""
-        if self.asked.reserved is None:
-            return False
-        return abs(self.asked.reserved - self.budget) < RESERVED_MARGIN * self.budget
+        return (
+            self.margin is not None and abs(self.needed - self.budget) < self.margin * self.budget
+        )
 
     def table(self) -> "pd.DataFrame":
         """The step as it is and every change to it, a row each.
@@ -219,220 +180,28 @@ def fit(
     }
     room = parse_bytes(budget) if budget is not None else gpu_of(gpu).memory - CONTEXT_BYTES
     job = Job(make=make, limit=room, settings=settings, options=options)
-    return _Answer(job, batch, progress or _silently).found()
+    return _answer(job, Simulations(job, batch, progress or _silently))
 
 
 def _silently(what: str, number: int) -> None:
     del what, number
 
 
-class _Answer:
-    """An answer in the making: counts its simulations, and stops at ten."""
-
-    def __init__(self, job: Job, batch: int, progress: Progress) -> None:
-        self._job, self._batch, self._progress = job, batch, progress
-        self._count = 0
-
-    def found(self) -> Fit:
-        self._begin(f"batch {self._batch}")
-        trace = self._job.simulated(self._job.made(self._batch))
-        asked = self._job.judged(self._batch, trace)
-        trials, ways = [asked], ()
-        if not asked.fits:
-            trials = self._search(trials, _FIRST_LOOK)
-            ways = tuple(self._ways(trace, asked, trials))
-        trials = self._search(trials, self._left)
-        if not asked.fits and self._left and _has_state(trace):
-            ways = (*ways, self._without_state())
-        return Fit(
-            budget=self._job.limit,
-            asked=asked,
-            trace=trace,
-            largest=most_that_fits(trials),
-            too_large=least_that_does_not(trials),
-            ways=ways,
-            simulations=self._count,
-        )
-
-    @property
-    def _left(self) -> int:
-        return MOST_SIMULATIONS - self._count
-
-    def _begin(self, what: str) -> None:
-        self._count += 1
-        self._progress(what, self._count)
-
-    def _tried(self, what: str, job: Job, batch: int) -> Tried:
-        self._begin(what)
-        return job.tried(batch)
-
-    def _search(self, trials: list[Tried], more: int) -> list[Tried]:
-        def tried(batch: int) -> Tried:
-            return self._tried(f"batch {batch}", self._job, batch)
-
-        return search(tried, self._job.limit, trials, more)
-
-    def _ways(self, trace: Trace, asked: Tried, trials: list[Tried]) -> Iterator[Way]:
-        """What would help, the mildest first."""
-        if trace.about["mode"] == "inference":
-            return
-        ways = []
-        slices = self._slices_for(trials, trace)
-        if slices:
-            ways.append(self._accumulated(slices, trace))
-            yield ways[-1]
-        plans = self._plans()
-        if isinstance(plans, Plans):
-            needed = 2 if any(way.fits for way in ways) else 4
-            ways.append(self._recomputed(plans, asked, trace.peak, needed))
-            yield ways[-1]
-        if _has_state(trace):
-            ways.append(self._with_state_of_eight_bits())
-            yield ways[-1]
-        if _is_wide(trace):
-            ways.append(self._in_bfloat16())
-            yield ways[-1]
-            if not any(way.fits for way in ways):
-                yield from self._together(plans, has_state=_has_state(trace))
-
-    def _way(self, way: Way, job: Job, batch: int | None = None) -> Way:
-        """A way with its simulation; the user's model may not bear the change."""
-        try:
-            return replace(way, tried=self._tried(way.name, job, batch or self._batch))
-        except Exception as error:  # whatever the user's own code raises
-            return replace(way, why_not=f"cannot be simulated: {_first_line(error)}")
-
-    def _slices_for(self, trials: list[Tried], trace: Trace) -> int:
-        """Over how many slices to accumulate gradients, as the trials say; 0 if it is no use."""
-        within, beyond = around(trials, self._job.limit)
-        if beyond is None or beyond.batch == 1 or beyond.fixed >= self._job.limit:
-            return 0
-        # From the second slice on, all gradients are there from the beginning.
-        room = usable(beyond, self._job.limit) - _gradient_bytes(trace)
-        nearest = within if within.batch > 1 else beyond
-        return -(-self._batch // between(Tried(0, True, nearest.fixed), nearest, room))
-
-    def _accumulated(self, slices: int, trace: Trace) -> Way:
-        has_norm = any("batch_norm" in operator.name for operator in trace.operators)
-        cost = "batch norm sees slices" if has_norm else "more and smaller kernels"
-        return self._slices(self._job, -(-self._batch // slices), cost=cost)
-
-    def _slices(self, job: Job, size: int, *, name: str = "", cost: str) -> Way:
-        slices = -(-self._batch // size)
-        way = Way(
-            name=f"{name}{slices} slices of {size}",
-            how=f"call loss.backward() on {slices} slices of {size}, then optimizer.step()",
-            cost=cost,
-        )
-        # From the second slice on, all need the same.
-        return self._way(way, sliced(job, min(slices, 2)), size)
-
-    def _plans(self) -> Plans | Exception:
-        self._begin("blocks to compute again")
-        try:
-            return plans_of(self._job, self._batch)
-        except Exception as error:  # whatever the user's own code raises
-            return error
-
-    def _recomputed(self, plans: Plans, asked: Tried, live: int, needed: int) -> Way:
-        """The cheapest plan that fits; the one that needs least if none does.
-
-        Args:
-            plans: what can be recomputed.
-            asked: the step without a plan.
-            live: its peak of live bytes, which is what plans know.
-            needed: how many simulations must be left for other ways.
-        """
-        limit, beside = self._job.limit, asked.peak - live
-        is_last = self._left - 1 <= needed
-        room = usable(asked, limit) if is_last else int(_USABLE * limit)
-        place = plans.cheapest_within(room - beside)
-        way = self._with_plan(plans, place)
-        if way.tried is not None and not way.fits and place and not is_last:
-            over = (way.tried.reserved or way.tried.peak) - int(_USABLE * limit)
-            place = plans.cheapest_within(plans.peak(place) - over)
-            way = self._with_plan(plans, place)
-        return way
-
-    def _with_plan(self, plans: Plans, place: int) -> Way:
-        told = plans.told(place)
-        budget = f"{-(-plans.peak(place) // 2**20)} MiB"  # enough: rounded up
-        way = Way(
-            name=f"recompute {told.again} of {told.of} blocks",
-            how=(
-                f'mpt.auto_checkpoint(module, inputs, "{budget}", loss=..., optimizer=...): '
-                f"{told.first} to {told.last}"
-            ),
-            cost=f"{told.slower:.0%} more FLOPs",
-        )
-        job = replace(self._job, make=lambda _: plans.carried_out(place))
-        return self._way(way, job)
-
-    def _with_state_of_eight_bits(self) -> Way:
-        way = Way(
-            name="optimizer state of 8 bits",
-            how="bitsandbytes.optim.AdamW8bit(module.parameters())",
-            cost="updates are rounded",
-        )
-        return self._way(way, with_optimizer(self._job, AdamW8bit))
-
-    def _without_state(self) -> Way:
-        way = Way(
-            name="SGD without momentum",
-            how="torch.optim.SGD(module.parameters())",
-            cost="another optimizer",
-        )
-        return self._way(way, with_optimizer(self._job, torch.optim.SGD))
-
-    def _in_bfloat16(self) -> Way:
-        way = Way(
-            name="model in bfloat16",
-            how="module.bfloat16(), and inputs too; without autocast",
-            cost="all is rounded to 8 significant bits",
-        )
-        return self._way(way, in_bfloat16(self._job))
-
-    def _together(self, plans: Plans | Exception, *, has_state: bool) -> Iterator[Way]:
-        """Several ways at once, in one pass and, if that does not fit, in slices."""
-        job, names = in_bfloat16(self._job), ["bfloat16"]
-        if has_state:
-            job = with_optimizer(job, AdamW8bit)
-            names.append("8-bit state")
-        if isinstance(plans, Plans):
-            names.append(f"recompute {plans.told(0).again} blocks")
-            job = replace(job, make=_recomputing(job, plans))
-        way = Way(name=" + ".join(names), how="as each of them", cost="as each of them")
-        way = self._way(way, job)
-        yield way
-        if way.tried is None or way.fits or not self._left:
-            return
-        size = self._slice_within(way.tried)
-        if size:
-            yield self._slices(job, size, name=f"{way.name} + ", cost=way.cost)
-
-    def _slice_within(self, tried: Tried) -> int:
-        """How large slices may be, if nearly all bytes are proportional to the batch."""
-        return int(_USABLE * 0.9 * self._batch * self._job.limit / tried.peak)
-
-
-def _recomputing(job: Job, plans: Plans) -> Make:
-    """The models of a job with all that plans can recompute."""
-    return lambda batch: replace(plans, made=job.made(batch)).carried_out(0)
-
-
-def _has_state(trace: Trace) -> bool:
-    return trace.peak_by_category()["optimizer_state"] > 0
-
-
-def _is_wide(trace: Trace) -> bool:
-    """Whether a parameter has more than 16 bits."""
-    wide = ("float32", "float64")
-    return any(one.category == "parameter" and one.dtype in wide for one in trace.variables)
-
-
-def _gradient_bytes(trace: Trace) -> int:
-    return sum(one.bytes for one in trace.variables if one.category == "parameter_gradient")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def _answer(job: Job, simulations: Simulations) -> Fit:
+    asked, trace = simulations.asked()
+    trials, ways = [asked], []
+    if not asked.fits:
+        trials = simulations.search(trials, _FIRST_LOOK)
+        ways = simulations.ways(trace, asked, trials)
+    trials = simulations.search(trials, simulations.left)
+    if not asked.fits and simulations.left and has_state(trace):
+        ways.append(simulations.without_state())
+    return Fit(
+        budget=job.limit,
+        asked=asked,
+        trace=trace,
+        largest=most_that_fits(trials),
+        too_large=least_that_does_not(trials),
+        ways=tuple(ways),
+        simulations=simulations.count,
+    )

@@ -31,6 +31,7 @@ Make = Callable[[int], tuple[Any, ...]]
 
 
 _FIXED: Final = ("parameter", "optimizer_state", "parameter_gradient")
+"""Categories whose bytes do not depend on the batch."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ class Job:
             )
         return Made(*found)
 
+    def options_for(self, made: Made) -> dict[str, Any]:
+        """The options of a step of it, its target and its own optimizer included."""
+        own = {} if made.optimizer is None else {"optimizer": made.optimizer}
+        return {**self.options, "target": made.target, **own}
+
     def simulated(self, made: Made) -> Trace:
         """The last of the steps."""
-        options = dict(self.options)
-        if made.optimizer is not None:
-            options["optimizer"] = made.optimizer
-        return simulate(made.module, made.inputs, target=made.target, **options)
+        return simulate(made.module, made.inputs, **self.options_for(made))
 
     def judged(self, batch: int, trace: Trace) -> Tried:
         """Whether steps fit, of which this one is the last."""

@@ -15,6 +15,8 @@ MOST_SIMULATIONS: Final = 10
 _FIRST: Final = 8
 _BY_PEAKS: Final = 5
 """After so many trials what is left is halved."""
+USABLE: Final = 0.98
+"""Not all of a limit can be used: some of it lies in blocks that nothing fits into."""
 _FINE: Final = 200
 """The largest batch is found to one sample, or to this fraction of it."""
 
@@ -163,12 +165,9 @@ def _next(trials: list[Tried], within: Tried, beyond: Tried | None, limit: int) 
 
 
 def usable(beyond: Tried, limit: int) -> int:
-    """The peak to aim at, given a batch that does not fit.
-
-    Not all of a limit can be used: some of it lies in blocks that nothing fits into.
-    """
+    """The peak to aim at, given a batch that does not fit."""
     share = 1.0 if beyond.reserved is None else beyond.peak / beyond.reserved
-    return int(min(0.98 * limit, max(share, 0.7) * limit, 0.96 * beyond.peak))
+    return int(min(USABLE * limit, max(share, 0.7) * limit, 0.96 * beyond.peak))
 
 
 def between(within: Tried, beyond: Tried, goal: int) -> int:

@@ -6,6 +6,8 @@ from typing import Any, Final, TypeVar
 import torch
 from torch.overrides import TorchFunctionMode
 
+from memprop.torch.fake.cuda.devices import cpu_for
+
 _LARGE_BYTES: Final = 2**23
 """From this size on tensors are made without numbers. In smaller ones a step may look them up."""
 _MAKERS: Final = {
@@ -37,18 +39,14 @@ class _HereAndSmall(TorchFunctionMode):
         if func is torch.Tensor.cuda:
             return args[0]
         if func is torch.Tensor.to:
-            args = tuple("cpu" if _is_cuda(one) else one for one in args)
-        if _is_cuda(kwargs.get("device")):
-            kwargs = {**kwargs, "device": "cpu"}
+            args = tuple(map(cpu_for, args))
+        if "device" in kwargs:
+            kwargs = {**kwargs, "device": cpu_for(kwargs["device"])}
         if func in _MAKERS and self._large_bytes is not None and _is_plain(kwargs):
             found = func(*args, **{**kwargs, "device": "meta"})
             if found.nbytes >= self._large_bytes:
                 return found
         return func(*args, **kwargs)
-
-
-def _is_cuda(device: Any) -> bool:
-    return isinstance(device, str | torch.device) and str(device).partition(":")[0] == "cuda"
 
 
 def _is_plain(kwargs: dict[str, Any]) -> bool:

@@ -102,7 +102,7 @@ class Devices(TorchFunctionMode):
         if "device" not in kwargs or kwargs["device"] is None:
             return func(*args, **kwargs)
         with self._making(_named(kwargs["device"])):
-            return func(*args, **{**kwargs, "device": _cpu_for(kwargs["device"])})
+            return func(*args, **{**kwargs, "device": cpu_for(kwargs["device"])})
 
     def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
         """A tensor moved: the same one if it is there already, else a copy."""
@@ -112,8 +112,8 @@ class Devices(TorchFunctionMode):
             named = [one for one in places if isinstance(one, str | int | torch.device)]
             named = [one for one in named if not isinstance(one, bool)]
             target = _named(named[0]) if named else self._target_of(rest, kwargs)
-            kwargs = {key: _cpu_for(value) for key, value in kwargs.items()}
-            result = tensor.to(*map(_cpu_for, rest), **kwargs)
+            kwargs = {key: cpu_for(value) for key, value in kwargs.items()}
+            result = tensor.to(*map(cpu_for, rest), **kwargs)
         else:
             target = _CUDA if func is torch.Tensor.cuda else _CPU
             result = tensor
@@ -221,7 +221,7 @@ def _named(device: Any) -> torch.device:
     return torch.device(device)
 
 
-def _cpu_for(value: Any) -> Any:
+def cpu_for(value: Any) -> Any:
     """The CPU in place of CUDA; anything that is no device as it is."""
     if isinstance(value, bool | torch.dtype) or not isinstance(value, str | int | torch.device):
         return value
