@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from memprop.cli.chart import timeline
+from memprop.traces.devices import rows_at_peaks
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 from memprop.version import __version__
@@ -109,11 +110,8 @@ def print_step(screen: Console, trace: Trace) -> None:
     """Print the timeline of a step, the buffers at its peak, and what it keeps for backward."""
     screen.print("", timeline(trace, screen), "", breakdown(trace), "")
     if len(trace.devices) > 1:
-        rows = [
-            (device, format_bytes(there.peak), f"{there.peak:,}", there.peak_operator)
-            for device, there in ((name, trace.on(name)) for name in trace.devices)
-        ]
-        screen.print(table("Peaks by device", ("device", "peak", "bytes", "at"), rows), "")
+        columns = ("device", "peak", "bytes", "at")
+        screen.print(table("Peaks by device", columns, rows_at_peaks(trace)), "")
     if trace.saved:
         screen.print(cached(trace, screen.width), "")
 

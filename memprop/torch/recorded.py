@@ -92,7 +92,7 @@ def _recorded(
         trace = replace(trace, requests=log.requests(len(trace.events)))
     if observer is not None:  # it knows events by their numbers
         return trace
-    return by_device(given_at_setup(trace, ledger.found_late), str(trace.about["device"]))
+    return by_device(given_at_setup(trace, ledger.found_late))
 
 
 class _Given:

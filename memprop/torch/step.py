@@ -11,7 +11,7 @@ from torch import nn
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import Loss, check_module, check_real
 from memprop.torch.keywords import renamed_keyword
-from memprop.torch.record.places import CudaPeaks
+from memprop.torch.record.peaks import CudaPeaks
 from memprop.torch.recorded import recorded
 from memprop.torch.task import Optimizer, run, task, warm_up
 from memprop.traces.trace import Trace

@@ -8,24 +8,23 @@ import numpy as np
 
 from memprop.traces.events import Events
 from memprop.traces.requests import BEFORE, Requests
+from memprop.units import format_bytes
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 
-def by_device(trace: "Trace", main: str) -> "Trace":
-    """A trace of what lives on one device, which has the traces of the others.
+def by_device(trace: "Trace") -> "Trace":
+    """A trace of what lives on its device, of one whose variables are on others as well.
 
-    Args:
-        trace: whose variables are on several devices.
-        main: the one that the step runs on.
+    It has the traces of the others.
     """
     there = dict.fromkeys(variable.device for variable in trace.variables)
-    others = [device for device in there if device != main]
-    if not others or main not in there:
+    if trace.device not in there or len(there) == 1:
         return trace
-    elsewhere = {device: _on(trace, device) for device in others}
-    return replace(_on(trace, main), elsewhere=MappingProxyType(elsewhere))
+    on = {device: _on(trace, device) for device in there}
+    main = on.pop(trace.device)
+    return replace(main, elsewhere=MappingProxyType(on))
 
 
 def _on(trace: "Trace", device: str) -> "Trace":
@@ -35,7 +34,7 @@ def _on(trace: "Trace", device: str) -> "Trace":
     events = np.flatnonzero(kept[trace.events.variable])
     columns = {name: column[events] for name, column in vars(trace.events).items()}
     columns["variable"] = number[columns["variable"]]
-    is_main = device == trace.about.get("device")
+    is_main = device == trace.device
     return replace(
         trace,
         events=Events(**columns),
@@ -44,6 +43,14 @@ def _on(trace: "Trace", device: str) -> "Trace":
         requests=_at(trace.requests, events) if is_main else None,
         outputs=trace.outputs if is_main else None,
     )
+
+
+def rows_at_peaks(trace: "Trace") -> list[tuple[str, str, str, str]]:
+    """For each device of a step its name, its peak in units and in bytes, and where that is."""
+    found = (trace.on(device) for device in trace.devices)
+    return [
+        (one.device, format_bytes(one.peak), f"{one.peak:,}", one.peak_operator) for one in found
+    ]
 
 
 def _at(requests: Requests | None, events: np.ndarray) -> Requests | None:

@@ -194,23 +194,24 @@ def segment_table(
     lowest = min((one.blocks[0].address for one in segments.views), default=0)
     libraries = {number: ("workspace", name) for name, number in requests.kept.items()}
     storages = dict(zip(requests.block.tolist(), requests.storage.tolist(), strict=True))
-    rows = []
-    for segment in segments.views:
-        for block in segment.blocks:
-            number = segments.blocks.get(block.address, FREED)
-            held = named.get(storages.get(number, NO_STORAGE), ("", ""))
-            rows.append(
-                (
-                    segment.number,
-                    "small" if segment.small else "large",
-                    segment.bytes,
-                    block.address - lowest,
-                    block.bytes,
-                    block.requested,
-                    "allocated" if block.in_use else "free",
-                    *(libraries.get(number, held)),
-                )
-            )
+    held = {
+        address: libraries.get(number) or named.get(storages[number], ("", ""))
+        for address, number in segments.blocks.items()
+    }
+    rows = [
+        (
+            segment.number,
+            "small" if segment.small else "large",
+            segment.bytes,
+            block.address - lowest,
+            block.bytes,
+            block.requested,
+            "allocated" if block.in_use else "free",
+            *held.get(block.address, ("", "")),
+        )
+        for segment in segments.views
+        for block in segment.blocks
+    ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

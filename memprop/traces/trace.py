@@ -178,6 +178,8 @@ class Trace:
         Raises:
             InvalidValueError: the step has no such allocator, or a setting is wrong.
         """
+        if not settings and limit is None and self._replayed is not None:
+            return self._replayed
         return replay(self._asked, len(self.events), AllocatorSettings.parse(settings), limit)
 
     @property
@@ -190,7 +192,7 @@ class Trace:
 
     @cached_property
     def _replayed(self) -> Replay | None:
-        return None if self.requests is None else self.replay()
+        return None if self.requests is None else replay(self.requests, len(self.events))
 
     @property
     def allocated_peak(self) -> int | None:

@@ -13,6 +13,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.utils.checkpoint import checkpoint
 
+import memprop.torch as mpt
+
 BF16 = torch.bfloat16
 
 
@@ -26,6 +28,20 @@ class Step:
     target: torch.Tensor | None = None
     optimizer: Any = torch.optim.AdamW
     autocast: torch.dtype | None = None
+
+
+def simulated(step, **options):
+    """The step as it runs on an H100."""
+    return mpt.simulate(
+        step.module,
+        step.inputs,
+        loss=step.loss,
+        target=step.target,
+        optimizer=step.optimizer,
+        autocast=step.autocast,
+        device="cuda",
+        **options,
+    )
 
 
 def ids(most, *shape):

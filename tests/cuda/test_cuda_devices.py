@@ -12,7 +12,7 @@ import memprop as mp
 import memprop.torch as mpt
 from memprop.errors import UnknownNameError
 from memprop.report.step import write_step
-from memprop.torch.record.places import CudaPeaks
+from memprop.torch.record.peaks import CudaPeaks
 
 BATCH, WIDTH = 512, 256
 ACTIVATION = BATCH * WIDTH * 4

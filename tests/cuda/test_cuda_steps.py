@@ -8,7 +8,7 @@ import asks_for_torch  # noqa: F401
 import matplotlib.pyplot as plt
 import pytest
 import torch
-from h100_models import PICTURES, STEPS, TRANSFORMERS, Step
+from h100_models import PICTURES, STEPS, TRANSFORMERS, Step, simulated
 from optional import load_optional
 from recorded import recording
 from torch import nn
@@ -33,19 +33,6 @@ RESERVED = {
     "efficientnet_b0": 0.025,
 }
 """Where what is reserved is further off, and why."""
-
-
-def simulated(step, **options):
-    return mpt.simulate(
-        step.module,
-        step.inputs,
-        loss=step.loss,
-        target=step.target,
-        optimizer=step.optimizer,
-        autocast=step.autocast,
-        device="cuda",
-        **options,
-    )
 
 
 def check_against_the_gpu(name, trace):

@@ -24,13 +24,12 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-import memprop.torch as mpt
 from experiments.benchmarks.report import table
 
 ROOT: Final = Path(__file__).parents[3]
 RECORDED: Final = ROOT / "tests" / "cuda" / "recordings" / "h100" / "models"
 sys.path.insert(0, str(ROOT / "tests" / "cuda"))
-from h100_models import PICTURES, STEPS, TRANSFORMERS  # noqa: E402 - the steps are the tests'
+from h100_models import PICTURES, STEPS, TRANSFORMERS, simulated  # noqa: E402 - the steps are the tests'
 
 MODELS: Final = {**STEPS, **TRANSFORMERS, **PICTURES}
 
@@ -44,16 +43,7 @@ def built(name: str) -> Any:
 def memprop(name: str) -> dict[str, Any]:
     """What memprop predicts, and how long that takes."""
     step, begin = built(name), time.perf_counter()
-    trace = mpt.simulate(
-        step.module,
-        step.inputs,
-        loss=step.loss,
-        target=step.target,
-        optimizer=step.optimizer,
-        autocast=step.autocast,
-        warmup=1,
-        device="cuda",
-    )
+    trace = simulated(step, warmup=1)
     return {
         "allocated": trace.allocated_peak,
         "reserved": trace.reserved_peak,

@@ -12,6 +12,7 @@ from memprop.report.page.steps import Step, single_step
 from memprop.report.pictures import Picture
 from memprop.report.side_by_side import summarize
 from memprop.terms import CATEGORIES
+from memprop.traces.devices import rows_at_peaks
 from memprop.traces.trace import Trace
 from memprop.units import format_bytes
 
@@ -27,7 +28,7 @@ def step_page(title: str, trace: Trace, pictures: Iterable[Picture] = ()) -> str
         f"{trace.peak_operator}; {format_bytes(trace.saved_bytes)} in {len(trace.saved)} "
         f"intermediates are kept for backward; {len(trace.events):,} events.",
         peak=_shares(trace),
-        devices=[_at_peak(trace.on(device)) for device in trace.devices],
+        devices=rows_at_peaks(trace),
         allocator=list(_allocator(trace)),
         pictures=[inlined(picture) for picture in pictures],
     )
@@ -75,10 +76,6 @@ def _allocator(trace: Trace) -> Iterator[tuple[str, str]]:
     for name, size in sizes.items():
         yield name, f"{format_bytes(size)} ({size:,} bytes)"
     yield "kernels that nothing is known of", str(trace.about.get("unknown_kernels", "none"))
-
-
-def _at_peak(trace: Trace) -> tuple[str, str, str, str]:
-    return trace.device, format_bytes(trace.peak), f"{trace.peak:,}", trace.peak_operator
 
 
 def _shares(trace: Trace) -> list[tuple[str, str, str, str]]:

@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -140,7 +140,7 @@ class Ledger(TorchDispatchMode):
         # "prim" has questions about a tensor, no operators.
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
-            scratch = self._scratch_of(func, args, kwargs, result)
+            scratch = self._scratch_of(read, func, args, kwargs, result)
             noted = self._note(func, read, changed, result, scratch)
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
@@ -149,16 +149,12 @@ class Ledger(TorchDispatchMode):
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
 
-    def _scratch_of(
-        self, func: Any, args: Sequence[Any], kwargs: dict[str, Any], result: Any
-    ) -> Scratch:
+    def _scratch_of(self, read: list[torch.Tensor], *call: Any) -> Scratch:
         """What the kernel that ran takes for itself, on the device that is pretended."""
         if self._pretence is None:
             return NO_SCRATCH
-        scratch = self._pretence.scratch(func, args, kwargs, result)
-        on_cpu = scratch is not NO_SCRATCH and all(
-            map(self._pretence.host_of, _strided(operands(args, kwargs)))
-        )
+        scratch = self._pretence.scratch(*call)
+        on_cpu = scratch is not NO_SCRATCH and all(map(self._pretence.host_of, read))
         return NO_SCRATCH if on_cpu else scratch
 
     def _tell_what_is_kept(self, held: Iterable[torch.Tensor]) -> None:

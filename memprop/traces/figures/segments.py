@@ -40,16 +40,16 @@ def plot_segments(trace: "Trace", ax: Axes | None = None, *, event: int | None =
     """
     blocks = _laid_out(trace.segments(event))
     axes = axes_for(ax)
-    width = max(1, -(-int(blocks["bytes"].sum()) // _LINES))
+    total = int(blocks["bytes"].sum())
+    width = max(1, -(-total // _LINES))
     for row in blocks.to_dict(orient="records"):
         _draw(axes, row, width)
     begins = blocks.loc[blocks["segment"].diff() != 0, "begin"].to_numpy()
-    lines = begins // width
-    axes.vlines(begins % width, lines, lines + 1, color=ink(axes), linewidth=0.8)
-    total, free = int(blocks["bytes"].sum()), int(blocks["bytes"][blocks["state"] == "free"].sum())
-    lines = -(-total // width)
+    line = begins // width
+    axes.vlines(begins % width, line, line + 1, color=ink(axes), linewidth=0.8)
+    free = int(blocks["bytes"][blocks["state"] == "free"].sum())
     axes.set_xlim(0, width)
-    axes.set_ylim(lines, 0)
+    axes.set_ylim(-(-total // width), 0)
     axes.set_yticks([])
     axes.set_xlabel(
         f"{format_bytes(total)} in {blocks['segment'].nunique()} segments, of which "
@@ -110,7 +110,7 @@ def plot_reserved(trace: "Trace", ax: Axes | None = None) -> Axes:
     """
     replay = trace.replay()
     axes = axes_for(ax)
-    events = np.arange(len(trace.events))
+    end = len(trace.events)
     curves = {
         "reserved": (replay.reserved, "-"),
         "allocated": (replay.allocated, "-"),
@@ -118,11 +118,10 @@ def plot_reserved(trace: "Trace", ax: Axes | None = None) -> Axes:
     }
     colors = (ink(axes), CATEGORY_COLORS["activation"], CATEGORY_COLORS["parameter"])
     for (name, (levels, style)), color in zip(curves.items(), colors, strict=True):
-        changed = np.flatnonzero(np.diff(levels, prepend=-1, append=-1))
-        drawn = changed[changed < len(levels)]
+        changed = np.flatnonzero(np.diff(levels, prepend=-1))
         axes.step(
-            np.append(events[drawn], len(events)),
-            np.append(levels[drawn], levels[-1]),
+            np.append(changed, end),
+            np.append(levels[changed], levels[-1]),
             style,
             where="post",
             color=color,
@@ -130,7 +129,7 @@ def plot_reserved(trace: "Trace", ax: Axes | None = None) -> Axes:
             linewidth=1.2,
         )
     mark_phases(axes, trace)
-    axes.set_xlim(0, len(events))
+    axes.set_xlim(0, end)
     axes.set_ylim(0, replay.reserved_peak * 1.08)
     axes.set_ylabel("bytes")
     format_byte_axis(axes)

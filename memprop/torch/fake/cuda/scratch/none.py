@@ -97,6 +97,7 @@ _ITERATED: Final = frozenset(
     }
 )
 """Operators that PyTorch's source computes element by element, and that it does not mark so."""
+_KNOWN: Final = MEASURED | _MAKERS | _ITERATED | {"_local_scalar_dense"}
 _NO_KERNELS: Final = ("profiler", "prim")
 """Namespaces of what is no work on tensors."""
 
@@ -114,5 +115,4 @@ def takes_nothing(func: Any) -> bool:
         return False
     name = func.name().partition("::")[2].partition(".")[0]
     at_once = name.startswith(("_foreach_", "_fused_")) and not name.startswith("_foreach_norm")
-    known = MEASURED | _MAKERS | _ITERATED | {"_local_scalar_dense"}
-    return at_once or name in known
+    return at_once or name in _KNOWN
