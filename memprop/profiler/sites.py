@@ -1,7 +1,6 @@
 """Where in the user's own program something happens: the innermost frame outside NumPy and memprop.
 
-A site reads ``net.py:12``: the path below the working directory or below a folder of ``sys.path``.
-A cell of a notebook reads ``Cell In[3]:12``.
+A site reads as :func:`memprop.code_lines.code_line` writes it.
 """
 
 import os
@@ -13,6 +12,8 @@ from typing import Final
 
 import numpy as np
 
+from memprop.code_lines import code_line
+
 _INNER: Final = tuple(
     str(folder) + os.sep for folder in (Path(np.__file__).parent, Path(__file__).parents[1])
 )
@@ -23,7 +24,7 @@ def current_site() -> str:
     frame = sys._getframe(1)
     while frame is not None and is_inner(frame.f_code.co_filename):
         frame = frame.f_back
-    return "" if frame is None else site(frame.f_code.co_filename, frame.f_lineno)
+    return "" if frame is None else code_line(frame.f_code.co_filename, frame.f_lineno)
 
 
 def site_of(frames: Iterable[tuple[str, int]]) -> str:
@@ -34,39 +35,11 @@ def site_of(frames: Iterable[tuple[str, int]]) -> str:
     stack = list(frames)
     for filename, line in stack:
         if not is_inner(filename):
-            return site(filename, line)
-    return site(*stack[0]) if stack else ""
+            return code_line(filename, line)
+    return code_line(*stack[0]) if stack else ""
 
 
 @cache
 def is_inner(filename: str) -> bool:
     """Whether a file is NumPy's or memprop's."""
     return filename.startswith((*_INNER, "<__array_function__"))
-
-
-def site(filename: str, line: int) -> str:
-    """A file and line as people read them."""
-    return f"{_cell(filename) or _short(filename)}:{line}"
-
-
-def _cell(filename: str) -> str:
-    """The cell of a notebook that IPython keeps under this name; "" if it is none."""
-    if "IPython" not in sys.modules:
-        return ""
-    shell = sys.modules["IPython"].get_ipython()
-    named = shell.compile.format_code_name(filename) if shell is not None else None
-    return " ".join(named) if named else ""
-
-
-@cache
-def _short(filename: str) -> str:
-    path = Path(filename)
-    roots = [Path.cwd(), *sorted(map(Path, filter(None, sys.path)), key=_depth, reverse=True)]
-    for root in roots:
-        if path.is_relative_to(root):
-            return path.relative_to(root).as_posix()
-    return path.name
-
-
-def _depth(path: Path) -> int:
-    return len(path.parts)

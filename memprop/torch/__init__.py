@@ -19,5 +19,8 @@ from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.auto import checkpoint_plan as checkpoint_plan
 from memprop.torch.fitting.fit import fit as fit
 from memprop.torch.fitting.largest import max_batch as max_batch
+from memprop.torch.loop import profile as profile
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace
+from memprop.torch.step_function import simulate_step as simulate_step
+from memprop.torch.step_function import trace_step as trace_step

@@ -23,7 +23,6 @@ from memprop.torch.inputs import (
     named,
     named_leaves,
 )
-from memprop.torch.record.schema import tensors
 from memprop.torch.record.scratch import Pretence
 
 Optimizer = torch.optim.Optimizer | Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]
@@ -92,8 +91,8 @@ def _optimizer(module: nn.Module, optimizer: Optimizer | None) -> torch.optim.Op
     return made
 
 
-Begin = Callable[..., None]
-"""Told the name of each part of a step before it runs; of backward, where that may start from."""
+Begin = Callable[[str], None]
+"""Told the name of each part of a step before it runs."""
 
 
 def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
             output = task.module(*args, **kwargs)
             begin("loss")
             loss = loss_of(task.loss, output, task.target)
-        begin("backward", [loss, *tensors(output)])
+        begin("backward")
         loss.backward()
     if task.optimizer is not None:
         begin("update")

@@ -59,6 +59,8 @@ class TracedVariable:
     framework held it for backward when that began; ``None`` where that follows from the reads.
     ``guessed`` says that its bytes are an estimate. ``device`` is where it lives: "cpu", "cuda:0",
     "pinned" for memory of the host that GPUs copy from; "" where all are on the trace's one device.
+    ``line`` is the line of the user's program that made it, as ``train.py:12``; "" where nobody
+    asked.
     """
 
     name: str
@@ -71,6 +73,7 @@ class TracedVariable:
     kept: bool | None = None
     guessed: bool = False
     device: str = ""
+    line: str = ""
 
 
 @dataclass(frozen=True, slots=True)

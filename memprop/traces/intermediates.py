@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from memprop.terms import PERSISTENT, PHASES
-from memprop.traces.events import READ, Events
+from memprop.traces.events import READ
+from memprop.traces.passes import next_backward, parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,13 +60,14 @@ def lives(trace: "Trace") -> list[Life]:
     events, table = trace.events, trace.lives
     order = np.argsort(table.born)
     born, died, variable = table.born[order], table.died[order], table.variable[order]
-    columns = (variable, events.operator[born], born, events.phase[born])
+    part = parts(trace)
+    columns = (variable, events.operator[born], born, part[born])
     found = [Life(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     for number in np.flatnonzero(died < len(events)).tolist():
         found[number].freed = int(died[number])
     at = np.flatnonzero(events.kind == READ)
     life = _life_of(events.variable[at], at, variable, born)
-    phase = np.where(_reuses(events, at, born[life]), _BACKWARD, events.phase[at])
+    phase = np.where(_reuses(trace, at, born[life]), _BACKWARD, part[at])
     columns = (life, at, events.operator[at], phase)
     for number, *read in zip(*(column.tolist() for column in columns), strict=True):
         found[number].reads.append((read[0], read[1], read[2]))
@@ -82,16 +84,16 @@ def _life_of(
     return order[np.searchsorted(place[order], read * step + at) - 1]
 
 
-def _reuses(events: Events, at: np.ndarray, born: np.ndarray) -> np.ndarray:
+def _reuses(trace: "Trace", at: np.ndarray, born: np.ndarray) -> np.ndarray:
     """Which reads are those of a forward operator that runs again and reuses what was kept for it.
 
-    They come after backward began, of a value that was born before.
+    They come after a backward pass began, of a value that was born before.
     """
+    events = trace.events
     runs = np.cumsum(np.diff(events.operator, prepend=events.operator[0]) != 0)
     _, first, which = np.unique(events.operator, return_index=True, return_inverse=True)
     again = runs > runs[first][which]
-    backward = np.flatnonzero(events.phase == _BACKWARD)
-    start = backward[0] if len(backward) else len(events)
+    start = next_backward(trace, born)
     return again[at] & (at >= start) & (born < start)
 
 
@@ -147,11 +149,14 @@ def find(trace: "Trace") -> list[Intermediate]:
     by_variable: defaultdict[int, list[Life]] = defaultdict(list)
     for life in lives(trace):
         by_variable[life.variable].append(life)
-    backward = np.flatnonzero(trace.events.phase == _BACKWARD)
-    if not len(backward):
-        return []
-    start = int(backward[0])
-    return [row for many in by_variable.values() for row in _row(trace, many, start)]
+    groups = list(by_variable.values())
+    starts = next_backward(trace, np.array([many[0].born for many in groups], dtype=np.int64))
+    return [
+        row
+        for many, start in zip(groups, starts.tolist(), strict=True)
+        if start < len(trace.events)
+        for row in _row(trace, many, start)
+    ]
 
 
 def intermediates(trace: "Trace") -> "pd.DataFrame":
@@ -190,7 +195,7 @@ def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]
     Args:
         trace: of the step.
         many: the lives.
-        start: the event with which backward begins.
+        start: the event with which the backward pass begins that comes after the first life began.
     """
     first, variable = many[0], trace.variables[many[0].variable]
     operators = [operator for life in many for operator in life.reused_by]

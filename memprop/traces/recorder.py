@@ -49,12 +49,22 @@ class Recorder:
         layer: int | None = None,
         guessed: bool = False,
         device: str = "",
+        line: str = "",
     ) -> int:
         """Introduce a variable of ``size`` bytes; returns its number."""
         name = _unique(name, self._names[0])
         self.variables.append(
             TracedVariable(
-                name, category, layer, shape, dtype, size, site, guessed=guessed, device=device
+                name,
+                category,
+                layer,
+                shape,
+                dtype,
+                size,
+                site,
+                guessed=guessed,
+                device=device,
+                line=line,
             )
         )
         return len(self.variables) - 1

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from memprop.errors import InvalidTypeError
-from memprop.terms import PHASES
 from memprop.traces.intermediates import Life, lives
+from memprop.traces.passes import next_backward
 from memprop.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ COLUMNS: Final = (
     *("variable", "site", "bytes_freed", "operations", "bytes_per_operation"),
     *("recompute", "needs", "keep_longer", "keep_longer_bytes", "reuses"),
 )
-_BACKWARD: Final = PHASES.index("backward")
 
 
 def what_if(trace: Trace) -> "pd.DataFrame":
@@ -68,8 +67,8 @@ def _rows(trace: Trace) -> Iterator[tuple]:
     step = _Step(trace)
     number = {variable.name: index for index, variable in enumerate(trace.variables)}
     for found in trace.saved:
-        life = step.lives[number[found.variable]]
-        if life.maker < 0:
+        life = step.lives.get(number[found.variable])
+        if life is None or life.maker < 0:
             continue
         plan = step.plan(life)
         if plan is None:
@@ -106,12 +105,16 @@ class _Step:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        backward = np.flatnonzero(trace.events.phase == _BACKWARD)
-        begin = int(backward[0]) if len(backward) else len(trace.events)
+        found = lives(trace)
+        born = np.array([life.born for life in found], dtype=np.int64)
+        begins = next_backward(trace, born).tolist()
         # What a schedule computes again itself has a second life, after backward has begun.
-        self.lives = {life.variable: life for life in lives(trace) if life.born < begin}
+        first = [
+            (life, begin) for life, begin in zip(found, begins, strict=True) if life.born < begin
+        ]
+        self.lives = {life.variable: life for life, _ in first}
         self.reads: defaultdict[int, list[Life]] = defaultdict(list)
-        for life in self.lives.values():
+        for life, begin in first:
             for event, operator, _ in life.reads:
                 if event < begin:
                     self.reads[operator].append(life)

@@ -101,13 +101,22 @@ function operatorAt(trace, event) {
   return operator < 0 ? "setup" : trace.operators[operator];
 }
 
-// Phases one after the other. All between the first and the last backward operator is one
+// What kind of part a phase is: "backward" for "backward 2" and for "critic/backward".
+function partOf(phase) {
+  return phase.split("/").at(-1).replace(/ \d+$/, "");
+}
+
+// Phases one after the other. All between the first and the last operator of a backward pass is one
 // stretch, though forward operators may run again in it.
 function stretchesOf(trace) {
-  const backward = trace.phases.indexOf("backward");
-  const first = trace.phaseAt.indexOf(backward);
-  const last = trace.phaseAt.lastIndexOf(backward);
-  const within = (event) => (first >= 0 && event >= first && event <= last ? backward : trace.phaseAt[event]);
+  const passes = trace.phases.flatMap((name, phase) =>
+    partOf(name) === "backward"
+      ? [{ phase, first: trace.phaseAt.indexOf(phase), last: trace.phaseAt.lastIndexOf(phase) }]
+      : []);
+  const within = (event) => {
+    const pass = passes.find(({ first, last }) => first >= 0 && event >= first && event <= last);
+    return pass ? pass.phase : trace.phaseAt[event];
+  };
   const found = [];
   for (let event = 0; event < trace.count; event++) {
     const phase = within(event);

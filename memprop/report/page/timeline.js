@@ -55,13 +55,12 @@ function drawPhases(context, trace, columns, axis, bottom, colors) {
     if (a > axis.left) context.fillRect(Math.round(a), TIMELINE.top, 1, bottom - TIMELINE.top);
     if (b - a > context.measureText(name).width + 6) context.fillText(name, (a + b) / 2, bottom + 36);
   }
-  const backward = trace.stretches.find((stretch) => stretch.name === "backward");
-  const forward = trace.phases.indexOf("forward");
-  if (!backward) return;
+  const backward = trace.stretches.filter(({ name }) => partOf(name) === "backward");
   context.globalAlpha = 0.18;
   context.fillStyle = colors.ink;
   for (const { event, x, width } of columns) {
-    const again = event >= backward.from && event < backward.to && trace.phaseAt[event] === forward;
+    const again = partOf(trace.phases[trace.phaseAt[event]]) === "forward"
+      && backward.some(({ from, to }) => event >= from && event < to);
     if (again) context.fillRect(x, TIMELINE.top, width, bottom - TIMELINE.top);
   }
   context.globalAlpha = 1;

@@ -1,4 +1,4 @@
-"""A task without numbers: the user's own module, inputs and optimizer, on fake tensors."""
+"""Code without numbers: the user's own modules, inputs and optimizers, on fake tensors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -19,10 +19,76 @@ from memprop.torch.fake.stand_ins import StandIns
 from memprop.torch.fake.tensors import Fakes, explained, named_device
 from memprop.torch.fake.untouched import Untouched, same_random_numbers
 from memprop.torch.inputs import check_dense, check_leaves, check_module, named
+from memprop.torch.record.scratch import Pretence
 from memprop.torch.task import Optimizer, Task, task
 
 _MOST_BYTES = 2**23
 """A known tensor in a larger storage is not copied; it is known until something writes to it."""
+
+
+class Simulation:
+    """Code of the user's on fake tensors: see :func:`memprop.torch.step.simulate`.
+
+    Leaves that need a gradient stay what they are: programs know them by their identity, in the
+    keys of dictionaries and in hooks. All other tensors that the code can reach are replaced.
+    Everything is as it was afterwards.
+
+    Args:
+        device: where to pretend that everything is.
+        gpu: which GPU "cuda" is.
+    """
+
+    def __init__(self, device: torch.device | str | None = None, gpu: str = "h100") -> None:
+        as_cuda = device is not None and named_device(device).type == "cuda"
+        self._devices, self._gpu = (Devices(), gpu_of(gpu)) if as_cuda else (None, None)
+        self.fakes, self._untouched = Fakes("cpu" if as_cuda else device), Untouched()
+        self._known = Known(self.fakes, self._untouched, self._devices)
+        self._stand_ins = StandIns(self._stand_in)
+
+    @contextmanager
+    def of(self, *parts: Any) -> Iterator[None]:
+        """Replace tensors in all that can be reached from some parts, inside the block."""
+        try:
+            self._stand_ins.replace(*parts)
+            yield
+        finally:
+            self._stand_ins.put_back()
+            self._untouched.put_back()
+            self.fakes.close()
+            self._known.close()
+
+    def swapped(self, tree: Any) -> Any:
+        """Arguments in which fake tensors take the place of real ones."""
+        return tree_map_only(torch.Tensor, self._stand_ins.swapped, tree)
+
+    @contextmanager
+    def running(self) -> Iterator[Pretence | None]:
+        """Run what runs inside the block on fake tensors; gives the device that it pretends."""
+        modules = register_module_forward_pre_hook(self._look_into)
+        optimizers = register_optimizer_step_pre_hook(self._look_into)
+        way = nullcontext(None)
+        if self._devices is not None and self._gpu is not None:
+            way = on_cuda(self._gpu, self._devices)
+        with (
+            same_random_numbers(),
+            modules,
+            optimizers,
+            self.fakes.mode,
+            self._known,
+            way as pretence,
+        ):
+            yield pretence
+
+    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
+        with nullcontext() if self._devices is None else self._devices.internal():
+            return _stand_in(tensor, self.fakes, self._known, self._untouched)
+
+    def _look_into(self, part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
+        """Replace what is in a module or optimizer that nothing referred to before."""
+        if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(
+            part, self.fakes, self._known
+        ):
+            self._stand_ins.replace(part)
 
 
 @contextmanager
@@ -37,49 +103,18 @@ def without_memory(
     gpu: str = "h100",
     **parts: Any,
 ) -> Iterator[Task]:
-    """The task, to be run inside the block; see :func:`memprop.torch.step.simulate`.
-
-    Leaves that need a gradient stay what they are: programs know them by their identity, in the
-    keys of dictionaries and in hooks. All other tensors that the step can reach are replaced.
-    Everything is as it was afterwards.
-    """
-    as_cuda = device is not None and named_device(device).type == "cuda"
-    fakes, untouched = Fakes("cpu" if as_cuda else device), Untouched()
-    devices, on = (Devices(), gpu_of(gpu)) if as_cuda else (None, None)
-    known = Known(fakes, untouched, devices)
-
-    def stand_in(tensor: torch.Tensor) -> torch.Tensor:
-        with nullcontext() if devices is None else devices.internal():
-            return _stand_in(tensor, fakes, known, untouched)
-
-    stand_ins = StandIns(stand_in)
-
-    def look_into(part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
-        """Replace what is in a module or optimizer that nothing referred to before."""
-        if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(part, fakes, known):
-            stand_ins.replace(part)
-
+    """The task of a step, to be run inside the block, on fake tensors."""
+    simulation = Simulation(device, gpu)
     with explained():
-        built = fakes.built(module)
+        built = simulation.fakes.built(module)
         check_module(built)
         check_dense(built)
         check_leaves(dict(named(built, inputs)))
-        try:
-            stand_ins.replace(built, loss, optimizer)
-            inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
-            modules = register_module_forward_pre_hook(look_into)
-            optimizers = register_optimizer_step_pre_hook(look_into)
-            way = nullcontext(None)
-            if devices is not None and on is not None:
-                way = on_cuda(on, devices)
-            with same_random_numbers(), modules, optimizers, fakes.mode, known, way as pretence:
+        with simulation.of(built, loss, optimizer):
+            inputs, target = simulation.swapped((inputs, target))
+            with simulation.running() as pretence:
                 todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
                 yield replace(todo, pretence=pretence)
-        finally:
-            stand_ins.put_back()
-            untouched.put_back()
-            fakes.close()
-            known.close()
 
 
 def _stand_in(

@@ -3,7 +3,7 @@
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -13,17 +13,20 @@ from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.phases import Phases
 from memprop.torch.record.places import device_of
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
-from memprop.torch.record.storages import Moment, Storages, home_of
+from memprop.torch.record.storages import GIVEN, Moment, Origin, Storages, home_of
 from memprop.torch.record.sums import is_sum
 from memprop.traces.recorder import Recorder
 
 _BORN_AS = {
     "setup": "input",
+    "data": "input",
     "forward": "activation",
     "loss": "activation",
+    "evaluation": "activation",
     "backward": "activation_gradient",
     "update": "workspace",
 }
@@ -40,13 +43,13 @@ class Ledger(TorchDispatchMode):
     Args:
         recorder: where it is written down.
         operators: tells which operator runs.
+        phases: the part of the step that runs.
         timed: whether events have times.
         found: called with each leaf that learns and that nobody introduced, to do it.
         pretence: the device that a simulated step pretends to run on; ``None`` if it runs where its
             tensors are.
 
     Attributes:
-        phase: the part of the step that runs; whoever runs the step sets it.
         storages: the buffers that are alive.
         sums: the events that allocate a sum of gradients; see :mod:`memprop.torch.record.sums`.
         found_late: the events that introduce what was there before the step began.
@@ -57,13 +60,13 @@ class Ledger(TorchDispatchMode):
         self,
         recorder: Recorder,
         operators: Operators,
+        phases: Phases,
         *,
         timed: bool,
         found: Callable[[torch.Tensor], None],
         pretence: Pretence | None = None,
     ) -> None:
         super().__init__()
-        self.phase = "setup"
         self.storages = Storages(
             recorder, self.now, None if pretence is None else self._log_appearance
         )
@@ -72,10 +75,14 @@ class Ledger(TorchDispatchMode):
         self.unknown: set[str] = set()
         self._recorder = recorder
         self._operators = operators
+        self._phases = phases
+        self._step = 0
+        self._timed = timed
+        self._first = True
         self._found = found
         self._pretence = pretence
         self._finds = False
-        self._start = time.perf_counter_ns() if timed else None
+        self._start = time.perf_counter_ns()
         self._operator = -1
         self._read: set[int] = set()
         self._variables: dict[tuple[int, str], int] = {}
@@ -83,8 +90,28 @@ class Ledger(TorchDispatchMode):
 
     def now(self) -> Moment:
         """Where the step is."""
-        at = -1 if self._start is None else time.perf_counter_ns() - self._start
-        return Moment(self._phase_now(), self._operator, at)
+        at = time.perf_counter_ns() - self._start if self._timed else -1
+        return Moment(self._phases.name, self._operator, at)
+
+    def begin_step(self, recorder: Recorder, step: int, *, first: bool) -> None:
+        """Write into another recorder from now on.
+
+        Args:
+            recorder: of the step that begins.
+            step: its number.
+            first: whether the step before it was not recorded, so that what is found in this one
+                may be older.
+        """
+        self._recorder, self._step, self._first = recorder, step, first
+        self._start = time.perf_counter_ns()
+        self._operator = -1
+        self.sums, self.found_late, self.unknown = [], [], set()
+        self._read.clear()
+        self._variables.clear()
+        self._made.clear()
+        alive = {storage.origin.step for storage, _ in self.storages.alive()}
+        self._operators.begin_step(recorder, step, alive | {step - 1})
+        self.storages.begin_step(recorder)
 
     def register(self, tensor: torch.Tensor, name: str, category: str) -> int | None:
         """Introduce what is there before the step, or what an operator finds that nobody made.
@@ -96,14 +123,17 @@ class Ledger(TorchDispatchMode):
             return None
         if self._finds:
             self.found_late.append(len(self._recorder))
-        variable = self._new(tensor, name, category, "")
-        self.storages.add(tensor, variable, given=True)
+        # Of what a step finds that follows a recorded one, all that is not the model's is new.
+        new = not (self._first or self._finds)
+        variable = self._new(tensor, name, category, "", self._operators.line if new else "")
+        origin = Origin(self._step, "data") if new else GIVEN
+        self.storages.add(tensor, variable, given=True, origin=origin)
         return variable
 
     @contextmanager
     def finding(self) -> Iterator[None]:
         """What is introduced inside the block was there before the step began."""
-        before, self._finds = self._finds, self.phase != "setup"
+        before, self._finds = self._finds, self._phases.now != "setup"
         try:
             yield
         finally:
@@ -114,38 +144,52 @@ class Ledger(TorchDispatchMode):
         storage = self.storages.get(tensor)
         if storage is None:
             self.register(tensor, name, category)
-        elif self._recorder.variables[storage.variable].category != category:
+        elif self._recorder.variables[storage.variable].category not in (category, "parameter"):
             self._recorder.rename(storage.variable, name=name, category=category)
 
     def __len__(self) -> int:
         """How many events there were."""
         return len(self._recorder)
 
+    def name_of(self, tensor: torch.Tensor) -> str | None:
+        """The name of the variable in the storage of a tensor; ``None`` if it is not known."""
+        variable = self.variable_of(tensor)
+        return None if variable is None else self._recorder.variables[variable].name
+
     def variable_of(self, tensor: torch.Tensor) -> int | None:
         """The variable in the storage of a tensor; ``None`` if it is not known."""
         storage = self.storages.get(tensor)
         return None if storage is None else storage.variable
 
-    def begin(self, phase: str, held: Iterable[torch.Tensor] = ()) -> None:
-        """Begin a part of the step. Backward is given the tensors from which it may start."""
-        self.phase = phase
-        self._operator = -1 if phase == "end" else self._operator
-        if phase == "backward":
-            self._tell_what_is_kept(held)
+    def begin(self, part: str) -> None:
+        """Begin a part of the step that is told."""
+        self._phases.tell(part)
+        self._operator = -1 if part == "end" else self._operator
+
+    def backward_begins(self, roots: Iterable[torch.Tensor]) -> None:
+        """Mark the variables that autograd's graph holds now, before a backward pass.
+
+        Args:
+            roots: where it starts.
+        """
+        if self._phases.backward:
+            self._tell_what_is_kept(roots)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
         # "prim" has questions about a tensor, no operators.
-        if func.namespace != "prim" and self.phase != "end":
+        if func.namespace != "prim" and not self._phases.ended:
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
+            self._operators.begin()
+            self._phases.see(read, self._made_as(read))
             scratch = self._scratch_of(read, func, args, kwargs, result)
             noted = self._note(func, read, changed, result, scratch)
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
-            if noted and not (self.phase == "backward" and self._recomputes()):
+            if noted and not self._phases.recomputes:
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
 
@@ -173,13 +217,10 @@ class Ledger(TorchDispatchMode):
             ):
                 self._recorder.rename(variable, kept=variable in kept)
 
-    def _phase_now(self) -> str:
-        return "forward" if self._recomputes() else self.phase
-
-    def _recomputes(self) -> bool:
-        # A checkpoint enables gradients for what it computes again; a backward pass has none.
-        backward = self.phase == "backward" and torch._C._current_graph_task_id() != -1
-        return backward and torch.is_grad_enabled()
+    def _made_as(self, read: Iterable[torch.Tensor]) -> Iterator[tuple[str, str]]:
+        """Category and part of the step of those of these tensors that are known."""
+        for storage in filter(None, map(self.storages.get, read)):
+            yield self._recorder.variables[storage.variable].category, storage.origin.part
 
     def _note(
         self,
@@ -190,14 +231,15 @@ class Ledger(TorchDispatchMode):
         scratch: Scratch,
     ) -> bool:
         """Write down what an operator did; whether it did more than to make a view."""
-        made = _tensors(result)
-        if self.phase in ("forward", "loss"):
+        made, part = _tensors(result), self._phases.now
+        forward = part in ("forward", "loss")
+        if forward and not self._phases.backward:
             self._made.extend(map(weakref.ref, made))
-        if self._phase_now() in ("forward", "loss"):
-            self._operators.saw(self.phase)
+        if forward or self._phases.makes_graph:
+            self._operators.saw()
         if func.name() == "aten::lift_fresh":  # torch.tensor(...) made its tensor unseen
             for tensor in made:
-                self.register(tensor, "constant", _BORN_AS[self._phase_now()])
+                self.register(tensor, "constant", _BORN_AS[part])
         else:
             self._find(operand for operand in operands if not _is_among(operand, made))
         born = self._born(made)
@@ -208,7 +250,7 @@ class Ledger(TorchDispatchMode):
             self.sums.append(len(self._recorder))
         self._allocate(born, scratch)
         self._reads(func, operands)
-        if self._phase_now() in ("forward", "loss"):
+        if forward:
             for place, tensor in enumerate(written):
                 self._overwrite(tensor, f"operand {place}")
         return True
@@ -223,31 +265,32 @@ class Ledger(TorchDispatchMode):
 
     def _find(self, operands: Iterable[torch.Tensor]) -> None:
         """Introduce operands that nobody made: they were there before the step."""
-        with self.finding():
-            for tensor in operands:
-                if self.storages.get(tensor) is not None:
-                    continue
-                if tensor.is_leaf and tensor.requires_grad:
+        for tensor in operands:
+            if self.storages.get(tensor) is not None:
+                continue
+            if tensor.is_leaf and tensor.requires_grad:
+                with self.finding():
                     self._found(tensor)
-                else:
+            else:
+                with self.finding() if self._first else nullcontext():
                     self.register(tensor, "constant", "input")
 
     def _begin(self, func: Any) -> None:
         """Learn which operator runs."""
         before = self._operator
-        if self._recomputes():
+        if self._phases.recomputes:
             self._operator = self._operators.again(func)
-        elif self.phase == "backward":
+        elif self._phases.backward:
             self._operator = self._operators.backward()
         else:
-            self._operator = self._operators.forward(func, self.phase)
+            self._operator = self._operators.forward(func)
         if self._operator != before:
             self._read.clear()
 
     def _waits(self, tensor: torch.Tensor) -> bool:
         """Whether the engine holds this gradient until the next for the same value is there."""
         storage = self.storages.get(tensor)
-        if self._phase_now() != "backward" or storage is None or storage.number in self._read:
+        if self._phases.now != "backward" or storage is None or storage.number in self._read:
             return False
         if self._recorder.variables[storage.variable].category != "activation_gradient":
             return False
@@ -290,7 +333,12 @@ class Ledger(TorchDispatchMode):
 
     def _add_results(self, results: list[tuple[int, torch.Tensor]]) -> None:
         for place, tensor in results:
-            self.storages.add(tensor, self._variable(tensor, f"result {place}"))
+            variable = self._variable(tensor, f"result {place}")
+            self.storages.add(tensor, variable, origin=self._origin())
+
+    def _origin(self) -> Origin:
+        operator = self._recorder.operators[self._operator].name
+        return Origin(self._step, self._phases.now, operator)
 
     def _keep_for_libraries(self, scratch: Scratch) -> None:
         thread = "backward" if torch._C._current_graph_task_id() != -1 else "forward"
@@ -330,22 +378,24 @@ class Ledger(TorchDispatchMode):
         if storage is None or self._recorder.variables[storage.variable].category != "activation":
             return
         if tensor.numel() * tensor.element_size() == storage.bytes:
-            self.storages.overwrite(tensor, self._variable(tensor, place))
+            self.storages.overwrite(tensor, self._variable(tensor, place), self._origin())
 
     def _variable(self, tensor: torch.Tensor, place: str) -> int:
         """The variable for what the operator makes; the same again if it is recomputed."""
         key = (self._operator, place)
         known = self._variables.get(key)
-        if self._recomputes() and known is not None and not self.storages.holds(known):
+        if self._phases.recomputes and known is not None and not self.storages.holds(known):
             variable = self._recorder.variables[known]
             if (variable.shape, variable.dtype) == (tuple(tensor.shape), _dtype(tensor)):
                 return known
         operator = self._recorder.operators[self._operator]
-        category = _BORN_AS[self._phase_now()]
-        self._variables[key] = self._new(tensor, operator.name, category, operator.site)
+        category = _BORN_AS[self._phases.now]
+        self._variables[key] = self._new(
+            tensor, operator.name, category, operator.site, self._operators.line
+        )
         return self._variables[key]
 
-    def _new(self, tensor: torch.Tensor, name: str, category: str, path: str) -> int:
+    def _new(self, tensor: torch.Tensor, name: str, category: str, path: str, line: str) -> int:
         return self._recorder.variable(
             name,
             category,
@@ -355,6 +405,7 @@ class Ledger(TorchDispatchMode):
             site=path,
             layer=layer_of(path),
             device=self._device_of(tensor),
+            line=line,
         )
 
     def _device_of(self, tensor: torch.Tensor) -> str:

@@ -1,51 +1,72 @@
 """Which module of the user's model runs: module paths, and the stack of calls."""
 
 import re
-from collections import Counter
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import nn
+from torch.nn.modules.loss import _Loss
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
 
+from memprop.torch.record.names import Names
+
 
 class Modules:
-    """The paths of a model's modules, and those that run now.
+    """The paths of modules, and those that run now.
 
     Hooks are global, not on the modules: a module with hooks of its own may take another path
     (:class:`torch.nn.MultiheadAttention` does).
 
     Args:
-        root: the model.
-        loss: a module too, or any function.
-        found: called with the path of each further module, which the program holds elsewhere: in a
-            plain list, or in the closure of its loss. The path begins with the name of its class.
+        found: called with the path of each module that nobody introduced, when it is called: all of
+            a program, or what it holds in a plain list, or in the closure of its loss. The path
+            begins with the name of a variable or of a class.
+        names: finds that name.
     """
 
-    def __init__(
-        self,
-        root: nn.Module,
-        loss: object = None,
-        found: Callable[[str, nn.Module], None] = lambda *_: None,
-    ) -> None:
-        self.running: list[str] = []
+    def __init__(self, found: Callable[[str, nn.Module], None], names: Names) -> None:
+        self.roots: list[str] = []
+        """The names of the modules that were found, in order."""
+        self.compiled = False
+        """Whether one was called that torch.compile had compiled."""
         self._found = found
+        self._names = names
         # Weak, for a module that the step makes and drops must die.
         self._paths: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
-        self._names: Counter[str] = Counter()
-        self._name_all("", root)
-        if isinstance(loss, nn.Module):
-            self._name_all("loss", loss)
+        # A backward pass on a GPU has a thread of its own, in which checkpoints call modules.
+        self._stacks: defaultdict[int, list[nn.Module]] = defaultdict(list)
+
+    def add(self, path: str, root: nn.Module) -> None:
+        """Introduce a module, and all modules in it."""
+        for inner, part in root.named_modules():
+            self._paths.setdefault(part, f"{path}.{inner}".strip("."))
+
+    @property
+    def running(self) -> list[nn.Module]:
+        """The modules that run in this thread, the outermost first."""
+        return self._stacks[threading.get_ident()]
 
     @property
     def path(self) -> str:
         """The path of the innermost module that runs, as ``layers.0.linear1``; "" for the root."""
-        return self.running[-1] if self.running else ""
+        running = self.running
+        return self._paths[running[-1]] if running else ""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether a loss of PyTorch's was called, and by no other module."""
+        return isinstance(self.running[0], _Loss)
+
+    def path_of(self, module: nn.Module) -> str | None:
+        """The path of a module; ``None`` if it is not known."""
+        return self._paths.get(module)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -57,28 +78,35 @@ class Modules:
         finally:
             before.remove()
             after.remove()
-            self.running.clear()
+            self._stacks.clear()
+            self._paths.clear()
 
     def _enter(self, module: nn.Module, _: Any) -> None:
+        self.compiled |= type(module).__name__ == "OptimizedModule"
         if module not in self._paths:
-            self._add(module)
-        self.running.append(self._paths[module])
+            self._find(module)
+        self.running.append(module)
 
-    def _add(self, module: nn.Module) -> None:
-        name = type(module).__name__
-        self._names[name] += 1
-        path = name if self._names[name] == 1 else f"{name}#{self._names[name]}"
-        self._name_all(path, module)
-        self._found(path, module)
+    def _find(self, module: nn.Module) -> None:
+        name, root = self._names.root_of(module)
+        name = self._free(name)
+        self.roots.append(name)
+        self.add(name, root)
+        self._found(name, root)
 
-    def _name_all(self, path: str, module: nn.Module) -> None:
-        for inner, part in module.named_modules():
-            self._paths.setdefault(part, f"{path}.{inner}".strip("."))
+    def _free(self, name: str) -> str:
+        """The name, with a number if another module that is there is called so."""
+        taken = set(self._paths.values())
+        if name not in taken:
+            return name
+        return next(
+            free for at in range(2, len(taken) + 3) if (free := f"{name}#{at}") not in taken
+        )
 
     def _leave(self, module: nn.Module, _: Any, __: Any) -> None:
         # What a recomputation breaks off is left without a call of the hook of each module.
-        path = self._paths[module]
-        while self.running and self.running.pop() != path:
+        running = self.running
+        while running and running.pop() is not module:
             pass
 
 

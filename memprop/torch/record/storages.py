@@ -4,10 +4,11 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 
+from memprop.traces.events import TracedVariable
 from memprop.traces.recorder import Recorder
 
 
@@ -17,6 +18,24 @@ class Moment(NamedTuple):
     phase: str
     operator: int = -1
     at: int = -1
+
+
+class Origin(NamedTuple):
+    """Where what lives in a buffer comes from.
+
+    Attributes:
+        step: the number of the step; -1 for what was there before the first.
+        part: of the step, as :class:`memprop.torch.record.phases.Phases` names it.
+        operator: by name; "" for what was there before the first step.
+    """
+
+    step: int = -1
+    part: str = "setup"
+    operator: str = ""
+
+
+GIVEN: Final = Origin()
+"""That of what was there before the first step."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Storage:
         bytes: its size.
         maker: the operator that made it; -1 for what was there before.
         alive: a weak reference whose callback tells of its death.
+        origin: where the variable comes from.
     """
 
     number: int
@@ -36,6 +56,7 @@ class Storage:
     bytes: int
     maker: int
     alive: weakref.ref
+    origin: Origin = GIVEN
 
 
 class Storages:
@@ -63,6 +84,33 @@ class Storages:
         self._now = now
         self._alive: dict[int, Storage] = {}
         self._count = 0
+        self._idle = False
+
+    def begin_step(self, recorder: Recorder) -> None:
+        """Write into another recorder from now on, in which all that is alive is introduced."""
+        before, self._recorder, self._count = self._recorder, recorder, 0
+        self._idle = False
+        for key, storage in list(self._alive.items()):
+            old = before.variables[storage.variable]
+            variable = recorder.variable(
+                old.name,
+                old.category,
+                old.shape,
+                old.dtype,
+                old.bytes,
+                site=old.site,
+                layer=old.layer,
+                device=old.device,
+                line=old.line,
+            )
+            new = replace(storage, number=self._count, variable=variable, maker=-1)
+            self._event(recorder.allocate, new)
+            self._alive[key] = new
+            self._count += 1
+
+    def rest(self) -> None:
+        """Write nothing down until the next step begins."""
+        self._idle = True
 
     def get(self, tensor: torch.Tensor) -> Storage | None:
         """The storage of a tensor, if it is known and still as large as it was."""
@@ -73,13 +121,21 @@ class Storages:
             return None
         return found
 
-    def add(self, tensor: torch.Tensor, variable: int, *, given: bool = False) -> None:
+    def add(
+        self,
+        tensor: torch.Tensor,
+        variable: int,
+        *,
+        given: bool = False,
+        origin: Origin = GIVEN,
+    ) -> None:
         """The storage of ``tensor`` is new, and ``variable`` lives in it.
 
         Args:
             tensor: any tensor that lives in it.
             variable: its number.
             given: whether it was there before the operator that runs.
+            origin: where the variable comes from.
         """
         key, moment = _key(tensor), self._now()
         if given:
@@ -87,12 +143,13 @@ class Storages:
         home = home_of(tensor)
         size = home.nbytes()
         alive = weakref.ref(home, lambda _: self._die(key))
-        storage = Storage(self._count, variable, size, moment.operator, alive)
-        self._alive[key] = storage
+        storage = Storage(self._count, variable, size, moment.operator, alive, origin)
         self._count += 1
         if self._appeared is not None:
             self._appeared(tensor, storage.number, given)
+        # In this order: an interrupt between the two leaves no death of what was never born.
         self._recorder.allocate(variable, storage.number, size, *moment)
+        self._alive[key] = storage
 
     @contextmanager
     def used(self, variables: Sequence[int]) -> Iterator[None]:
@@ -106,10 +163,10 @@ class Storages:
         for (number, variable), size in zip(used, sizes, strict=True):
             self._recorder.free(variable, number, size, *self._now())
 
-    def overwrite(self, tensor: torch.Tensor, variable: int) -> None:
+    def overwrite(self, tensor: torch.Tensor, variable: int, origin: Origin = GIVEN) -> None:
         """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""
         old = self._alive[_key(tensor)]
-        new = replace(old, variable=variable)
+        new = replace(old, variable=variable, origin=origin)
         self._alive[_key(tensor)] = new
         self._event(self._recorder.allocate, new)
         self._event(self._recorder.free, old)
@@ -126,6 +183,11 @@ class Storages:
         """The variables that are alive."""
         return {storage.variable for storage in self._alive.values()}
 
+    def alive(self) -> list[tuple[Storage, TracedVariable]]:
+        """The buffers that are alive, with what lives in them."""
+        known = self._recorder.variables
+        return [(storage, known[storage.variable]) for storage in self._alive.values()]
+
     def close(self) -> None:
         """Stop following storages."""
         self._alive.clear()
@@ -135,7 +197,7 @@ class Storages:
 
     def _die(self, key: int) -> None:
         storage = self._alive.pop(key, None)
-        if storage is None:
+        if storage is None or self._idle:
             return
         self._event(self._recorder.free, storage)
         # A gradient goes on to the next node; what dies in the node that made it was scratch.

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from memprop.terms import PHASES
 from memprop.traces.figures.axes import ink, share_of_text
+from memprop.traces.passes import parts, passes
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
@@ -18,15 +19,15 @@ _FORWARD: Final = (PHASES.index("forward"), PHASES.index("loss"))
 def mark_phases(axes: Axes, trace: "Trace") -> None:
     """A line at the beginning of each phase, and its name under the axis.
 
-    What runs between the first and the last backward operator is one stretch; forward operators in
-    it, those of a recomputation or of a further slice, are shaded.
+    What runs between the first and the last operator of a backward pass is one stretch; forward
+    operators in it, those of a recomputation or of a further slice, are shaded.
     """
-    phase = trace.events.phase.copy()
-    backward = np.flatnonzero(phase == PHASES.index("backward"))
-    if len(backward):
-        stretch = slice(backward[0], backward[-1] + 1)
-        _shade(axes, np.isin(phase[stretch], _FORWARD), int(backward[0]))
-        phase[stretch] = PHASES.index("backward")
+    phase, part = trace.events.phase.copy(), parts(trace)
+    again = np.zeros(len(phase), dtype=bool)
+    for stretch in passes(trace):
+        again[stretch] = np.isin(part[stretch], _FORWARD)
+        phase[stretch] = phase[stretch.start]
+    _shade(axes, again)
     starts = np.flatnonzero(np.diff(phase, prepend=-1))
     edges = [*starts.tolist(), len(phase)]
     for start in edges[:-1]:
@@ -45,9 +46,9 @@ def _fits(axes: Axes, name: str, share: float) -> bool:
     return share >= share_of_text(axes, characters=len(name))
 
 
-def _shade(axes: Axes, wanted: np.ndarray, start: int) -> None:
-    """A grey band over each run of true in ``wanted``, whose first element is event ``start``."""
-    edges = np.flatnonzero(np.diff(wanted.astype(np.int8), prepend=0, append=0)) + start
+def _shade(axes: Axes, wanted: np.ndarray) -> None:
+    """A grey band over each run of events that are wanted."""
+    edges = np.flatnonzero(np.diff(wanted.astype(np.int8), prepend=0, append=0))
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         band = axes.axvspan(begin, end, color=ink(axes), alpha=0.12, linewidth=0, zorder=3)
         band.set_label("forward, between backward" if begin == edges[0] else "_")
