@@ -420,7 +420,7 @@ def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    return _strided(tensors(tree))
+    return _strided((tree,) if isinstance(tree, torch.Tensor) else tensors(tree))
 
 
 def _is_among(tensor: torch.Tensor, others: Iterable[torch.Tensor]) -> bool:

@@ -109,10 +109,10 @@ class Phases:
         """
         if self._told or self.backward:
             return
-        self._seen = self._part(operands, list(made))
+        self._seen = self._part(operands, made)
         self._was_forward |= self._seen == "forward"
 
-    def _part(self, operands: Iterable[torch.Tensor], made: list[tuple[str, str]]) -> str:
+    def _part(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> str:
         learns = torch.is_grad_enabled()
         if self.updating and not learns:
             return "update"
@@ -122,9 +122,10 @@ class Phases:
             return "loss" if self._modules.is_loss else "forward"
         if learns and any(operand.requires_grad for operand in operands):
             return "loss" if self._was_forward else "forward"
-        if any(category in _OF_LEARNING for category, _ in made):
+        known = list(made)
+        if any(category in _OF_LEARNING for category, _ in known):
             return "update"
-        parts = {part for _, part in made}
+        parts = {part for _, part in known}
         for part in ("update", "evaluation"):
             if part in parts:
                 return part

@@ -114,10 +114,10 @@ class Storages:
 
     def get(self, tensor: torch.Tensor) -> Storage | None:
         """The storage of a tensor, if it is known and still as large as it was."""
-        key = _key(tensor)
-        found = self._alive.get(key)
-        if found is not None and found.bytes != home_of(tensor).nbytes():
-            self._die(key)  # resized in place: another buffer
+        home = home_of(tensor)
+        found = self._alive.get(home._cdata)
+        if found is not None and found.bytes != home.nbytes():
+            self._die(home._cdata)  # resized in place: another buffer
             return None
         return found
 
@@ -137,11 +137,10 @@ class Storages:
             given: whether it was there before the operator that runs.
             origin: where the variable comes from.
         """
-        key, moment = _key(tensor), self._now()
+        home, moment = home_of(tensor), self._now()
         if given:
             moment = moment._replace(operator=-1)
-        home = home_of(tensor)
-        size = home.nbytes()
+        key, size = home._cdata, home.nbytes()
         alive = weakref.ref(home, lambda _: self._die(key))
         storage = Storage(self._count, variable, size, moment.operator, alive, origin)
         self._count += 1
@@ -228,7 +227,7 @@ def home_of(tensor: torch.Tensor) -> torch.UntypedStorage:
 
 def home_of_storage(storage: torch.UntypedStorage) -> torch.UntypedStorage:
     """The storage that is counted for another one."""
-    home = vars(storage).get(_HOME, storage)
+    home = storage.__dict__.get(_HOME)
     if isinstance(home, weakref.ref):
         home = home()
     return storage if home is None else home
