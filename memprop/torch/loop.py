@@ -73,7 +73,8 @@ class Profile:
 
     The first step begins with the block, each further one where :meth:`step` ends the one before.
     What comes after the last :meth:`step` is no whole step and is left out; without any
-    :meth:`step` the block is one step.
+    :meth:`step` the block is one step. What comes between :meth:`pause` and :meth:`resume`, as an
+    evaluation or the next batch, is in no step.
 
     An exception ends the recording; what was recorded of its step is :attr:`partial`, and the
     attribute ``trace`` of the exception.
@@ -157,6 +158,35 @@ class Profile:
         else:
             self._start()
 
+    def pause(self) -> Trace | None:
+        """The step is over, and the next one begins where :meth:`resume` is called.
+
+        Returns:
+            The trace of the step; ``None`` if it was not recorded.
+
+        Raises:
+            PhaseError: outside of the ``with`` block, or paused already.
+        """
+        if self._state != "open":
+            raise PhaseError(f"this profile is {self._state}: call pause() where a step ends")
+        taken = self._take() if self._stretch is not None else None
+        self._stop()
+        self._number += 1
+        self._state = "paused"
+        return taken
+
+    def resume(self) -> None:
+        """The next step begins.
+
+        Raises:
+            PhaseError: not paused.
+        """
+        if self._state != "paused":
+            raise PhaseError(f"this profile is {self._state}: call resume() after pause()")
+        self._state = "open"
+        if self._is_wanted():
+            self._start()
+
     def phase(self, name: str) -> AbstractContextManager[None]:
         """A part of the loop with a name of your own: ``with prof.phase("critic"):``.
 
@@ -234,16 +264,17 @@ class Profile:
         if error is not None:
             keep_trace(error, self._partial)
 
-    def _take(self) -> None:
-        """Take the trace of the step that ends."""
+    def _take(self) -> Trace | None:
+        """Take the trace of the step that ends; ``None`` if nothing happened in it."""
         if not len(self._recording):
-            return
+            return None
         trace = self._recording.ordered(self._recording.trace(**self._recording.seen()))
         self._traces.append((self._number, trace))
         self._say_what_was_compiled()
         if self._keep is not None and len(self._traces) > self._keep:
             number, oldest = self._traces.pop(0)
             self._forgotten.append(StepSummary.of(oldest, number))
+        return trace
 
     def _say_what_was_compiled(self) -> None:
         if self._said or not (self._recording.modules.compiled or self._recording.lines.compiled):
