@@ -20,7 +20,8 @@ try:
     )
 except ImportError as error:
     raise MissingExtraError(
-        'memprop.torch.integrations.huggingface needs transformers: pip install "memprop[huggingface]"',
+        "memprop.torch.integrations.huggingface needs transformers: "
+        'pip install "memprop[huggingface]"',
         name="transformers",
     ) from error
 
@@ -28,15 +29,15 @@ except ImportError as error:
 class MemoryCallback(TrainerCallback):
     """Where the bytes of a training go: figures in the log, pages, what lived when memory ran out.
 
-    ``Trainer(..., callbacks=[MemoryCallback()])`` is all that is needed; for a trainer that is there
-    already, :meth:`attach`. A step is an optimizer's step, with all its micro-batches. It begins
-    at ``on_step_begin`` and ends at ``on_step_end``: evaluation, saving and the loading of batches
-    are in none. Steps that are not recorded cost nothing.
+    ``Trainer(..., callbacks=[MemoryCallback()])`` is all that is needed; :meth:`attach` is for a
+    trainer that is there already. A step is an optimizer's step, with all its micro-batches. It
+    begins at ``on_step_begin`` and ends at ``on_step_end``: evaluation, saving and the loading of
+    batches are in none. Steps that are not recorded cost nothing.
 
     Figures, all in bytes, go to every logger of the trainer and into ``trainer.state.log_history``:
     ``memory/peak_bytes``, ``memory/live_bytes`` (at the end), ``memory/growth_bytes`` (how many
-    more than at the end of the recorded step before), ``memory/saved_bytes`` (kept for backward) and
-    the peak by category, as ``memory/peak_activation_bytes``.
+    more than at the end of the recorded step before), ``memory/saved_bytes`` (kept for backward)
+    and the peak by category, as ``memory/peak_activation_bytes``.
 
     Args:
         schedule: which steps are recorded, as :func:`torch.profiler.schedule` makes it, counted
@@ -70,16 +71,14 @@ class MemoryCallback(TrainerCallback):
         trainer.add_callback(self)
         self._guard(trainer)
 
-    def on_init_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_init_end(self, *_: Any, **__: Any) -> None:
         """The trainer is made."""
         trainer = _calling_trainer()
         if trainer is not None:
             self._guard(trainer)
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, *_: Any, **given: Any
     ) -> None:
         """A training begins.
 
@@ -92,26 +91,22 @@ class MemoryCallback(TrainerCallback):
                 "callbacks are not told: pass it as Trainer(callbacks=[...]), or call "
                 "callback.attach(trainer) instead of trainer.add_callback(callback)"
             )
-        names = {name: kwargs.get(name) for name in ("model", "optimizer")}
+        names = {name: given.get(name) for name in ("model", "optimizer")}
         self._watch.begin(state.global_step + 1, names, args.process_index)
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
         """A step begins, with its first micro-batch."""
         self._watch.begin_step()
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """The step is over: the optimizer has updated, gradients are dropped."""
         figures = self._watch.end_step()
         if figures and self._trainer is not None:
             self._log(self._trainer, figures, args, state, control)
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         """The training is over."""
         self._watch.end()
 

@@ -20,16 +20,16 @@ except ImportError as error:
 class MemoryCallback(Callback):
     """Where the bytes of a training go: figures in the log, pages, what lived when memory ran out.
 
-    ``Trainer(callbacks=[MemoryCallback()])`` is all that is needed. A step is as many batches as the
-    trainer accumulates, up to the optimizer's step, or steps, of the last one. It begins at
-    ``on_train_batch_start`` and ends at ``on_train_batch_end``: the loading of its first batch and a
-    validation after it are in none; a validation in the midst of it is its phase "evaluation".
+    ``Trainer(callbacks=[MemoryCallback()])`` is all that is needed. A step is as many batches as
+    the trainer accumulates, up to the optimizer's step, or steps, of the last one. It begins at
+    ``on_train_batch_start`` and ends at ``on_train_batch_end``: the loading of its first batch and
+    a validation after it are in none; a validation in the midst of it is its phase "evaluation".
     Steps that are not recorded cost nothing.
 
     Figures, all in bytes, go to every logger of the trainer: ``memory/peak_bytes``,
-    ``memory/live_bytes`` (at the end), ``memory/growth_bytes`` (how many more than at the end of the
-    recorded step before), ``memory/saved_bytes`` (kept for backward) and the peak by category, as
-    ``memory/peak_activation_bytes``.
+    ``memory/live_bytes`` (at the end), ``memory/growth_bytes`` (how many more than at the end of
+    the recorded step before), ``memory/saved_bytes`` (kept for backward) and the peak by category,
+    as ``memory/peak_activation_bytes``.
 
     Args:
         schedule: which steps are recorded, as :func:`torch.profiler.schedule` makes it, counted
@@ -58,17 +58,13 @@ class MemoryCallback(Callback):
         """A training begins; the sanity check is over."""
         self._watch.begin(_logged_step(trainer), {"model": pl_module}, trainer.global_rank)
 
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """A batch begins, and with it a step unless gradients are being accumulated."""
         if not self._watch.in_step:
             self._updates = trainer.global_step
             self._watch.begin_step()
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: Trainer, *_: Any, **__: Any) -> None:
         """A batch is over, and the step if an optimizer has updated."""
         if trainer.global_step == self._updates:
             return
@@ -77,7 +73,7 @@ class MemoryCallback(Callback):
             named = {k.replace("/", logger.group_separator): v for k, v in figures.items()}
             logger.log_metrics(named, step=_logged_step(trainer))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_end(self, *_: Any, **__: Any) -> None:
         """The training is over."""
         self._watch.end()
 
@@ -87,7 +83,7 @@ class MemoryCallback(Callback):
         """An exception ends the training, and goes on after this."""
         self._watch.end(exception)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def teardown(self, *_: Any, **__: Any) -> None:
         """The trainer is done: a tuner may have broken it off without an exception."""
         self._watch.end()
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from torch import nn
 
 from memprop.torch.record.lines import users_frames
+
+_OF_MODULES: Final = ("_modules", "_parameters", "_buffers")
+"""Where a module keeps its parts: what lives in them is called after the module itself."""
 
 
 class Names:
@@ -64,5 +67,7 @@ def _variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
     yield from own.items()
     if self is not None:
         yield type(self).__name__, self
-        yield from list(getattr(self, "__dict__", {}).items())
+        for name, value in list(getattr(self, "__dict__", {}).items()):
+            if name not in _OF_MODULES:
+                yield name, value
     yield from list(frame.f_globals.items())
