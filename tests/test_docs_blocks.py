@@ -55,14 +55,18 @@ def load_what_it_imports(block):
         modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
         for module in modules:
-            framework = module.removeprefix("memprop.") if module in OF_OTHERS else module
-            root = framework.partition(".")[0]
-            if root not in sys.stdlib_module_names:
-                load_optional(root)
+            for package in OF_OTHERS.get(module, (module.partition(".")[0],)):
+                if package not in sys.stdlib_module_names:
+                    load_optional(package)
 
 
-OF_OTHERS = ("memprop.torch", "memprop.jax")
-"""Modules that need the package of their name."""
+OF_OTHERS = {
+    "memprop.torch": ("torch",),
+    "memprop.jax": ("jax",),
+    "memprop.torch.integrations.huggingface": ("torch", "transformers", "accelerate"),
+    "memprop.torch.integrations.lightning": ("torch", "lightning"),
+}
+"""The packages that modules need."""
 
 
 def check_printed(block, printed):

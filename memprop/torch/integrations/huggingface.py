@@ -40,8 +40,9 @@ class MemoryCallback(TrainerCallback):
     and the peak by category, as ``memory/peak_activation_bytes``.
 
     Args:
-        schedule: which steps are recorded, as :func:`torch.profiler.schedule` makes it, counted
-            from 0 where training begins; the first three and then 1 in 100 if not given.
+        schedule: which steps are recorded: n for 1 in n, or a function as
+            :func:`torch.profiler.schedule` makes it, of the number of a step, counted from 0 where
+            training begins. The first three and then 1 in 100 if not given.
         out: a folder. A page of step 10 is ``step_10/step.html`` in it; at the end come
             ``steps.csv`` and ``growth.csv``; if memory runs out, ``out_of_memory/`` is written
             before the exception goes on. ``None`` writes nothing.
@@ -55,7 +56,7 @@ class MemoryCallback(TrainerCallback):
     def __init__(
         self,
         *,
-        schedule: Schedule | None = None,
+        schedule: Schedule | int | None = None,
         out: str | os.PathLike[str] | None = "memprop_report",
         page_steps: Iterable[int] = (),
     ) -> None:

@@ -60,8 +60,7 @@ def _story(error: BaseException, where: str, partial: Trace | None) -> str:
     raised = f"{where}: {type(error).__name__}: {error}"
     if partial is None:
         return (
-            f"{raised}\nWhat lived then was not recorded. To see what lives in a step, record all: "
-            "schedule=torch.profiler.schedule(wait=0, warmup=0, active=1)"
+            f"{raised}\nWhat lived then was not recorded. To see it, record every step: schedule=1"
         )
     last = partial.operator_at(len(partial.events) - 1)
     return (

@@ -3,12 +3,13 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch.profiler import ProfilerAction
 
-from memprop.checks import check_integer_from_zero
+from memprop.checks import check_integer_from_zero, check_positive_integer
 from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.files import make_folder, write_whole
 from memprop.report.step import write_step
@@ -34,7 +35,8 @@ class Watch:
     Nothing is hooked but inside a recorded step, from :meth:`begin_step` to :meth:`end_step`.
 
     Args:
-        schedule: which steps are recorded, counted from 0 where a training begins.
+        schedule: which steps are recorded, counted from 0 where a training begins; a number n for 1
+            in n.
         out: a folder for what is written; nothing is if it is ``None``.
         page_steps: numbers of steps, as in the log, that are recorded and written in any case.
 
@@ -46,16 +48,11 @@ class Watch:
     def __init__(
         self,
         *,
-        schedule: Schedule | None,
+        schedule: Schedule | int | None,
         out: str | os.PathLike[str] | None,
         page_steps: Iterable[int],
     ) -> None:
-        if schedule is not None and not callable(schedule):
-            raise InvalidTypeError(
-                f"schedule must be a function such as torch.profiler.schedule(...) makes, got "
-                f"{schedule!r}"
-            )
-        self._schedule = few_steps if schedule is None else schedule
+        self._schedule = few_steps if schedule is None else _schedule(schedule)
         self._out = None if out is None else Path(out)
         self._page_steps = frozenset(_numbers(page_steps))
         if self._page_steps and self._out is None:
@@ -155,6 +152,21 @@ class Watch:
         last = running.traces[-1] if running.traces else None
         error.add_note(f"memprop: what is known of memory at that moment is written into {folder}")
         _tried(lambda: write_out_of_memory(error, where, running.partial, last, folder))
+
+
+def _schedule(given: Schedule | int) -> Schedule:
+    if callable(given):
+        return given
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InvalidTypeError(
+            "schedule must be a number of steps, of which one is recorded, or a function such as "
+            f"torch.profiler.schedule(...) makes, got {given!r}"
+        )
+    return partial(_one_in, check_positive_integer("schedule", given))
+
+
+def _one_in(count: int, number: int) -> ProfilerAction:
+    return ProfilerAction.NONE if number % count else ProfilerAction.RECORD
 
 
 def _numbers(page_steps: Iterable[int]) -> list[int]:
