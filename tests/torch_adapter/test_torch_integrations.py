@@ -20,6 +20,7 @@ import memprop as mp
 import memprop.torch as mpt
 from memprop.errors import InvalidTypeError, InvalidValueError, MissingExtraError, PhaseError
 from memprop.torch.integrations.watch import few_steps
+from memprop.traces.alive import alive_table
 
 # The libraries warn of much; of ours there must be none.
 pytestmark = [
@@ -448,7 +449,32 @@ def test_mistakes_are_told(package, library):
         callback(out=None, page_steps=(10,))
 
 
-# What the callbacks need of a profile
+# What the callbacks need of the recorder
+
+
+def test_a_step_that_is_broken_off_has_a_trace_for_each_device():
+    def fails(model, x):
+        model(x).sum().backward()
+        held = torch.ones(10, device="cpu")
+        raise KeyError(held.shape)
+
+    with pytest.raises(KeyError) as raised:
+        mpt.simulate_step(fails, nn.Linear(8, 4), torch.ones(2, 8), device="cuda", warmup=0)
+    trace = raised.value.trace
+    assert trace.devices == ("cuda:0", "cpu")
+    assert alive_table(trace.on("cpu"))["bytes"].tolist() == [40]
+    there = alive_table(trace).groupby("category")["bytes"].sum()
+    assert there["parameter"] == there["parameter_gradient"] == 4 * (8 * 4 + 4)
+    assert there.sum() == trace.live.total[-1]
+
+
+def test_a_table_of_what_lives_at_the_peak_sums_to_the_peak():
+    trace = mpt.trace(nn.Linear(8, 4), torch.ones(2, 8))
+    table = alive_table(trace, trace.peak_event)
+    assert table["bytes"].sum() == trace.peak
+    assert table.groupby("category")["bytes"].sum().to_dict() == {
+        name: size for name, size in trace.peak_by_category().items() if size
+    }
 
 
 def test_what_a_loop_does_while_it_is_paused_is_in_no_step():

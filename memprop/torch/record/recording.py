@@ -114,11 +114,14 @@ class Recording:
         """What was written down of a step that was broken off; ``None`` if that is nothing."""
         if not len(self._recorder):
             return None
+        about = self.seen()
+        if self._pretence is not None:
+            about |= {"device": self._pretence.device, "gpu": self._pretence.gpu}
         try:
-            seen = self._recorder.trace(self._about())
+            seen = self._recorder.trace(self._about(**about))
+            return self.ordered(in_place(seen, sums_in_place(seen, self.ledger.sums)))
         except MempropError:  # an interrupt came between two events that belong together
             return None
-        return in_place(seen, sums_in_place(seen, self.ledger.sums))
 
     def ordered(self, trace: Trace) -> Trace:
         """The trace with what was found late at its beginning, and a part for each device."""
