@@ -1,5 +1,6 @@
 """What the user's program calls its modules, optimizers and tensors."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
@@ -59,10 +60,19 @@ class Names:
 
 def _variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
     """The variables of a call, the attributes of its ``self``, and global ones."""
-    own = dict(frame.f_locals)
+    own = _locals_of(frame)
     self = own.pop("self", None)
     yield from own.items()
     if self is not None:
         yield type(self).__name__, self
         yield from list(getattr(self, "__dict__", {}).items())
     yield from list(frame.f_globals.items())
+
+
+def _locals_of(frame: FrameType) -> dict[str, Any]:
+    found = frame.f_locals
+    own = dict(found)
+    # Before Python 3.13 this is a copy that the frame keeps, with all that it holds.
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(found, dict):
+        found.clear()
+    return own
