@@ -1,5 +1,6 @@
 """A loop of real steps: what is alive after each, by hand, and what is left, by weakref."""
 
+import gc
 import weakref
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from hypothesis import strategies as st
 
 from memprop.errors import PhaseError
 from memprop.traces.steps import growth_table, steps_table
+
+
+@pytest.fixture(autouse=True)
+def nothing_else_dies():
+    """Arrays of other tests that wait for the garbage collector would die in the loop."""
+    gc.collect()
 
 
 @pytest.fixture(scope="module")
