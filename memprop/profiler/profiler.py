@@ -217,10 +217,10 @@ class Profiler:
         """What steps that have ended have left alive: a row for each line that made it.
 
         Columns: ``bytes``, ``count`` (of buffers), ``steps`` (how many steps have left some: about
-        as many as ran for a leak; one for what is made once, and for the loop's own variables,
-        which hold the arrays of the last step until the next one replaces them), ``first_step``,
-        ``category``, ``operator`` (that made it), ``module`` ("", NumPy has none), ``line`` (of
-        your code). The most bytes first.
+        as many as ran for a leak, one for what is made once), ``first_step``, ``category``,
+        ``operator`` (that made it), ``module`` ("", NumPy has none), ``line`` (of your code). The
+        most bytes first. The last step counts as soon as something was made after it: up to then
+        the loop's own variables hold its arrays.
 
         Left out is what was there before the first step, and what is a parameter, a buffer, a
         parameter's gradient or optimizer state: say so by :meth:`watch`. Numbers are no arrays: a

@@ -70,8 +70,13 @@ def sampled_steps(log: PhaseLog, ends: Sequence[int], about: About) -> list[Trac
 def sampled_survivors(log: PhaseLog, ends: Sequence[int]) -> Iterator[Survivor]:
     """The buffers of finished steps that live at the last boundary, by the line that made them.
 
-    A buffer that takes the place of one that is alike counts as that one.
+    Where that is the end of the last step, its buffers are left out: the loop's own variables hold
+    them still. A buffer that takes the place of one that is alike counts as that one.
     """
+    if ends and ends[-1] == len(log.boundaries) - 1:
+        ends = ends[:-1]
+    if not ends:
+        return
     for buffer in _buffers(log.boundaries):
         if buffer.death == _FOREVER and 0 < buffer.birth <= ends[-1]:
             yield Survivor(

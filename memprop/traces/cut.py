@@ -59,12 +59,16 @@ def survivors(trace: Trace, marks: Sequence[Mark]) -> Iterator[Survivor]:
     """The buffers that are alive at the end of ``trace`` and were made in a step that is over.
 
     Not among them is what was there before the first step, and what a loop carries along by design:
-    parameters, buffers, optimizer state and gradients of parameters. A buffer that is written over
-    is as old as the first value in it, and of the category of the last one.
+    parameters, buffers, optimizer state and gradients of parameters. As long as nothing has been
+    made since the last step, its buffers are left out as well: the loop's own variables hold them
+    still. A buffer that is written over is as old as the first value in it, and of the category of
+    the last one.
     """
-    if not marks:
-        return
     ends = [mark.events for mark in marks]
+    if ends and not (trace.events.kind[ends[-1] :] == ALLOCATE).any():
+        ends.pop()
+    if not ends:
+        return
     first_event = _beginning(trace, marks[0]).events
     for maker, newest in _buffers_alive(trace).items():
         born = int(trace.lives.born[maker])
@@ -158,7 +162,7 @@ class _Told:
             known = self.whole.variables[number]
             named = _plain(known.name), known.category, known.shape, known.dtype, known.bytes
             told = self.recorder.variable(*named)
-            asides = ("site", "layer", "kept", "guessed", "device")
+            asides = ("site", "layer", "kept", "guessed", "device", "line")
             self.recorder.rename(told, **{aside: getattr(known, aside) for aside in asides})
             self.variables[number] = told
         return self.variables[number]

@@ -74,7 +74,9 @@ def test_a_step_is_a_stretch_of_the_whole(moves):
         assert step.peak == stretch.sum(axis=1).max()
         assert (step.events.phase[len(step.events) - (end - begin) :] > 0).all()
     found = list(survivors(whole, machine.marks))
-    expected = [b for b in machine.buffers if b["number"] > 0 and b["step"] < len(ends)]
+    made_since = ends and (whole.events.kind[ends[-1] :] == 0).any()
+    over = len(ends) if made_since else len(ends) - 1
+    expected = [b for b in machine.buffers if b["number"] > 0 and b["step"] < over]
     assert sorted((s.step, s.bytes) for s in found) == sorted(
         (b["step"], b["size"]) for b in expected
     )
@@ -127,7 +129,7 @@ def test_without_phases_a_loop_begins_with_its_first_operator():
         assert (first.events.phase == 0).tolist() == [True, False, False, False]
         table = growth_table(survivors(trace, marks))
         assert table[["bytes", "count", "steps", "first_step", "line"]].values.tolist() == [
-            [12, 3, 3, 0, "net.py:1"]
+            [8, 2, 2, 0, "net.py:1"]
         ]
 
 
