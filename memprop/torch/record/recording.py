@@ -44,13 +44,13 @@ class Recording:
         *,
         timed: bool,
         names: Names,
-        lines: Lines | None = None,
+        lines: Lines,
         pretence: Pretence | None = None,
     ) -> None:
         self._recorder = Recorder()
         self._pretence = pretence
         self._timed = timed
-        self.lines = lines or Lines(wanted=False)
+        self.lines = lines
         self.step = 0
         """The number of the step."""
         self.unused = UnusedGraphs(self.lines)
