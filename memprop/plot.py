@@ -19,6 +19,7 @@ from memprop.traces.figures import plot_comparison as compare
 from memprop.traces.figures import plot_lifetimes as lifetimes
 from memprop.traces.figures import plot_reserved as reserved
 from memprop.traces.figures import plot_segments as segments
+from memprop.traces.figures import plot_steps as steps
 from memprop.traces.figures import plot_timeline as timeline
 
-__all__ = ["breakdown", "compare", "lifetimes", "reserved", "segments", "timeline"]
+__all__ = ["breakdown", "compare", "lifetimes", "reserved", "segments", "steps", "timeline"]

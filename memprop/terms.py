@@ -23,6 +23,9 @@ PHASES: Final = ("setup", "forward", "loss", "backward", "update", "end")
 """Parts of a step in order. ``setup`` is what is there before the first operator runs, ``loss``
 computes L, s and J from the output, ``end`` frees what the schedule kept to the last."""
 
+OUTSIDE: Final = "outside"
+"""The phase of what happens when a phase has ended and none is open."""
+
 MODES: Final = ("train", "inference")
 """``train`` runs the whole step, ``inference`` the forward pass to the output alone."""
 

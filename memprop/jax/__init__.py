@@ -7,6 +7,8 @@
 >>> mpj.saved_residuals(loss, parameters, x, y)  # doctest: +SKIP
 >>> mpj.compiled_memory(loss, parameters, x, y)  # doctest: +SKIP
 
+:func:`profile` follows a loop of steps that really run, by the arrays that live between them.
+
 Arguments may be arrays or ``jax.ShapeDtypeStruct``. What the figures mean, and what they do not:
 :mod:`memprop.jax.step`.
 """
@@ -19,6 +21,7 @@ except ImportError:
     raise MissingExtraError('memprop.jax needs JAX: pip install "memprop[jax]"') from None
 
 from memprop.jax.compiled import compiled_memory as compiled_memory
+from memprop.jax.live import profile as profile
 from memprop.jax.residuals import saved_residuals as saved_residuals
 from memprop.jax.step import simulate as simulate
 from memprop.jax.step import trace as trace

@@ -8,6 +8,7 @@ phases.py       which phases are open, and what was seen whenever one began or e
 tracing.py      tracemalloc: NumPy's buffers that live now, by allocation site
 tables.py       the tables of level one: phases, sites, cached
 sampled.py      a Trace made of what tracemalloc saw, where nothing was watched
+loop.py         the steps of a loop, cut from either kind of trace
 watching.py     what may be watched, and the names of arrays inside dicts and lists
 watched.py      the array that tells what is done with it
 calls.py        one call: its operands made plain, its results watched again

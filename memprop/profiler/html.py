@@ -27,6 +27,10 @@ def profile(profiler: "Profiler") -> str:
     if unseen := phases.attrs.get("unseen"):
         parts.append(f"<p>Memory of {escape(unseen)} is not in these tables.</p>")
     parts.append(_table(phases, "Phases"))
+    if len(steps := profiler.steps()):
+        peaks = [name for name in steps.columns if name.startswith("peak_")][2:]
+        parts.append(_table(steps.drop(columns=peaks), "Steps"))
+        parts.append(_table(profiler.growth(), "Left by steps that are over"))
     try:
         trace = profiler.trace
         kept = trace.intermediates().drop(columns=list(_DROPPED))

@@ -18,6 +18,7 @@ from memprop.profiler.phases import now
 from memprop.profiler.sites import current_site, site_of
 from memprop.terms import PERSISTENT
 from memprop.traces.about import About
+from memprop.traces.cut import Mark
 from memprop.traces.recorder import Recorder
 from memprop.traces.trace import Trace
 
@@ -170,6 +171,12 @@ class Ledger:
         with self._lock:
             self.settle()
             return self._recorder.trace(about)
+
+    def mark(self) -> Mark:
+        """This moment, in the trace."""
+        with self._lock:
+            self.settle()
+            return Mark(len(self), now() - self._began)
 
     def close(self) -> None:
         """Stop recording: watched arrays that live on behave like plain ones."""

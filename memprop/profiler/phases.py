@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from memprop.errors import InvalidTypeError, InvalidValueError, PhaseError
 from memprop.profiler.tracing import Sample
-from memprop.terms import PHASES
+from memprop.terms import OUTSIDE, PHASES
 
 if TYPE_CHECKING:
     from memprop.profiler.profiler import Profiler
 
 CANONICAL: Final = PHASES[1:-1]
 """forward, loss, backward, update: the phases of a step that have a meaning of their own."""
-
-OUTSIDE: Final = "outside"
-"""The phase of what happens when a phase has ended and none is open."""
 
 _RESERVED: Final = (PHASES[0], PHASES[-1], OUTSIDE)
 
@@ -82,6 +79,25 @@ class PhaseLog:
         """The innermost phase ends at the last boundary."""
         self.stack.pop()[1].exit = len(self.boundaries) - 1
         self.current = label(self.path) if self.stack else OUTSIDE
+
+    def stepped(self) -> None:
+        """A step of a loop ends: what was there before the first phase is there no longer."""
+        if self.current == PHASES[0]:
+            self.current = OUTSIDE
+
+    def check_may_step(self) -> None:
+        """Raise PhaseError where a step cannot end: inside of one of its parts."""
+        if self.stack and self.thread != threading.get_ident():
+            raise PhaseError(
+                f"step() is called in one thread while {self.path[-1]!r} is open in another: "
+                "call it in the thread that opens the phases"
+            )
+        inside = next((name for name in self.path if name in CANONICAL), None)
+        if inside is not None:
+            raise PhaseError(
+                f"step() ends a step while its phase {inside!r} is open: call it when "
+                f"{inside!r} has ended"
+            )
 
     def check_may_enter(self, phase: "Phase") -> None:
         """Raise PhaseError if another thread has a phase open."""

@@ -9,12 +9,14 @@ import numpy as np
 
 from memprop.errors import PhaseError
 from memprop.profiler import html, tables, watching
-from memprop.profiler.foreign import Foreign, warning_of
+from memprop.profiler.foreign import Foreign, Framework, warning_of
 from memprop.profiler.ledger import Ledger
+from memprop.profiler.loop import StepEnd, step_survivors, step_traces
 from memprop.profiler.phases import Boundary, Phase, PhaseLog, check_phase_name, now
 from memprop.profiler.sampled import sampled_trace
 from memprop.profiler.tracing import TRACING, sample
 from memprop.traces.about import About
+from memprop.traces.steps import StepSummary, growth_table, steps_table
 from memprop.traces.trace import Trace
 
 if TYPE_CHECKING:
@@ -37,9 +39,17 @@ class Profiler:
     what NumPy allocated and kept, from tracemalloc. With watched arrays: :attr:`trace` follows
     every array that is computed from them, so that each reuse by backward is known.
 
-    tracemalloc runs from the first phase until :meth:`close`, the end of ``with mp.Profiler() as
-    prof:``, an exception that leaves the outermost phase, or the end of the profiler's own life,
-    and longer only if it ran before. What was recorded stays readable.
+    In a loop, :meth:`step` ends a step and begins the next. :meth:`steps` has a row for each,
+    :meth:`growth` says what earlier steps have left, :attr:`traces` is a Trace of each::
+
+        for x in batches:
+            train(prof.watch(x, "x"))
+            prof.step()
+        prof.growth()
+
+    tracemalloc runs from the first phase or :meth:`step` until :meth:`close`, the end of ``with
+    mp.Profiler() as prof:``, an exception that leaves the outermost phase, or the end of the
+    profiler's own life, and longer only if it ran before. What was recorded stays readable.
 
     Phases named forward, loss, backward and update have the meaning that they have in a training
     step. Events belong to the innermost of these that is open, else to the innermost phase. Events
@@ -57,6 +67,7 @@ class Profiler:
         # What was watched may outlive the profiler, and must not be recorded for nobody.
         weakref.finalize(self, self._ledger.close)
         self._stop: weakref.finalize | None = None
+        self._ends: list[StepEnd] = []
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -69,7 +80,8 @@ class Profiler:
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
         blind = f", not of {self._foreign.names}" if self._foreign.found else ""
-        counts = f"{len(self._log.visits)} phases, {len(self._ledger)} events{blind}"
+        steps = f"{len(self._ends)} steps, " if self._ends else ""
+        counts = f"{steps}{len(self._log.visits)} phases, {len(self._ledger)} events{blind}"
         return f"<Profiler {state}, {counts}>"
 
     def phase(self, name: str) -> Phase:
@@ -120,7 +132,13 @@ class Profiler:
         Raises:
             InvalidValueError: nothing was watched and no phase was entered.
         """
-        about = About(
+        about = self._about()
+        if len(self._ledger):
+            return self._ledger.trace(about)
+        return sampled_trace(self._log, about)
+
+    def _about(self) -> About:
+        return About(
             framework="numpy",
             version=np.__version__,
             run="real",
@@ -129,9 +147,91 @@ class Profiler:
             unseen=self._foreign.names if self._foreign.found else None,
             open="/".join(self._log.path) or None,
         )
-        if len(self._ledger):
-            return self._ledger.trace(about)
-        return sampled_trace(self._log, about)
+
+    def step(self) -> None:
+        """End a step of a loop, and begin the next.
+
+        The first step begins with the first phase; where there is none, with the first operation
+        on a watched array. What was there before is given to the loop. A call before anything was
+        watched and any phase was entered has no step to end: it begins the first. So, without
+        watching and without phases, the steps are those between two calls.
+
+        Phases that go over several steps, such as "epoch", may be open.
+
+        >>> prof = mp.Profiler()  # doctest: +SKIP
+        >>> W = prof.watch(W, "W", category="parameter")  # doctest: +SKIP
+        >>> for x, y in batches:  # doctest: +SKIP
+        ...     train_step(prof.watch(x, "x"), y, W)
+        ...     prof.step()
+        >>> prof.steps()[["step", "peak_bytes", "live_bytes", "growth_bytes"]]  # doctest: +SKIP
+
+        Raises:
+            PhaseError: forward, loss, backward or update is open; a phase is open in another
+                thread; the profiler is closed.
+        """
+        self._check_open()
+        self._log.check_may_step()
+        nothing_yet = not self._log.boundaries and not len(self._ledger)
+        self._begin_tracing()
+        path, new = (*self._log.path, "step()"), list[Framework]()
+
+        def look() -> None:
+            new.extend(self._foreign.ends(path))
+            self._foreign.begins(path)
+
+        self._mark(look)
+        if not nothing_yet:
+            self._ends.append(StepEnd(len(self._log.boundaries) - 1, self._ledger.mark()))
+        self._log.stepped()
+        for framework in new:
+            warnings.warn(warning_of(framework, "/".join(path)), stacklevel=2)
+
+    @property
+    def traces(self) -> list[Trace]:
+        """A Trace for each step that has ended; ``about["step"]`` is its number, from 0.
+
+        A step begins with "setup" events for what is alive then. Names, and the numbers of
+        variables and storages, begin anew in each, so that steps in which the same happens are
+        equal. Without watched arrays they are of what tracemalloc saw, as :attr:`trace`.
+        """
+        return step_traces(self._log, self._ledger, self._ends, self._about())
+
+    def steps(self) -> "pd.DataFrame":
+        """A row for each step that has ended.
+
+        Columns: ``step``, ``peak_bytes`` (the largest live bytes), ``peak_operator``,
+        ``live_bytes`` (at the end of the step), ``growth_bytes`` (how many more that are than at
+        the end of the step before; in the first row, than when it began), ``saved_bytes`` (kept
+        from forward to backward), ``seconds`` (from its beginning to its last event), and
+        ``peak_activation`` and so on, the peak by category.
+
+        With watched arrays, these are the bytes of watched arrays, to the byte. Without, they are
+        those of all of NumPy's buffers made since tracing began; the peak counts Python objects
+        too, ``saved_bytes`` is 0, and ``peak_operator`` is "setup": what ran is not known.
+
+        :func:`memprop.plot.steps` draws it.
+        """
+        return self._told(steps_table([StepSummary.of(t, n) for n, t in enumerate(self.traces)]))
+
+    def growth(self) -> "pd.DataFrame":
+        """What steps that have ended have left alive: a row for each line that made it.
+
+        Columns: ``bytes``, ``count`` (of buffers), ``steps`` (how many steps have left some: about
+        as many as ran for a leak, one for what is made once), ``first_step``, ``category``,
+        ``operator`` (that made it), ``module`` ("", NumPy has none), ``line`` (of your code). The
+        most bytes first. The last step counts as soon as something was made after it: up to then
+        the loop's own variables hold its arrays.
+
+        Left out is what was there before the first step, and what is a parameter, a buffer, a
+        parameter's gradient or optimizer state: say so by :meth:`watch`. Numbers are no arrays: a
+        list of ``float(loss)`` does not show.
+
+        With watched arrays, what is alive now, or was when the profiler was closed. Without, what
+        NumPy held when a phase or step last began or ended; ``operator`` is "" then, categories
+        follow from the phases alone, and a buffer that takes the place of one of the same size
+        and line counts as that one.
+        """
+        return self._told(growth_table(step_survivors(self._log, self._ledger, self._ends)))
 
     def phases(self) -> "pd.DataFrame":
         """A row for each phase, called by its path such as "step/forward".
@@ -193,11 +293,14 @@ class Profiler:
     def _enter(self, phase: Phase) -> None:
         self._check_open()
         self._log.check_may_enter(phase)
+        self._begin_tracing()
+        self._mark(lambda: self._foreign.begins((*self._log.path, phase.name)))
+        self._log.entered(phase)
+
+    def _begin_tracing(self) -> None:
         if self._stop is None:
             TRACING.begin()
             self._stop = weakref.finalize(self, TRACING.end)
-        self._mark(lambda: self._foreign.begins((*self._log.path, phase.name)))
-        self._log.entered(phase)
 
     def _exit(self, phase: Phase, *, failed: bool) -> None:
         if self._closed:

@@ -7,20 +7,31 @@ above the larger of the stretch's two ends. There are no reads, and so no interm
 :meth:`memprop.Profiler.cached` lists what was kept.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from memprop.errors import InvalidValueError
 from memprop.profiler.ledger import CATEGORY_OF_PHASE
-from memprop.profiler.phases import OUTSIDE, Boundary, PhaseLog, label
+from memprop.profiler.phases import Boundary, PhaseLog, label
 from memprop.profiler.tracing import Block, Sample
-from memprop.terms import PHASES
+from memprop.terms import OUTSIDE, PHASES
 from memprop.traces.about import About
+from memprop.traces.cut import Mark, cut
 from memprop.traces.recorder import Recorder
+from memprop.traces.steps import Survivor
 from memprop.traces.trace import Trace
 
 _FOREVER: Final = -1
+
+
+class _Buffer(NamedTuple):
+    """A buffer, and the stretches in which it is born and dies, by number."""
+
+    block: Block
+    birth: int
+    death: int
 
 
 class _Cohort(NamedTuple):
@@ -37,16 +48,7 @@ def sampled_trace(log: PhaseLog, about: About) -> Trace:
     Raises:
         InvalidValueError: no array lived at any boundary.
     """
-    recorder = Recorder()
-    cohorts = _cohorts(log.boundaries)
-    variables = {
-        cohort: _introduce(recorder, cohort, size, log.boundaries)
-        for cohort, size in sorted(cohorts.items())
-    }
-    for place in range(len(log.boundaries)):
-        born = [variables[cohort] for cohort in cohorts if cohort.birth == place]
-        dead = [variables[cohort] for cohort in cohorts if cohort.death == place]
-        _tell(recorder, log.boundaries, place, born, dead)
+    recorder, _ = _told(log.boundaries)
     if not len(recorder):
         raise InvalidValueError(
             "there is nothing to trace: no phase was entered, or no array lived when one began or "
@@ -55,31 +57,91 @@ def sampled_trace(log: PhaseLog, about: About) -> Trace:
     return recorder.trace(about)
 
 
+def sampled_steps(log: PhaseLog, ends: Sequence[int], about: About) -> list[Trace]:
+    """A trace for each step; ``ends`` are the boundaries at which steps end."""
+    recorder, told = _told(log.boundaries)
+    if not len(recorder):
+        _flash(recorder, 0, PHASES[0], 0)  # a trace of nothing at all
+    began = log.boundaries[0].nanoseconds
+    marks = [Mark(told[end], log.boundaries[end].nanoseconds - began) for end in ends]
+    return cut(recorder.trace(about), marks)
+
+
+def sampled_survivors(log: PhaseLog, ends: Sequence[int]) -> Iterator[Survivor]:
+    """The buffers of finished steps that live at the last boundary, by the line that made them.
+
+    Where that is the end of the last step, its buffers are left out: the loop's own variables hold
+    them still. A buffer that takes the place of one that is alike counts as that one.
+    """
+    if ends and ends[-1] == len(log.boundaries) - 1:
+        ends = ends[:-1]
+    if not ends:
+        return
+    for buffer in _buffers(log.boundaries):
+        if buffer.death == _FOREVER and 0 < buffer.birth <= ends[-1]:
+            yield Survivor(
+                step=bisect_left(ends, buffer.birth),
+                bytes=buffer.block.bytes,
+                category=_category(log.boundaries, buffer.birth),
+                operator="",
+                module="",
+                line=buffer.block.site,
+            )
+
+
+def _told(boundaries: Sequence[Boundary]) -> tuple[Recorder, list[int]]:
+    """The events of the boundaries, and how many there are after each of these."""
+    recorder, after = Recorder(), list[int]()
+    cohorts = _cohorts(boundaries)
+    variables = {
+        cohort: _introduce(recorder, cohort, size, boundaries)
+        for cohort, size in sorted(cohorts.items())
+    }
+    for place in range(len(boundaries)):
+        born = [variables[cohort] for cohort in cohorts if cohort.birth == place]
+        dead = [variables[cohort] for cohort in cohorts if cohort.death == place]
+        _tell(recorder, boundaries, place, born, dead)
+        after.append(len(recorder))
+    return recorder, after
+
+
 def _cohorts(boundaries: Sequence[Boundary]) -> dict[_Cohort, int]:
-    """Bytes of each cohort, from what grew and what shrank at each boundary."""
-    births: defaultdict[Block, deque[int]] = defaultdict(deque)
+    """Bytes of each cohort."""
     found: Counter[_Cohort] = Counter()
+    for block, birth, death in _buffers(boundaries):
+        found[_Cohort(birth, death, block.site)] += block.bytes
+    return found
+
+
+def _buffers(boundaries: Sequence[Boundary]) -> Iterator[_Buffer]:
+    """Every buffer, from what grew and what shrank at each boundary."""
+    births: defaultdict[Block, deque[int]] = defaultdict(deque)
     before: Counter[Block] = Counter()
     for place, boundary in enumerate(boundaries):
         blocks = boundary.sample.blocks
         for block, count in (before - blocks).items():
             for _ in range(count):
-                found[_Cohort(births[block].popleft(), place, block.site)] += block.bytes
+                yield _Buffer(block, births[block].popleft(), place)
         for block, count in (blocks - before).items():
             births[block].extend([place] * count)
         before = blocks
     for block, places in births.items():
         for birth in places:
-            found[_Cohort(birth, _FOREVER, block.site)] += block.bytes
-    return found
+            yield _Buffer(block, birth, _FOREVER)
 
 
 def _introduce(
     recorder: Recorder, cohort: _Cohort, size: int, boundaries: Sequence[Boundary]
 ) -> int:
-    phase = _phase(boundaries, cohort.birth)
-    category = "input" if cohort.birth == 0 else CATEGORY_OF_PHASE.get(phase, "workspace")
+    category = _category(boundaries, cohort.birth)
     return recorder.variable(cohort.site, category, (size,), "uint8", size, site=cohort.site)
+
+
+def _category(boundaries: Sequence[Boundary], place: int) -> str:
+    """The category of what is born in the stretch that ends at a boundary."""
+    if place == 0:
+        return "input"
+    return CATEGORY_OF_PHASE.get(_phase(boundaries, place), "workspace")
 
 
 def _tell(

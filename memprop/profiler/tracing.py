@@ -9,7 +9,7 @@ import threading
 import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -112,9 +112,18 @@ def _blocks() -> Counter[Block]:
     main = threading.current_thread() is threading.main_thread()
     return Counter(
         Block(_site(trace.traceback), main and _in_thread(trace.traceback), trace.size)
-        for trace in tracemalloc.take_snapshot().traces
-        if trace.domain == np.lib.tracemalloc_domain
+        for trace in map(tracemalloc.Trace, _of_numpy(tracemalloc.take_snapshot()))
     )
+
+
+def _of_numpy(snapshot: tracemalloc.Snapshot) -> list[Any]:
+    """The raw traces of NumPy's buffers, which begin with their domain.
+
+    To iterate over the traces makes an object of each, and tracemalloc would trace them all: that
+    takes 20 times as long as to take the snapshot.
+    """
+    raw = vars(snapshot.traces)["_traces"]
+    return [each for each in raw if each[0] == np.lib.tracemalloc_domain]
 
 
 def _site(traceback: tracemalloc.Traceback) -> str:

@@ -107,6 +107,7 @@ class Profile:
         self._forgotten: list[StepSummary] = []
         self._partial: Trace | None = None
         self._said = False
+        self._unused: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._state != "new":
@@ -271,6 +272,7 @@ class Profile:
         trace = self._recording.ordered(self._recording.trace(**self._recording.seen()))
         self._traces.append((self._number, trace))
         self._say_what_was_compiled()
+        self._say_what_was_unused()
         if self._keep is not None and len(self._traces) > self._keep:
             number, oldest = self._traces.pop(0)
             self._forgotten.append(StepSummary.of(oldest, number))
@@ -283,5 +285,16 @@ class Profile:
         warnings.warn(
             "parts of this program are compiled by torch.compile, which PyTorch runs uncompiled "
             "while a step is recorded: the trace is of the program as it was written",
-            stacklevel=3,
+            stacklevel=4,
         )
+
+    def _say_what_was_unused(self) -> None:
+        for name, line in self._recording.unused.found():
+            if name not in self._unused:
+                self._unused.add(name)
+                where = f" ({line})" if line else ""
+                warnings.warn(
+                    f"{name}{where} ran with gradients, and no backward pass used its graph: run "
+                    "it under torch.no_grad(), which keeps nothing for backward",
+                    stacklevel=4,
+                )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from memprop.torch.record.ledger import Ledger
+from memprop.torch.record.lines import Lines
 from memprop.torch.record.names import Names
 from memprop.torch.record.recording import Recording, recording
 from memprop.torch.task import Task, run
@@ -15,21 +16,25 @@ from memprop.traces.trace import Trace
 Observer = Callable[[Ledger], AbstractContextManager[object]]
 
 
-def recorded(task: Task, *, real: bool, observer: Observer | None = None) -> Trace:
+def recorded(
+    task: Task, *, real: bool, lines: bool = False, observer: Observer | None = None
+) -> Trace:
     """Run a task and trace it.
 
     Args:
         task: what to do.
         real: whether there are numbers, and so times and outputs.
+        lines: whether variables know the line of the program that made them.
         observer: something else that watches the step, given the ledger. It counts events as they
             happen, so what was there before the step stays where the step found it.
     """
     try:
-        return _recorded(task, real=real, observer=observer)
+        return _recorded(task, real=real, lines=lines, observer=observer)
     except RuntimeError as error:
         if task.mode != "inference" or task.gradients_in_forward or not _needs_gradients(error):
             raise
-    return _recorded(replace(task, gradients_in_forward=True), real=real, observer=observer)
+    task = replace(task, gradients_in_forward=True)
+    return _recorded(task, real=real, lines=lines, observer=observer)
 
 
 def _needs_gradients(error: RuntimeError) -> bool:
@@ -37,9 +42,9 @@ def _needs_gradients(error: RuntimeError) -> bool:
     return "does not require grad" in str(error)
 
 
-def _recorded(task: Task, *, real: bool, observer: Observer | None) -> Trace:
+def _recorded(task: Task, *, real: bool, lines: bool, observer: Observer | None) -> Trace:
     names = Names({} if task.optimizer is None else {"optimizer": task.optimizer})
-    recorder = Recording(timed=real, names=names, pretence=task.pretence)
+    recorder = Recording(timed=real, names=names, lines=Lines(wanted=lines), pretence=task.pretence)
     with recording(recorder, lambda: _introduce(task, recorder), observer):
         outputs = run(task, recorder.ledger.begin)
         if task.optimizer is not None:

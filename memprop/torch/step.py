@@ -29,6 +29,7 @@ def trace(
     autocast: torch.dtype | None = None,
     micro_batches: int = 1,
     warmup: int = 0,
+    lines: bool = False,
 ) -> Trace:
     """Run one real step (forward, loss, backward, optimizer) and trace every storage.
 
@@ -55,6 +56,8 @@ def trace(
         micro_batches: how often forward and backward run before the optimizer does (gradient
             accumulation); ``accumulate`` is its old name.
         warmup: steps to run before the one that is traced.
+        lines: whether variables know the line of your program that made them
+            (``trace.variables[0].line``).
 
     Returns:
         The trace. ``outputs`` has the "loss" and the "gradients" by parameter, or the "prediction"
@@ -71,7 +74,7 @@ def trace(
     todo = task(module, inputs, optimizer, micro_batches, **parts)
     warm_up(todo, warmup)
     peaks = CudaPeaks(todo.device)
-    found = recorded(todo, real=True)
+    found = recorded(todo, real=True, lines=lines)
     counted = peaks.since()
     return replace(found, about={**found.about, **counted}) if counted else found
 
@@ -90,6 +93,7 @@ def simulate(
     warmup: int = 0,
     device: torch.device | str | None = None,
     gpu: str = "h100",
+    lines: bool = False,
 ) -> Trace:
     """The trace of the same step, with no memory allocated and no arithmetic done.
 
@@ -117,6 +121,7 @@ def simulate(
         gpu: which GPU "cuda" is: a name in :data:`memprop.cuda.gpus.GPUS`. Scratch was measured on
             an H100; for others it is computed from PyTorch's source where that says it, and as on
             an H100 elsewhere.
+        lines: as in :func:`trace`.
 
     Raises:
         MempropError: an argument is wrong, or what the step does depends on the numbers in it,
@@ -132,7 +137,7 @@ def simulate(
         gpu=gpu,
         **parts,
     ) as todo:
-        follow = partial(recorded, real=False)
+        follow = partial(recorded, real=False, lines=lines)
         # The log of a pretended device begins with the first step.
         warm_up(todo, warmup, run if todo.pretence is None else follow)
         return follow(todo)

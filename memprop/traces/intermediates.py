@@ -199,7 +199,8 @@ def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]
     """
     first, variable = many[0], trace.variables[many[0].variable]
     operators = [operator for life in many for operator in life.reused_by]
-    recomputed = any(life.reused_by and life.born >= start for life in many)
+    again = (life for life in many if life.born >= start and _is_forward_born(life))
+    recomputed = any(life.reused_by for life in again)
     kept = variable.kept
     if kept is None:
         kept = any(life.reused_by and _is_alive_at(life, start) for life in many)

@@ -20,6 +20,7 @@ def test_the_public_names_are_exactly_these_and_documented(mpj):
         "simulate_step",
         "saved_residuals",
         "compiled_memory",
+        "profile",
         "trace",
     }
     assert all(inspect.getdoc(getattr(mpj, name)) for name in functions)

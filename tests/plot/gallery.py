@@ -8,6 +8,7 @@ import numpy as np
 
 import memprop as mp
 from memprop.traces.requests import FREED, Requests
+from memprop.traces.steps import StepSummary, steps_table
 
 BASELINE = Path(__file__).parent / "baseline"
 
@@ -40,6 +41,29 @@ def on_a_gpu(schedule="sqrt"):
     ]
     event, block, size = np.array(sorted(asked), dtype=np.int64).T
     return replace(trace, requests=Requests(block, size, event, block))
+
+
+def loop(leak=1.0):
+    """A loop of 24 steps of an MLP with Adam, each of which leaves a part of what it saved."""
+    first, then = step(optimizer="adam"), step("lean", optimizer="adam")
+    left = int(leak * then.saved_bytes / 8)
+    state = then.persistent_bytes
+    steps = [StepSummary.of(first, 0), *(StepSummary.of(then, n) for n in range(1, 24))]
+    return steps_table(
+        [
+            replace(one, live_bytes=state + (n + 1) * left, peak_bytes=one.peak_bytes + n * left)
+            for n, one in enumerate(steps)
+        ]
+    )
+
+
+def two_loops():
+    """One that leaks beside one that does not, on a dark style."""
+    with plt.style.context("dark_background"):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 2.8), layout="constrained")
+        mp.plot.steps(loop(), left)
+        mp.plot.steps(loop(leak=0), right)
+    return figure
 
 
 def panel(draw):
@@ -81,6 +105,8 @@ GALLERY = {
     "breakdown_of_one": lambda: panel(lambda ax: mp.plot.breakdown(step("sqrt"), ax)),
     "segments": lambda: panel(lambda ax: mp.plot.segments(on_a_gpu(), ax)),
     "reserved": lambda: panel(lambda ax: mp.plot.reserved(on_a_gpu(), ax)),
+    "steps": lambda: panel(lambda ax: mp.plot.steps(loop(), ax)),
+    "steps_of_two_loops": two_loops,
     "own_figure": own_figure,
 }
 

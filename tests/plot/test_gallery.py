@@ -5,7 +5,7 @@ import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from gallery import BASELINE, GALLERY, on_a_gpu, save, step
+from gallery import BASELINE, GALLERY, loop, on_a_gpu, save, step
 from matplotlib.testing.compare import compare_images
 
 import memprop as mp
@@ -41,6 +41,7 @@ FIGURES = {
     "breakdown": lambda ax=None: mp.plot.breakdown({"a": step(), "b": step("lean")}, ax),
     "segments": lambda ax=None: mp.plot.segments(on_a_gpu(), ax),
     "reserved": lambda ax=None: mp.plot.reserved(on_a_gpu(), ax),
+    "steps": lambda ax=None: mp.plot.steps(loop(), ax),
 }
 
 

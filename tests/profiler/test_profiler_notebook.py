@@ -32,6 +32,20 @@ def test_a_profile_shows_its_phases_what_was_kept_and_the_timeline():
     assert svg_of(page).tag.endswith("svg")
 
 
+def test_a_profile_of_a_loop_shows_its_steps_and_what_they_left():
+    kept = []
+    with mp.Profiler() as prof:
+        x = prof.watch(np.ones((10, 10)), "x")
+        for _ in range(3):
+            with prof.phase("forward"):
+                kept.append(np.tanh(x))
+            prof.step()
+    page = prof._repr_html_()
+    for text in ("<h4>Steps</h4>", "Left by steps that are over", "tanh", "2.3 KiB"):
+        assert text in page  # 3 times 800 bytes are left
+    assert "<h4>Steps</h4>" not in profile()._repr_html_()
+
+
 def test_names_are_escaped():
     page = profile("<script>alert(1)</script> & co")._repr_html_()
     assert "<script" not in page

@@ -42,6 +42,17 @@ def test_the_page_shows_what_the_script_prints(tmp_path):
     assert figure.stat().st_size > 0
 
 
+@pytest.mark.skipif(
+    not torch.__version__.startswith("2.13"), reason="the page shows the output of PyTorch 2.13"
+)
+def test_the_page_of_training_loops_shows_what_its_script_prints(tmp_path):
+    figure = tmp_path / "figure.png"
+    command = [sys.executable, "-W", "error", "docs/examples/training_loop.py", figure]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == blocks("docs/training_loop.md", "text")[0]
+    assert figure.stat().st_size > 0
+
+
 def rows(name):
     with (REPORT / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

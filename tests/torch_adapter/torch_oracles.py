@@ -9,7 +9,7 @@ from itertools import accumulate
 import asks_for_torch  # noqa: F401
 import torch
 from torch.distributed._tools.mem_tracker import MemTracker
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils._pytree import tree_leaves
 
 
@@ -101,6 +101,28 @@ def allocations(module, inputs, optimizer=None, autocast=None):
     events = profiler.profiler.kineto_results.events()
     changes = [event for event in events if event.name() == "[memory]"]
     return [event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns())]
+
+
+def allocator_steps(step, count):
+    """What the CPU allocator adds at most in each of some steps, and what it has added at its end.
+
+    Those are bytes above what was there when the step began. The first step is none of them: of
+    what was there before the profiler the allocator does not tell when it is released.
+    """
+    gc.collect()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        for number in range(count + 1):
+            with record_function(f"step {number}"):
+                step()
+    events = sorted(profiler.profiler.kineto_results.events(), key=lambda event: event.start_ns())
+    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
+    spans = [event for event in events if event.name().startswith("step ")]
+    found = []
+    for span in spans[1:]:
+        within = range(span.start_ns(), span.start_ns() + span.duration_ns() + 1)
+        live = list(accumulate((size for at, size in changes if at in within), initial=0))
+        found.append((max(live), live[-1]))
+    return found
 
 
 def allocator_peak(module, inputs, optimizer=None, autocast=None):

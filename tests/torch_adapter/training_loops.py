@@ -1,4 +1,9 @@
-"""Training loops as people write them: each builds its parts, and returns one step as a function."""
+"""Training loops as people write them: each builds its parts, and returns one step as a function.
+
+Its attribute ``modules`` has the modules.
+"""
+
+import itertools
 
 import asks_for_torch  # noqa: F401
 import torch
@@ -8,7 +13,7 @@ from torch.nn import functional
 
 def mlp(*widths, activation=nn.Tanh):
     layers = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -31,6 +36,7 @@ def gan():
         loss.backward()
         og.step()
 
+    step.modules = [G, D]
     return step
 
 
@@ -51,6 +57,7 @@ def wgan_gp():
         loss.backward()
         optimizer.step()
 
+    step.modules = [G, C]
     return step
 
 
@@ -74,6 +81,7 @@ def maml():
             functional.mse_loss(output, y[task]).backward()
         optimizer.step()
 
+    step.modules = [model]
     return step
 
 
@@ -92,6 +100,7 @@ def lbfgs():
     def step():
         optimizer.step(closure)
 
+    step.modules = [model]
     return step
 
 
@@ -112,6 +121,7 @@ def accumulation():
         scaler.update()
         optimizer.zero_grad()
 
+    step.modules = [model]
     return step
 
 
@@ -130,6 +140,7 @@ def distillation():
         loss.backward()
         optimizer.step()
 
+    step.modules = [teacher, student]
     return step
 
 
@@ -146,6 +157,7 @@ def kept_losses():
         optimizer.step()
         optimizer.zero_grad()
 
+    step.modules = [model]
     return step
 
 
@@ -162,6 +174,7 @@ def carried_state():
         # An optimizer that steps here would change what the graph of the next step reads.
         optimizer.zero_grad()
 
+    step.modules = [cell, head]
     return step
 
 

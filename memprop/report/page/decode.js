@@ -64,14 +64,14 @@ function expandLives(code, reads, count) {
 
 // A row for each variable that ever lived, with its lives in order.
 function rowsOf(code, lives) {
-  const { name, category, layer, shape, dtype, bytes, site, cached } = code.variables;
+  const { name, category, layer, shape, dtype, bytes, site, line, cached } = code.variables;
   const rows = new Map();
   for (const life of lives) {
     const v = life.variable;
     if (!rows.has(v)) {
       rows.set(v, {
         name: name[v], category: category[v], layer: layer[v], shape: shape[v], dtype: dtype[v],
-        bytes: bytes[v], site: site[v], cached: cached[v] > 0, recomputed: cached[v] === 2,
+        bytes: bytes[v], site: site[v], line: line[v], cached: cached[v] > 0, recomputed: cached[v] === 2,
         lives: [], lifetime: 0, born: life.born,
       });
     }

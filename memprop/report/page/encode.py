@@ -106,5 +106,6 @@ def _variables(trace: Trace) -> dict[str, list[Any]]:
         "dtype": [variable.dtype for variable in trace.variables],
         "bytes": [variable.bytes for variable in trace.variables],
         "site": [variable.site for variable in trace.variables],
+        "line": [variable.line for variable in trace.variables],
         "cached": [cached.get(variable.name, 0) for variable in trace.variables],
     }

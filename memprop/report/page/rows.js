@@ -66,6 +66,7 @@ function factsOf(trace, row) {
     ...(row.cached ? [[`reused by backward (${reusersOf(trace, row).length})`, listed(reusersOf(trace, row))]] : []),
     ...(shared.length ? [["lives in the buffer of", listed(shared)]] : []),
     ...(row.site ? [["made at", row.site]] : []),
+    ...(row.line ? [["line", row.line]] : []),
   ];
 }
 

@@ -20,7 +20,14 @@ from memprop.torch.fake.corrections import faked
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.tensors import Fakes, has_device
 from memprop.torch.fake.untouched import Untouched
-from memprop.torch.record.schema import makes_tensors, operands, tensors, with_operands, written
+from memprop.torch.record.schema import (
+    makes_tensors,
+    named_arguments,
+    operands,
+    tensors,
+    with_operands,
+    written,
+)
 from memprop.torch.record.storages import be_again, be_replaced, home_of
 from memprop.torch.state.ambient import seed_cudnn_again
 
@@ -48,6 +55,11 @@ _OF_CUDNN: Final = {
     _aten._cudnn_rnn_backward.default,
 }
 """Operators of cuDNN's recurrent layers."""
+_LEAVES_KNOWN: Final = {_aten._amp_foreach_non_finite_check_and_unscale_.default: "found_inf"}
+"""Operators that write a number which a simulation takes to stay as it was, and its name.
+
+No gradient of a simulated step is infinite, so a scaler of gradients goes on as it mostly does.
+"""
 _LIFTS: Final = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default, _aten.lift.default)
 
 
@@ -193,6 +205,10 @@ class Known(TorchDispatchMode):
                 raise
             result = self._shaped(func, args, kwargs)
         _check_dense(func, result)
+        unchanged = _LEAVES_KNOWN.get(func)
+        if unchanged is not None:
+            known = named_arguments(func, args, kwargs)[unchanged]
+            writes = [tensor for tensor in writes if tensor is not known]
         return self._written_over(writes, result) if writes else result
 
     def _written_over(self, writes: Sequence[torch.Tensor], result: Any) -> Any:

@@ -1,14 +1,18 @@
 """Code without numbers: the user's own modules, inputs and optimizers, on fake tensors."""
 
+import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils import _foreach_utils
 from torch.utils._pytree import tree_map_only
 
 from memprop.cuda.gpus import gpu_of
@@ -22,7 +26,9 @@ from memprop.torch.inputs import check_dense, check_leaves, check_module, named
 from memprop.torch.record.scratch import Pretence
 from memprop.torch.task import Optimizer, Task, task
 
-_MOST_BYTES = 2**23
+_OPTIMIZER: Final = importlib.import_module("torch.optim.optimizer")
+"""``torch.optim`` has this name for another thing."""
+_MOST_BYTES: Final = 2**23
 """A known tensor in a larger storage is not copied; it is known until something writes to it."""
 
 
@@ -67,10 +73,13 @@ class Simulation:
         modules = register_module_forward_pre_hook(self._look_into)
         optimizers = register_optimizer_step_pre_hook(self._look_into)
         way = nullcontext(None)
+        kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
         if self._devices is not None and self._gpu is not None:
             way = on_cuda(self._gpu, self._devices)
         with (
             same_random_numbers(),
+            patch.object(_OPTIMIZER, "_foreach_supported_types", kinds),
+            patch.object(_foreach_utils, "_foreach_supported_types", kinds),
             modules,
             optimizers,
             self.fakes.mode,

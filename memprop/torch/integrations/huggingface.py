@@ -9,6 +9,7 @@ from typing import Any
 from memprop.errors import MissingExtraError, PhaseError
 from memprop.torch.integrations.watch import Watch
 from memprop.torch.loop import Schedule
+from memprop.torch.record.names import locals_of
 
 try:
     from transformers import (
@@ -152,7 +153,7 @@ def _calling_trainer() -> Trainer | None:
     """The trainer whose method is calling: callbacks are given everything but it."""
     frame = sys._getframe(1)
     while frame is not None:
-        found = frame.f_locals.get("self")
+        found = locals_of(frame).get("self")
         if isinstance(found, Trainer):
             return found
         frame = frame.f_back

@@ -16,6 +16,7 @@ from torch.nn.modules.module import (
 )
 
 from memprop.torch.record.names import Names
+from memprop.torch.record.unused import UnusedGraphs
 
 
 class Modules:
@@ -29,15 +30,19 @@ class Modules:
             a program, or what it holds in a plain list, or in the closure of its loss. The path
             begins with the name of a variable or of a class.
         names: finds that name.
+        unused: told of the modules that the program calls itself.
     """
 
-    def __init__(self, found: Callable[[str, nn.Module], None], names: Names) -> None:
+    def __init__(
+        self, found: Callable[[str, nn.Module], None], names: Names, unused: UnusedGraphs
+    ) -> None:
         self.roots: list[str] = []
         """The names of the modules that were found, in order."""
         self.compiled = False
         """Whether one was called that torch.compile had compiled."""
         self._found = found
         self._names = names
+        self._unused = unused
         # Weak, for a module that the step makes and drops must die.
         self._paths: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
         # A backward pass on a GPU has a thread of its own, in which checkpoints call modules.
@@ -85,7 +90,10 @@ class Modules:
         self.compiled |= type(module).__name__ == "OptimizedModule"
         if module not in self._paths:
             self._find(module)
-        self.running.append(module)
+        running = self.running
+        if not running:
+            self._unused.enter(self._paths[module])
+        running.append(module)
 
     def _find(self, module: nn.Module) -> None:
         name, root = self._names.root_of(module)
@@ -103,11 +111,13 @@ class Modules:
             free for at in range(2, len(taken) + 3) if (free := f"{name}#{at}") not in taken
         )
 
-    def _leave(self, module: nn.Module, _: Any, __: Any) -> None:
+    def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
         # What a recomputation breaks off is left without a call of the hook of each module.
         running = self.running
         while running and running.pop() is not module:
             pass
+        if not running:
+            self._unused.leave(output)
 
 
 def layer_of(path: str) -> int | None:

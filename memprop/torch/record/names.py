@@ -1,5 +1,6 @@
 """What the user's program calls its modules, optimizers and tensors."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Final
@@ -62,7 +63,7 @@ class Names:
 
 def _variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
     """The variables of a call, the attributes of its ``self``, and global ones."""
-    own = dict(frame.f_locals)
+    own = locals_of(frame)
     self = own.pop("self", None)
     yield from own.items()
     if self is not None:
@@ -71,3 +72,13 @@ def _variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
             if name not in _OF_MODULES:
                 yield name, value
     yield from list(frame.f_globals.items())
+
+
+def locals_of(frame: FrameType) -> dict[str, Any]:
+    """The variables of a call, none of which lives longer for it."""
+    found = frame.f_locals
+    own = dict(found)
+    # Before Python 3.13 this is a copy that the frame keeps, with all that it holds.
+    if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(found, dict):
+        found.clear()
+    return own

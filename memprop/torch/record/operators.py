@@ -10,6 +10,7 @@ from torch._C._autograd import _get_sequence_nr
 from memprop.torch.record.lines import Lines
 from memprop.torch.record.modules import Modules, layer_of
 from memprop.torch.record.phases import Phases
+from memprop.torch.record.unused import UnusedGraphs
 from memprop.traces.recorder import Recorder
 
 _Node = tuple[str, int, int]
@@ -47,13 +48,22 @@ class Operators:
         modules: those that run.
         phases: the part of the step that runs.
         lines: finds the line of the user's program that runs.
+        unused: told of the nodes that run.
     """
 
-    def __init__(self, recorder: Recorder, modules: Modules, phases: Phases, lines: Lines) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        modules: Modules,
+        phases: Phases,
+        lines: Lines,
+        unused: UnusedGraphs,
+    ) -> None:
         self._recorder = recorder
         self._modules = modules
         self._phases = phases
         self._lines = lines
+        self._unused = unused
         self._line: str | None = None
         self._step = 0
         self._parameters: dict[int, str] = {}
@@ -159,6 +169,8 @@ class Operators:
             return False
         self._node, self._current = key, -1
         self._repeated.clear()
+        if node is not None:
+            self._unused.ran(node._sequence_nr())
         return True
 
     def _path(self) -> str:

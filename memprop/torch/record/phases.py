@@ -33,6 +33,7 @@ class Phases:
         self._backwards = backwards
         self._told = "setup"
         self._seen = "setup"
+        self._optimizer = ""
         self._named: list[str] = []
         self._was_forward = False
 
@@ -96,8 +97,8 @@ class Phases:
         if not self._told:
             if part == "backward" and self._backwards.count > 1:
                 part = f"backward {self._backwards.count}"
-            elif part == "update" and self.updating:
-                part = f"update {self.updating[-1]}"
+            elif part == "update" and self._optimizer:
+                part = f"update {self._optimizer}"
         return "/".join((*self._named, part)) if self._named and part != "setup" else part
 
     def see(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> None:
@@ -110,6 +111,7 @@ class Phases:
         if self._told or self.backward:
             return
         self._seen = self._part(operands, made)
+        self._optimizer = self.updating[-1] if self.updating else ""
         self._was_forward |= self._seen == "forward"
 
     def _part(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> str:

@@ -19,6 +19,7 @@ from memprop.torch.record.operators import Operators
 from memprop.torch.record.phases import Phases
 from memprop.torch.record.scratch import Pretence
 from memprop.torch.record.sums import in_place, sums_in_place
+from memprop.torch.record.unused import UnusedGraphs
 from memprop.traces.about import About
 from memprop.traces.devices import by_device
 from memprop.traces.recorder import Recorder
@@ -43,19 +44,20 @@ class Recording:
         *,
         timed: bool,
         names: Names,
-        lines: Lines | None = None,
+        lines: Lines,
         pretence: Pretence | None = None,
     ) -> None:
         self._recorder = Recorder()
         self._pretence = pretence
         self._timed = timed
-        self.lines = lines or Lines(wanted=False)
+        self.lines = lines
         self.step = 0
         """The number of the step."""
-        self.modules = Modules(lambda *found: self.given.found_module(*found), names)
+        self.unused = UnusedGraphs(self.lines)
+        self.modules = Modules(lambda *found: self.given.found_module(*found), names, self.unused)
         self.backwards = Backwards(self._backward_begins)
         self.phases = Phases(self.modules, self.backwards)
-        operators = Operators(self._recorder, self.modules, self.phases, self.lines)
+        operators = Operators(self._recorder, self.modules, self.phases, self.lines, self.unused)
         self.ledger = Ledger(
             self._recorder,
             operators,

@@ -93,6 +93,8 @@ def _frames(
     frames = [_frame(f"{variable.name} ({shape} {variable.dtype})", variable.site)]
     if operator is not None:
         frames.append(_frame(operator.name, operator.site))
+    if variable.line:
+        frames.append(_frame(variable.line, variable.line))
     return [*frames, _frame(phase, "")]
 
 

@@ -19,9 +19,9 @@ def dataframe(trace: "Trace") -> "pd.DataFrame":
     """The timeline, with the variable and the operator of each event.
 
     Columns beyond those of :func:`memprop.traces.timeline.timeline`: ``category``, ``layer``,
-    ``shape``, ``dtype``, ``variable_bytes`` and ``variable_site`` of the variable; ``storage`` and
-    ``storage_bytes``, the buffer that it lives in; ``operator_layer``, ``operator_site`` and
-    ``flops`` of the operator, missing where none runs.
+    ``shape``, ``dtype``, ``variable_bytes``, ``variable_site`` and ``variable_line`` of the
+    variable; ``storage`` and ``storage_bytes``, the buffer that it lives in; ``operator_layer``,
+    ``operator_site`` and ``flops`` of the operator, missing where none runs.
     """
     import pandas as pd
 
@@ -38,6 +38,7 @@ def dataframe(trace: "Trace") -> "pd.DataFrame":
         dtype=[variable.dtype for variable in variables],
         variable_bytes=np.array([variable.bytes for variable in variables], dtype=np.int64),
         variable_site=[variable.site for variable in variables],
+        variable_line=[variable.line for variable in variables],
         storage=events.storage,
         storage_bytes=events.bytes,
         operator_layer=counted([None if one is None else one.layer for one in ran]),

@@ -11,4 +11,5 @@ from memprop.traces.figures.lifetimes import MOST_BARS as MOST_BARS
 from memprop.traces.figures.lifetimes import plot_lifetimes as plot_lifetimes
 from memprop.traces.figures.segments import plot_reserved as plot_reserved
 from memprop.traces.figures.segments import plot_segments as plot_segments
+from memprop.traces.figures.steps import plot_steps as plot_steps
 from memprop.traces.figures.timeline import plot_timeline as plot_timeline

@@ -14,7 +14,6 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
-from torch.utils import _foreach_utils
 
 from memprop.torch.record.places import PINNED
 
@@ -24,7 +23,7 @@ _MARK: Final = "memprop_on_cpu"
 _MOVES: Final = (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu)
 _AUTOGRAD: Final[Any] = vars(torch._C)["_autograd"]
 _push_hooks: Final = _AUTOGRAD._push_saved_tensors_default_hooks
-_OPTIMIZER: Final = importlib.import_module("torch.optim.optimizer")
+_AMP: Final = importlib.import_module("torch.cuda.amp.common")
 """torch.optim hides the name of this module."""
 
 
@@ -153,9 +152,8 @@ class Devices(TorchFunctionMode):
         yield _AUTOGRAD, "_push_saved_tensors_default_hooks", self._push_hooks
         # Weights of recurrent layers are not laid out anew: there is no cuDNN to ask how.
         yield torch.backends.cudnn, "is_acceptable", lambda _: False
-        kinds = [*_OPTIMIZER._foreach_supported_types, FakeTensor]
-        for module in (_OPTIMIZER, _foreach_utils):
-            yield module, "_foreach_supported_types", kinds
+        # A scaler that the step makes works, though there is no CUDA.
+        yield _AMP, "amp_definitely_not_available", lambda: False
         for name, answer in _ANSWERS.items():
             for kind in (torch.Tensor, FakeTensor):
                 real = getattr(kind, name).__get__

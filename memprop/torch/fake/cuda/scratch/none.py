@@ -97,7 +97,9 @@ _ITERATED: Final = frozenset(
     }
 )
 """Operators that PyTorch's source computes element by element, and that it does not mark so."""
-_KNOWN: Final = MEASURED | _MAKERS | _ITERATED | {"_local_scalar_dense"}
+_OF_SCALERS: Final = {"_amp_foreach_non_finite_check_and_unscale_", "_amp_update_scale_"}
+"""Those of a scaler of gradients write to what they are given: cuda/AmpKernels.cu."""
+_KNOWN: Final = MEASURED | _MAKERS | _ITERATED | _OF_SCALERS | {"_local_scalar_dense"}
 _NO_KERNELS: Final = ("profiler", "prim")
 """Namespaces of what is no work on tensors."""
 
@@ -114,5 +116,5 @@ def takes_nothing(func: Any) -> bool:
     if func.namespace != "aten":
         return False
     name = func.name().partition("::")[2].partition(".")[0]
-    at_once = name.startswith(("_foreach_", "_fused_")) and not name.startswith("_foreach_norm")
+    at_once = name.startswith(("_foreach_", "_fused_"))
     return at_once or name in _KNOWN

@@ -47,6 +47,18 @@ def _safe_softmax(call: Call) -> Iterator[int]:
     yield call.made.element_size()
 
 
+_CHUNK: Final = 65536
+"""Elements that a block of threads takes (``kChunkSize`` in cuda/MultiTensorApply.cuh)."""
+
+
+@RULES.of(_aten._foreach_norm.Scalar)
+def _norms(call: Call) -> Iterator[int]:
+    """``foreach_tensor_norm_cuda`` in cuda/ForeachReduceOp.cu: a partial norm for each chunk."""
+    tensors = call["self"]
+    chunks = max(ceil_div(tensor.numel(), _CHUNK) for tensor in tensors)
+    yield len(tensors) * chunks * max(4, tensors[0].element_size())
+
+
 @RULES.of(_aten.native_layer_norm.default)
 def _layer_norm(call: Call) -> Iterator[int]:
     """layer_norm.cpp: a contiguous operand."""
