@@ -12,6 +12,7 @@ from memprop.torch.record.late import given_at_setup
 from memprop.torch.record.ledger import Ledger
 from memprop.torch.record.modules import Modules
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.parts import parts
 from memprop.torch.record.sums import in_place, sums_in_place
 from memprop.torch.task import Task, run
 from memprop.traces.about import About
@@ -77,6 +78,7 @@ def _recorded(
             stack.enter_context(ledger)
             outputs = run(task, ledger.begin)
             _reclassify_state(ledger, task)
+            _reclassify_gradients(ledger, task)
     except Exception as error:
         if len(recorder):
             seen = recorder.trace()
@@ -154,7 +156,7 @@ class _Given:
 
         def tell(parameter: torch.Tensor) -> None:
             if parameter.grad is not None:
-                for part in _parts(parameter.grad):
+                for part in parts(parameter.grad):
                     self._ledger.reclassify(part, f"{name}.grad", "parameter_gradient")
 
         # First of all hooks: one of the user's may update the parameter and drop its gradient.
@@ -196,11 +198,12 @@ def _reclassify_state(ledger: Ledger, task: Task) -> None:
         ledger.reclassify(state, name, "optimizer_state")
 
 
-def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What has the memory of a tensor: a sparse one is made of two."""
-    if tensor.layout == torch.sparse_coo:
-        return (tensor._indices(), tensor._values())
-    return (tensor,)
+def _reclassify_gradients(ledger: Ledger, task: Task) -> None:
+    """Say which buffers gradients are in: DDP may have put them where it reduces them."""
+    for name, parameter in _parameters(task):
+        if parameter.grad is not None:
+            for part in parts(parameter.grad):
+                ledger.reclassify(part, f"{name}.grad", "parameter_gradient")
 
 
 def _about(task: Task, ledger: Ledger, *, real: bool) -> About:

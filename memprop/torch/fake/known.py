@@ -16,10 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
+from memprop.torch.fake.collectives import at_once
 from memprop.torch.fake.corrections import faked
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.tensors import Fakes, has_device
 from memprop.torch.fake.untouched import Untouched
+from memprop.torch.record.communication import is_collective
+from memprop.torch.record.parts import any_wraps
 from memprop.torch.record.schema import makes_tensors, operands, tensors, with_operands, written
 from memprop.torch.record.storages import be_again, be_replaced, home_of
 from memprop.torch.state.ambient import seed_cudnn_again
@@ -48,6 +51,8 @@ _OF_CUDNN: Final = {
     _aten._cudnn_rnn_backward.default,
 }
 """Operators of cuDNN's recurrent layers."""
+_FUNCTIONAL: Final = "_c10d_functional"
+_WAIT: Final = torch.ops._c10d_functional.wait_tensor.default
 _LIFTS: Final = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default, _aten.lift.default)
 
 
@@ -90,6 +95,10 @@ class Known(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if any_wraps(types):
+            return NotImplemented  # it comes again with what they wrap
+        if not self._fakes.are_made_now():  # DTensor asks fakes of its own for shapes
+            return func(*args, **kwargs)
         if self._devices is None:
             return self._result(func, args, kwargs)
         with self._devices.internal():
@@ -110,7 +119,11 @@ class Known(TorchDispatchMode):
         for tensor in given:
             if not self._fakes.are_ours(tensor) and not self.was_made(tensor):
                 self._untouched.keep(tensor)
-        if self._can_run(func, given, args, kwargs):
+        if is_collective(func):
+            return self._communicated(func, args, given)
+        if func is _WAIT:  # its fake kernel makes another tensor
+            return args[0]
+        if not func.namespace.startswith(_FUNCTIONAL) and self._can_run(func, given, args, kwargs):
             try:
                 return self.learn(_run(func, args, kwargs), given)
             except NotImplementedError:
@@ -118,6 +131,13 @@ class Known(TorchDispatchMode):
                     raise
                 # CUDA has kernels that the CPU has not, as for histograms of integers.
         return self._fake(func, args, kwargs)
+
+    def _communicated(self, func: Any, args: Any, given: Iterable[torch.Tensor]) -> Any:
+        """What a collective returns; what other ranks would have sent is not known."""
+        for tensor in given:
+            if not _is_fake(tensor):
+                self._known[tensor.untyped_storage()] = False
+        return at_once(func, args)
 
     def close(self) -> None:
         """Forget what was copied."""

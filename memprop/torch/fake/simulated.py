@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
 from memprop.cuda.gpus import gpu_of
+from memprop.torch.fake.collectives import shapes_from_other_fakes
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
 from memprop.torch.fake.known import Known
@@ -19,6 +20,7 @@ from memprop.torch.fake.stand_ins import StandIns
 from memprop.torch.fake.tensors import Fakes, explained, named_device
 from memprop.torch.fake.untouched import Untouched, same_random_numbers
 from memprop.torch.inputs import check_dense, check_leaves, check_module, named
+from memprop.torch.record.parts import wraps
 from memprop.torch.task import Optimizer, Task, task
 
 _MOST_BYTES = 2**23
@@ -72,7 +74,16 @@ def without_memory(
             way = nullcontext(None)
             if devices is not None and on is not None:
                 way = on_cuda(on, devices)
-            with same_random_numbers(), modules, optimizers, fakes.mode, known, way as pretence:
+            shapes = shapes_from_other_fakes()
+            with (
+                same_random_numbers(),
+                modules,
+                optimizers,
+                shapes,
+                fakes.mode,
+                known,
+                way as pretence,
+            ):
                 todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
                 yield replace(todo, pretence=pretence)
         finally:
@@ -101,7 +112,8 @@ def _stand_in(
 
 def _prepare(parameter: torch.Tensor, fakes: Fakes, untouched: Untouched) -> None:
     untouched.keep(parameter)
-    fakes.remember(parameter)
+    if not wraps(type(parameter)):
+        fakes.remember(parameter)
     gradient = parameter.grad
     if gradient is not None and gradient.layout == torch.strided:
         parameter.grad = fakes.of(gradient)

@@ -4,20 +4,24 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.torch.record.communication import is_collective, roles
 from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.parts import any_wraps, parts
 from memprop.torch.record.places import device_of
+from memprop.torch.record.resizes import all_of, told_of_resizes
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
-from memprop.torch.record.storages import Moment, Storages, home_of
+from memprop.torch.record.storages import Moment, Storage, Storages, home_of
 from memprop.torch.record.sums import is_sum
+from memprop.traces.events import TracedVariable
 from memprop.traces.recorder import Recorder
 
 _BORN_AS = {
@@ -28,6 +32,11 @@ _BORN_AS = {
     "update": "workspace",
 }
 """The category of what an operator makes, unless more is learned of it later."""
+
+_LEARNED_LATER: Final = frozenset(_BORN_AS.values()) - {"input"}
+_MAKES_BARE: Final = ("aten::empty", "aten::new_empty")
+"""Operators that make a tensor without writing to it."""
+_aten: Final = torch.ops.aten
 
 
 class Ledger(TorchDispatchMode):
@@ -65,7 +74,10 @@ class Ledger(TorchDispatchMode):
         super().__init__()
         self.phase = "setup"
         self.storages = Storages(
-            recorder, self.now, None if pretence is None else self._log_appearance
+            recorder,
+            self.now,
+            None if pretence is None else self._log_appearance,
+            None if pretence is None else pretence.log.resized,
         )
         self.sums: list[int] = []
         self.found_late: list[int] = []
@@ -80,6 +92,19 @@ class Ledger(TorchDispatchMode):
         self._read: set[int] = set()
         self._variables: dict[tuple[int, str], int] = {}
         self._made: list[weakref.ref[torch.Tensor]] = []
+        self._bare: set[int] = set()
+        self._exchanged: set[int] = set()
+        self._block = ExitStack()
+        self._fakes: Any = None
+
+    def __enter__(self) -> "Ledger":
+        self._fakes = _fake_mode()
+        self._block.enter_context(told_of_resizes(self._resized))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._block.close()
 
     def now(self) -> Moment:
         """Where the step is."""
@@ -92,6 +117,9 @@ class Ledger(TorchDispatchMode):
         Returns:
             The number of its variable; ``None`` if its storage was known.
         """
+        *more, tensor = parts(tensor)
+        for part in more:
+            self.register(part, name, category)
         if tensor.layout != torch.strided or self.storages.get(tensor) is not None:
             return None
         if self._finds:
@@ -111,6 +139,9 @@ class Ledger(TorchDispatchMode):
 
     def reclassify(self, tensor: torch.Tensor, name: str, category: str) -> None:
         """Say what a tensor that an operator made turned out to be."""
+        *more, tensor = parts(tensor)
+        for part in more:
+            self.reclassify(part, name, category)
         storage = self.storages.get(tensor)
         if storage is None:
             self.register(tensor, name, category)
@@ -135,6 +166,10 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if any_wraps(types):
+            return NotImplemented  # it comes again with what they wrap
+        if _fake_mode() is not self._fakes:  # DTensor asks fakes of its own for shapes
+            return func(*args, **kwargs)
         func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
         # "prim" has questions about a tensor, no operators.
@@ -142,6 +177,7 @@ class Ledger(TorchDispatchMode):
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
             scratch = self._scratch_of(read, func, args, kwargs, result)
             noted = self._note(func, read, changed, result, scratch)
+            self._learn_roles(func, args, kwargs)
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
@@ -165,7 +201,8 @@ class Ledger(TorchDispatchMode):
         graph = held_by_graph(root for root in roots if root.grad_fn is not None)
         for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
             self.register(tensor, "constant", "activation")
-        found = map(self.storages.get, _strided((*graph.saved, *graph.others)))
+        tensors_held = (part for held in (*graph.saved, *graph.others) for part in parts(held))
+        found = map(self.storages.get, _strided(tensors_held))
         kept = {storage.variable for storage in found if storage is not None}
         for variable in self.storages.variables():
             if self._recorder.variables[variable].kept is not True and (
@@ -199,7 +236,12 @@ class Ledger(TorchDispatchMode):
             for tensor in made:
                 self.register(tensor, "constant", _BORN_AS[self._phase_now()])
         else:
-            self._find(operand for operand in operands if not _is_among(operand, made))
+            # An operand that comes back was there before if it was handed over to be written.
+            self._find(
+                operand
+                for operand in self._seen_by_programs(func, operands)
+                if not _is_among(operand, made) or _is_among(operand, written)
+            )
         born = self._born(made)
         if not born and not written and not _is_sparse(result):
             return False  # a view
@@ -207,6 +249,8 @@ class Ledger(TorchDispatchMode):
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
         self._allocate(born, scratch)
+        if func.name().startswith(_MAKES_BARE):
+            self._bare.update(s.number for s in map(self.storages.get, born) if s is not None)
         self._reads(func, operands)
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
@@ -220,6 +264,44 @@ class Ledger(TorchDispatchMode):
             if self.storages.get(tensor) is None:
                 new.setdefault(home_of(tensor)._cdata, tensor)
         return list(new.values())
+
+    def _learn_roles(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        """Say what the operator that ran shows the buffers to be that it was given."""
+        for tensor, name, category in roles(func, args, kwargs):
+            storage = self.storages.get(tensor)
+            if storage is None:
+                continue
+            if is_collective(func):
+                self._exchanged.add(storage.number)
+                if not self._is_bare(storage):  # computed, and reduced in place: it stays a value
+                    continue
+            variable = self._recorder.variables[storage.variable]
+            if variable.category in _LEARNED_LATER or _is_nobodys(variable):
+                path = f"{variable.site}/{name}" if variable.site else name
+                self._recorder.rename(storage.variable, name=path, category=category)
+
+    def _seen_by_programs(self, func: Any, operands: list[torch.Tensor]) -> list[torch.Tensor]:
+        """The operands without gloo's scratch: it copies results from views of that when waited for."""
+        if not self._exchanged:
+            return operands
+        if func.is_view:
+            return [tensor for tensor in operands if tensor.requires_grad]
+        if func is not _aten.copy_.default:
+            return operands
+        to = self.storages.get(operands[0])
+        return operands[:1] if to is not None and to.number in self._exchanged else operands
+
+    def _is_bare(self, storage: Storage) -> bool:
+        """Whether a storage was made to be filled later: by the program, or unseen, as DDP does."""
+        bare = storage.number in self._bare
+        return bare or _is_nobodys(self._recorder.variables[storage.variable])
+
+    def _resized(self, storage: torch.UntypedStorage) -> None:
+        """A storage was made larger or smaller, which is no operator but is written down as one."""
+        self._begin(_aten.resize_.default)
+        everything = all_of(storage)
+        if not self.storages.resize(everything):
+            self.storages.add(everything, self._variable(everything, "result 0"))
 
     def _find(self, operands: Iterable[torch.Tensor]) -> None:
         """Introduce operands that nobody made: they were there before the step."""
@@ -361,6 +443,16 @@ class Ledger(TorchDispatchMode):
         if self._pretence is not None:
             return self._pretence.host_of(tensor) or self._pretence.device
         return device_of(tensor)
+
+
+def _fake_mode() -> Any:
+    """The mode in which fake tensors are made now, if one is active."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+
+
+def _is_nobodys(variable: TracedVariable) -> bool:
+    """Whether a variable was there before the step, and the program does not hold it."""
+    return variable.category == "input" and variable.name.startswith("constant")
 
 
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:

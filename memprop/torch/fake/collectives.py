@@ -1,0 +1,59 @@
+"""Collectives that move no numbers: every rank but this one is pretended, or simulated."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from memprop.torch.record.communication import is_collective
+from memprop.torch.record.parts import any_wraps
+
+
+class Collectives(TorchDispatchMode):
+    """Lets collectives return at once.
+
+    So does PyTorch's fake process group, but DDP asks for the result of an all-reduce, and gets
+    nothing from that.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if any_wraps(types):
+            return NotImplemented
+        if is_collective(func):
+            return at_once(func, args)
+        return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_from_other_fakes() -> Iterator[None]:
+    """Let DTensor ask for the shapes of whole tensors on fakes of its own, inside the block.
+
+    It would take those of the step, as if the step had made whole tensors.
+    """
+    propagation = sys.modules.get("torch.distributed.tensor._sharding_prop")
+    if propagation is None:  # there is no DTensor
+        yield
+        return
+    with patch.object(propagation, "detect_fake_mode", lambda *_: None):
+        yield
+
+
+def at_once(func: Any, args: Sequence[Any]) -> Any:
+    """What a collective of a process group returns: its first operand, and that it is done."""
+    returns = len(func._schema.returns)
+    if not returns:
+        return None
+    work = _done(args[0])
+    return (args[0], work) if returns > 1 else work
+
+
+def _done(result: Any) -> Any:
+    """The handle of a collective that has ended, with what it leaves for DDP."""
+    tensors = result if isinstance(result, list | tuple) else [result]
+    future: torch.futures.Future[Any] = torch.futures.Future()
+    future.set_result([one for one in tensors if isinstance(one, torch.Tensor)])
+    return torch._C._distributed_c10d._create_work_from_future(future).boxed()
