@@ -8,6 +8,7 @@ import torch.distributed as dist
 from memprop.checks import check_integer_from_zero, check_positive_integer
 from memprop.errors import InvalidValueError, PhaseError
 from memprop.torch.fake.collectives import Collectives
+from memprop.torch.fake.ddp import ranks_agree
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def pretend_ranks(world_size: int, rank: int = 0) -> Iterator[None]:
 
     dist.init_process_group("fake", store=FakeStore(), rank=place, world_size=count)
     try:
-        with Collectives():
+        with Collectives(), ranks_agree():
             yield
     finally:
         if dist.is_initialized():

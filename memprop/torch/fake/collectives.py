@@ -14,18 +14,16 @@ from memprop.torch.record.parts import any_wraps
 
 
 class Collectives(TorchDispatchMode):
-    """Lets collectives return at once.
+    """Hands out the results of collectives of PyTorch's fake process group.
 
-    So does PyTorch's fake process group, but DDP asks for the result of an all-reduce, and gets
-    nothing from that.
+    DDP asks for the result of an all-reduce, and gets none from that.
     """
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if any_wraps(types):
             return NotImplemented
-        if is_collective(func):
-            return at_once(func, args)
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        return at_once(func, args) if is_collective(func) else result
 
 
 @contextmanager

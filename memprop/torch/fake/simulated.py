@@ -1,7 +1,7 @@
 """A task without numbers: the user's own module, inputs and optimizer, on fake tensors."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from memprop.cuda.gpus import gpu_of
 from memprop.torch.fake.collectives import shapes_from_other_fakes
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
+from memprop.torch.fake.ddp import make_reducers, with_reducers
+from memprop.torch.fake.fsdp import settled
 from memprop.torch.fake.known import Known
 from memprop.torch.fake.stand_ins import StandIns
 from memprop.torch.fake.tensors import Fakes, explained, named_device
@@ -61,11 +63,13 @@ def without_memory(
         if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(part, fakes, known):
             stand_ins.replace(part)
 
-    with explained():
+    with explained(), ExitStack() as stack:
         built = fakes.built(module)
         check_module(built)
         check_dense(built)
         check_leaves(dict(named(built, inputs)))
+        fakes.move(with_reducers(built))
+        stack.enter_context(settled(built))
         try:
             stand_ins.replace(built, loss, optimizer)
             inputs, target = tree_map_only(torch.Tensor, stand_ins.swapped, (inputs, target))
@@ -84,6 +88,7 @@ def without_memory(
                 known,
                 way as pretence,
             ):
+                make_reducers(built, fakes)
                 todo = task(built, inputs, target=target, loss=loss, optimizer=optimizer, **parts)
                 yield replace(todo, pretence=pretence)
         finally:

@@ -6,7 +6,7 @@ Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tenso
 import functools
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class Fakes:
 
         self._parameters: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []
+        self._moved: dict[int, torch.Tensor] = {}
         self._replaced: list[torch.UntypedStorage] = []
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -91,6 +92,10 @@ class Fakes:
             return all(map(self.are_ours, parts(tensor)))
         return isinstance(tensor, FakeTensor) and tensor.fake_mode is self.mode
 
+    def move(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Let fakes take the place of tensors that would stay what they are."""
+        self._moved |= {id(tensor): tensor for tensor in tensors}
+
     def are_made_now(self) -> bool:
         """Whether operators run on these fakes, and not on those of a mode inside."""
         active: Any = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
@@ -99,7 +104,7 @@ class Fakes:
     def must_move(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is elsewhere than its fake claims to be, as one on "meta" is."""
         foreign = isinstance(tensor, FakeTensor) and not self.are_ours(tensor)
-        return foreign or self.device_of(tensor) != tensor.device
+        return foreign or id(tensor) in self._moved or self.device_of(tensor) != tensor.device
 
     def device_of(self, tensor: torch.Tensor) -> torch.device:
         """Where the fake of a tensor claims to be."""

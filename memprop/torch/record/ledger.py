@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprop.torch.record.communication import is_collective, roles
@@ -176,8 +177,9 @@ class Ledger(TorchDispatchMode):
         if func.namespace != "prim" and self.phase != "end":
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
             scratch = self._scratch_of(read, func, args, kwargs, result)
-            noted = self._note(func, read, changed, result, scratch)
             self._learn_roles(func, args, kwargs)
+            noted = self._note(func, read, changed, result, scratch)
+            self._learn_roles(func, args, kwargs)  # of what it was the first to be given
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
@@ -277,7 +279,7 @@ class Ledger(TorchDispatchMode):
                     continue
             variable = self._recorder.variables[storage.variable]
             if variable.category in _LEARNED_LATER or _is_nobodys(variable):
-                path = f"{variable.site}/{name}" if variable.site else name
+                path = f"{variable.site}/{name}".strip("/")
                 self._recorder.rename(storage.variable, name=path, category=category)
 
     def _seen_by_programs(self, func: Any, operands: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -290,6 +292,13 @@ class Ledger(TorchDispatchMode):
             return operands
         to = self.storages.get(operands[0])
         return operands[:1] if to is not None and to.number in self._exchanged else operands
+
+    def _learn_parameter(self, storage: Storage) -> None:
+        """A parameter that was made in the step, as FSDP2 makes them of their shards."""
+        variable = self._recorder.variables[storage.variable]
+        if variable.category == "activation":
+            name = f"{variable.site}/unsharded parameter".strip("/")
+            self._recorder.rename(storage.variable, name=name, category="parameter")
 
     def _is_bare(self, storage: Storage) -> bool:
         """Whether a storage was made to be filled later: by the program, or unseen, as DDP does."""
@@ -342,6 +351,8 @@ class Ledger(TorchDispatchMode):
             return
         for tensor in operands:
             storage = self.storages.get(tensor)
+            if storage is not None and isinstance(tensor, nn.Parameter):
+                self._learn_parameter(storage)
             if storage is not None and storage.number not in self._read:
                 self._read.add(storage.number)
                 self.storages.read(storage)
@@ -442,6 +453,10 @@ class Ledger(TorchDispatchMode):
     def _device_of(self, tensor: torch.Tensor) -> str:
         if self._pretence is not None:
             return self._pretence.host_of(tensor) or self._pretence.device
+        if tensor.device.type == "meta" and self._fakes is not None:
+            # The bare storage of fake tensors, which does not know where these claim to be.
+            parameters = (v for v in self._recorder.variables if v.category == "parameter")
+            return next((v.device for v in parameters), "cpu")
         return device_of(tensor)
 
 
