@@ -119,11 +119,9 @@ class Known(TorchDispatchMode):
         for tensor in given:
             if not self._fakes.are_ours(tensor) and not self.was_made(tensor):
                 self._untouched.keep(tensor)
-        if is_collective(func):
-            return self._communicated(func, args, given)
-        if func is _WAIT:  # its fake kernel makes another tensor
-            return args[0]
-        if not func.namespace.startswith(_FUNCTIONAL) and self._can_run(func, given, args, kwargs):
+        if _is_exchange(func):
+            return self._exchanged(func, args, kwargs, given)
+        if self._can_run(func, given, args, kwargs):
             try:
                 return self.learn(_run(func, args, kwargs), given)
             except NotImplementedError:
@@ -132,8 +130,14 @@ class Known(TorchDispatchMode):
                 # CUDA has kernels that the CPU has not, as for histograms of integers.
         return self._fake(func, args, kwargs)
 
-    def _communicated(self, func: Any, args: Any, given: Iterable[torch.Tensor]) -> Any:
+    def _exchanged(
+        self, func: Any, args: Any, kwargs: dict[str, Any], given: Iterable[torch.Tensor]
+    ) -> Any:
         """What a collective returns; what other ranks would have sent is not known."""
+        if func is _WAIT:  # its fake kernel makes another tensor
+            return args[0]
+        if not is_collective(func):
+            return self._fake(func, args, kwargs)
         for tensor in given:
             if not _is_fake(tensor):
                 self._known[tensor.untyped_storage()] = False
@@ -242,6 +246,11 @@ class Known(TorchDispatchMode):
         return tree_map_only(
             torch.Tensor, lambda t: self._fakes.of(t) if t.is_floating_point() else t, made
         )
+
+
+def _is_exchange(func: Any) -> bool:
+    """Whether other ranks take part in an operator."""
+    return is_collective(func) or func.namespace.startswith(_FUNCTIONAL)
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:

@@ -6,12 +6,85 @@ copies from and into them is not: unsharded parameters are parameters, unsharded
 gradients, and so is the output of a reduce-scatter, which is where the sharded gradients stay.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
 
 from memprop.torch.record.schema import operands
+from memprop.torch.record.storages import Storage, Storages
+from memprop.traces.events import TracedVariable
+from memprop.traces.recorder import Recorder
+
+_aten: Final = torch.ops.aten
+_MAKES_BARE: Final = ("aten::empty", "aten::new_empty")
+"""Operators that make a tensor without writing to it."""
+_LEARNED_LATER: Final = frozenset({"activation", "activation_gradient", "workspace"})
+"""Categories that say when something was made, not what it is."""
+
+
+class Exchange:
+    """What of a step is there to exchange with other ranks.
+
+    A buffer is known by who is given it: a collective, or one of FSDP2's own operators. A value
+    that was computed and is then reduced among ranks in place stays a value; one that was only
+    allocated, or that nobody made in the step, as DDP's buckets, is a buffer.
+
+    Args:
+        recorder: where it is written down.
+        storages: the buffers that are alive.
+    """
+
+    def __init__(self, recorder: Recorder, storages: Storages) -> None:
+        self._recorder = recorder
+        self._storages = storages
+        self._bare: set[int] = set()
+        self._exchanged: set[int] = set()
+
+    def made(self, func: Any, born: Iterable[torch.Tensor]) -> None:
+        """An operator made these."""
+        if func.name().startswith(_MAKES_BARE):
+            found = map(self._storages.get, born)
+            self._bare.update(storage.number for storage in found if storage is not None)
+
+    def learn(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Learn from an operator what it is given."""
+        for role in roles(func, args, kwargs):
+            storage = self._storages.get(role.tensor)
+            if storage is None:
+                continue
+            if is_collective(func):
+                self._exchanged.add(storage.number)
+                if not self._is_bare(storage):
+                    continue
+            self._rename(storage, role.name, role.category)
+
+    def learn_parameter(self, storage: Storage) -> None:
+        """A parameter is in this storage: FSDP2 makes some in the step, of their shards."""
+        if self._recorder.variables[storage.variable].category == "activation":
+            self._rename(storage, "unsharded parameter", "parameter")
+
+    def is_inside_gloo(self, func: Any, args: Sequence[Any]) -> bool:
+        """Whether gloo copies a result from a part of its scratch, as it does when waited for."""
+        if not self._exchanged or not (func.is_view or func is _aten.copy_.default):
+            return False
+        source = args[1] if func is _aten.copy_.default else args[0]
+        return not source.requires_grad and self._storages.get(source) is None
+
+    def _is_bare(self, storage: Storage) -> bool:
+        variable = self._recorder.variables[storage.variable]
+        return storage.number in self._bare or _is_nobodys(variable)
+
+    def _rename(self, storage: Storage, name: str, category: str) -> None:
+        variable = self._recorder.variables[storage.variable]
+        if variable.category in _LEARNED_LATER or _is_nobodys(variable):
+            path = f"{variable.site}/{name}".strip("/")
+            self._recorder.rename(storage.variable, name=path, category=category)
+
+
+def _is_nobodys(variable: TracedVariable) -> bool:
+    """Whether a variable was there before the step, and the program does not hold it."""
+    return variable.category == "input" and variable.name.startswith("constant")
 
 
 class Role(NamedTuple):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from memprop.torch.record.communication import is_collective, roles
+from memprop.torch.record.communication import Exchange
 from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
@@ -20,9 +20,8 @@ from memprop.torch.record.places import device_of
 from memprop.torch.record.resizes import all_of, told_of_resizes
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
-from memprop.torch.record.storages import Moment, Storage, Storages, home_of
+from memprop.torch.record.storages import Moment, Storages, home_of
 from memprop.torch.record.sums import is_sum
-from memprop.traces.events import TracedVariable
 from memprop.traces.recorder import Recorder
 
 _BORN_AS = {
@@ -34,10 +33,7 @@ _BORN_AS = {
 }
 """The category of what an operator makes, unless more is learned of it later."""
 
-_LEARNED_LATER: Final = frozenset(_BORN_AS.values()) - {"input"}
-_MAKES_BARE: Final = ("aten::empty", "aten::new_empty")
-"""Operators that make a tensor without writing to it."""
-_aten: Final = torch.ops.aten
+_RESIZE: Final = torch.ops.aten.resize_.default
 
 
 class Ledger(TorchDispatchMode):
@@ -93,8 +89,7 @@ class Ledger(TorchDispatchMode):
         self._read: set[int] = set()
         self._variables: dict[tuple[int, str], int] = {}
         self._made: list[weakref.ref[torch.Tensor]] = []
-        self._bare: set[int] = set()
-        self._exchanged: set[int] = set()
+        self._exchange = Exchange(recorder, self.storages)
         self._block = ExitStack()
         self._fakes: Any = None
 
@@ -173,19 +168,24 @@ class Ledger(TorchDispatchMode):
             return func(*args, **kwargs)
         func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
-        # "prim" has questions about a tensor, no operators.
-        if func.namespace != "prim" and self.phase != "end":
+        if self._counts(func, args):
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
             scratch = self._scratch_of(read, func, args, kwargs, result)
-            self._learn_roles(func, args, kwargs)
+            self._exchange.learn(func, args, kwargs)
             noted = self._note(func, read, changed, result, scratch)
-            self._learn_roles(func, args, kwargs)  # of what it was the first to be given
+            self._exchange.learn(func, args, kwargs)  # of what it was the first to be given
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
             if noted and not (self.phase == "backward" and self._recomputes()):
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
+
+    def _counts(self, func: Any, args: Any) -> bool:
+        """Whether an operator is one of the step."""
+        if func.namespace == "prim" or self.phase == "end":  # "prim" has questions about a tensor
+            return False
+        return not self._exchange.is_inside_gloo(func, args)
 
     def _scratch_of(self, read: list[torch.Tensor], *call: Any) -> Scratch:
         """What the kernel that ran takes for itself, on the device that is pretended."""
@@ -241,7 +241,7 @@ class Ledger(TorchDispatchMode):
             # An operand that comes back was there before if it was handed over to be written.
             self._find(
                 operand
-                for operand in self._seen_by_programs(func, operands)
+                for operand in operands
                 if not _is_among(operand, made) or _is_among(operand, written)
             )
         born = self._born(made)
@@ -251,8 +251,7 @@ class Ledger(TorchDispatchMode):
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
         self._allocate(born, scratch)
-        if func.name().startswith(_MAKES_BARE):
-            self._bare.update(s.number for s in map(self.storages.get, born) if s is not None)
+        self._exchange.made(func, born)
         self._reads(func, operands)
         if self._phase_now() in ("forward", "loss"):
             for place, tensor in enumerate(written):
@@ -267,47 +266,9 @@ class Ledger(TorchDispatchMode):
                 new.setdefault(home_of(tensor)._cdata, tensor)
         return list(new.values())
 
-    def _learn_roles(self, func: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Say what the operator that ran shows the buffers to be that it was given."""
-        for tensor, name, category in roles(func, args, kwargs):
-            storage = self.storages.get(tensor)
-            if storage is None:
-                continue
-            if is_collective(func):
-                self._exchanged.add(storage.number)
-                if not self._is_bare(storage):  # computed, and reduced in place: it stays a value
-                    continue
-            variable = self._recorder.variables[storage.variable]
-            if variable.category in _LEARNED_LATER or _is_nobodys(variable):
-                path = f"{variable.site}/{name}".strip("/")
-                self._recorder.rename(storage.variable, name=path, category=category)
-
-    def _seen_by_programs(self, func: Any, operands: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The operands without gloo's scratch: it copies results from views of that when waited for."""
-        if not self._exchanged:
-            return operands
-        if func.is_view:
-            return [tensor for tensor in operands if tensor.requires_grad]
-        if func is not _aten.copy_.default:
-            return operands
-        to = self.storages.get(operands[0])
-        return operands[:1] if to is not None and to.number in self._exchanged else operands
-
-    def _learn_parameter(self, storage: Storage) -> None:
-        """A parameter that was made in the step, as FSDP2 makes them of their shards."""
-        variable = self._recorder.variables[storage.variable]
-        if variable.category == "activation":
-            name = f"{variable.site}/unsharded parameter".strip("/")
-            self._recorder.rename(storage.variable, name=name, category="parameter")
-
-    def _is_bare(self, storage: Storage) -> bool:
-        """Whether a storage was made to be filled later: by the program, or unseen, as DDP does."""
-        bare = storage.number in self._bare
-        return bare or _is_nobodys(self._recorder.variables[storage.variable])
-
     def _resized(self, storage: torch.UntypedStorage) -> None:
         """A storage was made larger or smaller, which is no operator but is written down as one."""
-        self._begin(_aten.resize_.default)
+        self._begin(_RESIZE)
         everything = all_of(storage)
         if not self.storages.resize(everything):
             self.storages.add(everything, self._variable(everything, "result 0"))
@@ -352,7 +313,7 @@ class Ledger(TorchDispatchMode):
         for tensor in operands:
             storage = self.storages.get(tensor)
             if storage is not None and isinstance(tensor, nn.Parameter):
-                self._learn_parameter(storage)
+                self._exchange.learn_parameter(storage)
             if storage is not None and storage.number not in self._read:
                 self._read.add(storage.number)
                 self.storages.read(storage)
@@ -463,11 +424,6 @@ class Ledger(TorchDispatchMode):
 def _fake_mode() -> Any:
     """The mode in which fake tensors are made now, if one is active."""
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
-
-
-def _is_nobodys(variable: TracedVariable) -> bool:
-    """Whether a variable was there before the step, and the program does not hold it."""
-    return variable.category == "input" and variable.name.startswith("constant")
 
 
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
