@@ -19,5 +19,6 @@ from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.auto import checkpoint_plan as checkpoint_plan
 from memprop.torch.fitting.fit import fit as fit
 from memprop.torch.fitting.largest import max_batch as max_batch
+from memprop.torch.ranks import pretend_ranks as pretend_ranks
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace

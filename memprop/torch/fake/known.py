@@ -52,7 +52,6 @@ _OF_CUDNN: Final = {
 }
 """Operators of cuDNN's recurrent layers."""
 _FUNCTIONAL: Final = "_c10d_functional"
-_WAIT: Final = torch.ops._c10d_functional.wait_tensor.default
 _LIFTS: Final = (_aten.lift_fresh.default, _aten.lift_fresh_copy.default, _aten.lift.default)
 
 
@@ -134,7 +133,7 @@ class Known(TorchDispatchMode):
         self, func: Any, args: Any, kwargs: dict[str, Any], given: Iterable[torch.Tensor]
     ) -> Any:
         """What a collective returns; what other ranks would have sent is not known."""
-        if func is _WAIT:  # its fake kernel makes another tensor
+        if func.name() == "_c10d_functional::wait_tensor":  # its fake kernel makes another tensor
             return args[0]
         if not is_collective(func):
             return self._fake(func, args, kwargs)

@@ -53,11 +53,15 @@ class Exchange:
             storage = self._storages.get(role.tensor)
             if storage is None:
                 continue
+            category = role.category
+            if category == "communication" and not self._is_bare(storage):
+                # FSDP2 gathers a shard, also one that it made of what it had gathered before.
+                category = "parameter"
             if is_collective(func):
                 self._exchanged.add(storage.number)
-                if not self._is_bare(storage):
+                if category != "communication":
                     continue
-            self._rename(storage, role.name, role.category)
+            self._rename(storage, role.name, category)
 
     def learn_parameter(self, storage: Storage) -> None:
         """A parameter is in this storage: FSDP2 makes some in the step, of their shards."""
@@ -128,7 +132,7 @@ def _tensors_in(values: Sequence[Any]) -> Iterator[torch.Tensor]:
 
 def _all_gather(given: dict[str, Any]) -> Iterator[Role]:
     yield Role(given["all_gather_output"], "all-gather output", "communication")
-    for tensor in given["all_gather_inputs"]:  # a copy in another type, or the parameter itself
+    for tensor in given["all_gather_inputs"]:  # a copy in another type, or the shard itself
         yield Role(tensor, "all-gather input", "communication")
 
 

@@ -1,0 +1,214 @@
+"""Steps of one rank of many: predicted on one machine, against ranks that are really there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import asks_for_torch  # noqa: F401
+import pytest
+import torch
+import torch_oracles as oracles
+import torch_ranks as ranks
+from torch import distributed, nn
+from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
+
+import memprop.torch as mpt
+from memprop.errors import InvalidTypeError, InvalidValueError, PhaseError
+
+pytestmark = pytest.mark.skipif(
+    not distributed.is_gloo_available() or not hasattr(os, "fork"),
+    reason="needs processes that gloo connects",
+)
+LONGEST = 120
+"""Seconds that real ranks may take. They take 15."""
+IN_BUCKETS = ("ddp", "ddp of small buckets", "ddp in buckets")
+SCRATCH_OF_GLOO = ("fsdp mixed",)
+"""Cases whose peak is where gloo has a buffer for itself in a reduce-scatter."""
+SHARDED = [case for case in ranks.CASES if case.startswith("fsdp")]
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def real(request):
+    """How many ranks there are, and what each of them measured."""
+    script = Path(ranks.__file__)
+    process = subprocess.Popen(  # noqa: S603 - a script of these tests
+        [sys.executable, str(script), str(request.param)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        pytest.fail(f"{request.param} ranks took more than {LONGEST} s")
+    assert process.returncode == 0, err
+    return request.param, json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize("case", ranks.CASES)
+def test_a_pretended_rank_is_predicted_as_the_real_one_is_traced(real, case):
+    count, measured = real
+    for rank in {0, count - 1}:
+        with mpt.pretend_ranks(count, rank):
+            made = [ranks.build(case, device) for device in ("cpu", "meta")]
+            predicted = [ranks.facts(mpt.simulate(module, ranks.samples())) for module in made]
+        assert predicted == [measured[rank][case]["ledger"]] * 2
+
+
+@pytest.mark.parametrize("case", ranks.WARM)
+def test_so_is_its_second_step(real, case):
+    count, measured = real
+    with mpt.pretend_ranks(count):
+        trace = mpt.simulate(
+            ranks.build(case, "meta"), ranks.samples(), optimizer=torch.optim.AdamW, warmup=1
+        )
+    assert ranks.facts(trace) == measured[0][case]["warm"]
+
+
+@pytest.mark.parametrize("case", ranks.CASES)
+def test_the_ledger_of_a_real_rank_is_its_allocator(real, case):
+    _, measured = real
+    for of_rank in measured:
+        ledger, allocator = of_rank[case]["ledger"]["peak"], of_rank[case]["allocator"]
+        if case in SCRATCH_OF_GLOO:
+            assert allocator >= ledger
+        else:
+            buckets = bucket_bytes() if case in IN_BUCKETS else 0  # made with the module
+            assert allocator + buckets == ledger
+
+
+def bucket_bytes():
+    return sum(p.numel() * p.element_size() for p in ranks.mlp("meta").parameters())
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("case", SHARDED)
+def test_the_tracker_of_pytorch_finds_the_same_peak(case, count):
+    with mpt.pretend_ranks(count):
+        trace = mpt.simulate(ranks.build(case), ranks.samples())
+        at_peak = tracked(ranks.build(case))
+    found = trace.peak_by_category()
+    assert at_peak["Total"] == trace.peak
+    assert at_peak["Inputs"] == found["input"]
+    assert at_peak["All Gather"] + at_peak["Reduce Scatter"] == found["communication"]
+
+
+def tracked(module):
+    """What FSDPMemTracker finds at the peak, by the words that it has for it."""
+    inputs = ranks.samples()
+    tracker = FSDPMemTracker(module)
+    tracker.track_inputs((inputs,))
+    with tracker:
+        held = oracles.step(module, inputs)
+        del held
+    (found,) = tracker.get_tracker_snapshot("peak").values()
+    return {getattr(kind, "value", kind): size for kind, size in found.items()}
+
+
+def test_the_events_of_a_sharded_step_add_up():
+    with mpt.pretend_ranks(4):
+        table = mpt.trace(ranks.build("fsdp"), ranks.samples()).timeline()
+    signed = table["bytes"] * table["kind"].map({"allocate": 1, "free": -1, "read": 0})
+    assert (signed.cumsum() == table["live_bytes"]).all()
+    assert table["communication"].max() > 0
+
+
+def test_shards_shrink_with_the_ranks_and_buffers_do_not():
+    held = {}
+    for count in (1, 2, 8, 64):
+        with mpt.pretend_ranks(count):
+            trace = mpt.simulate(ranks.build("fsdp", "meta"), ranks.samples())
+        held[count] = trace.persistent_bytes
+    whole = bucket_bytes()
+    assert held[1] == whole
+    assert held[2] == whole // 2
+    # A head of ten rows has one on a rank of 64, as blocks have two; each has its bias.
+    assert held[64] == 4 * (3 * (2 * 64 + 2 + 128 + 1) + 64 + 1)
+
+
+def test_gradients_in_buckets_are_gradients_and_copies_of_them_are_not():
+    found = {}
+    for case in ("ddp", "ddp in buckets"):
+        with mpt.pretend_ranks(2):
+            trace = mpt.simulate(ranks.build(case), ranks.samples())
+        live = trace.timeline().iloc[-1]
+        found[case] = (live["parameter_gradient"], live["communication"])
+    whole = bucket_bytes()
+    assert found == {"ddp": (whole, whole), "ddp in buckets": (whole, 0)}
+
+
+@pytest.mark.parametrize("case", ["ddp", "fsdp", "fsdp mixed", "tensor parallel"])
+def test_a_simulation_leaves_a_sharded_module_as_it_was(case):
+    with mpt.pretend_ranks(2):
+        module = ranks.build(case)
+        before = {n: (id(p), p.detach().clone()) for n, p in module.named_parameters()}
+        cold = ranks.facts(mpt.simulate(module, ranks.samples()))
+        assert {n: id(p) for n, p in module.named_parameters()} == {
+            n: number for n, (number, _) in before.items()
+        }
+        assert all(p.grad is None for p in module.parameters())
+        assert ranks.facts(mpt.trace(module, ranks.samples())) == cold
+        module.zero_grad()
+        warm = ranks.facts(mpt.simulate(module, ranks.samples()))
+        assert ranks.facts(mpt.trace(module, ranks.samples())) == warm
+
+
+def test_the_group_is_gone_after_the_block_whatever_happens_in_it():
+    with mpt.pretend_ranks(8, rank=3):
+        assert (distributed.get_world_size(), distributed.get_rank()) == (8, 3)
+    assert not distributed.is_initialized()
+    with pytest.raises(ZeroDivisionError), mpt.pretend_ranks(8):
+        _ = 1 / 0
+    assert not distributed.is_initialized()
+    with mpt.pretend_ranks(2):
+        distributed.destroy_process_group()
+    assert not distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0,), InvalidValueError, "world_size must be a positive integer, got 0"),
+        (("2",), InvalidTypeError, "world_size must be a positive integer, got '2'"),
+        ((4, -1), InvalidValueError, "rank must be"),
+        ((4, 4), InvalidValueError, r"rank must be below world_size \(4\), got 4"),
+        ((4, None), InvalidTypeError, "rank must be"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message), mpt.pretend_ranks(*arguments):
+        pass
+    assert not distributed.is_initialized()
+
+
+def test_a_second_group_is_refused():
+    with mpt.pretend_ranks(2):
+        with pytest.raises(PhaseError, match=r"process group already \(fake, 2 ranks\)"):
+            mpt.pretend_ranks(2).__enter__()
+        assert distributed.get_world_size() == 2
+
+
+def test_a_collective_of_the_user_is_one_of_the_step():
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(8, 8)
+
+        def forward(self, x):
+            out = self.linear(x)
+            all_of_it = torch.empty(4 * out.numel())
+            distributed.all_gather_into_tensor(all_of_it, out.detach().flatten())
+            return out * all_of_it.mean()
+
+    with mpt.pretend_ranks(4):
+        traces = [run(Summed(), torch.randn(2, 8)) for run in (mpt.trace, mpt.simulate)]
+    for trace in traces:
+        assert trace.timeline()["communication"].max() == 4 * 4 * 16
+    assert traces[0].peak == traces[1].peak
