@@ -1,5 +1,6 @@
 """Steps of one rank of many: predicted on one machine, against ranks that are really there."""
 
+import functools
 import json
 import os
 import signal
@@ -24,18 +25,22 @@ pytestmark = pytest.mark.skipif(
 )
 LONGEST = 120
 """Seconds that real ranks may take. They take 15."""
-IN_BUCKETS = ("ddp", "ddp of small buckets", "ddp in buckets")
+IN_BUCKETS = ("ddp", "ddp in buckets")
 SCRATCH_OF_GLOO = ("fsdp mixed",)
 """Cases whose peak is where gloo has a buffer for itself in a reduce-scatter."""
 SHARDED = [case for case in ranks.CASES if case.startswith("fsdp")]
 
 
-@pytest.fixture(scope="module", params=[2, 4])
-def real(request):
-    """How many ranks there are, and what each of them measured."""
+@pytest.fixture(scope="module")
+def real():
+    """What each of so many real ranks measures; they run once."""
+    return functools.cache(_run)
+
+
+def _run(count):
     script = Path(ranks.__file__)
-    process = subprocess.Popen(  # noqa: S603 - a script of these tests
-        [sys.executable, str(script), str(request.param)],
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(count)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -47,36 +52,40 @@ def real(request):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        pytest.fail(f"{request.param} ranks took more than {LONGEST} s")
+        pytest.fail(f"{count} ranks took more than {LONGEST} s")
     assert process.returncode == 0, err
-    return request.param, json.loads(out.splitlines()[-1])
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("count", "case"), [(n, case) for n in ranks.RUN for case in ranks.RUN[n]])
+def test_a_pretended_rank_is_predicted_as_the_real_one_is_traced(real, count, case):
+    for rank in (0, count - 1):
+        with mpt.pretend_ranks(count, rank):
+            trace = mpt.simulate(ranks.build(case, "meta"), ranks.samples())
+        assert ranks.facts(trace) == real(count)[rank][case]["ledger"]
 
 
 @pytest.mark.parametrize("case", ranks.CASES)
-def test_a_pretended_rank_is_predicted_as_the_real_one_is_traced(real, case):
-    count, measured = real
-    for rank in {0, count - 1}:
-        with mpt.pretend_ranks(count, rank):
-            made = [ranks.build(case, device) for device in ("cpu", "meta")]
-            predicted = [ranks.facts(mpt.simulate(module, ranks.samples())) for module in made]
-        assert predicted == [measured[rank][case]["ledger"]] * 2
+def test_a_module_with_numbers_is_predicted_as_one_without(case):
+    with mpt.pretend_ranks(2):
+        steps = [mpt.simulate(ranks.build(case, on), ranks.samples()) for on in ("cpu", "meta")]
+        steps.append(mpt.trace(ranks.build(case), ranks.samples()))
+    assert ranks.facts(steps[0]) == ranks.facts(steps[1]) == ranks.facts(steps[2])
 
 
 @pytest.mark.parametrize("case", ranks.WARM)
-def test_so_is_its_second_step(real, case):
-    count, measured = real
-    with mpt.pretend_ranks(count):
+def test_the_second_step_is_predicted_too(real, case):
+    with mpt.pretend_ranks(2):
         trace = mpt.simulate(
             ranks.build(case, "meta"), ranks.samples(), optimizer=torch.optim.AdamW, warmup=1
         )
-    assert ranks.facts(trace) == measured[0][case]["warm"]
+    assert ranks.facts(trace) == real(2)[0][case]["warm"]
 
 
-@pytest.mark.parametrize("case", ranks.CASES)
+@pytest.mark.parametrize("case", ranks.RUN[ranks.ALLOCATED])
 def test_the_ledger_of_a_real_rank_is_its_allocator(real, case):
-    _, measured = real
-    for of_rank in measured:
-        ledger, allocator = of_rank[case]["ledger"]["peak"], of_rank[case]["allocator"]
+    for measured in real(ranks.ALLOCATED):
+        ledger, allocator = measured[case]["ledger"]["peak"], measured[case]["allocator"]
         if case in SCRATCH_OF_GLOO:
             assert allocator >= ledger
         else:
@@ -88,9 +97,8 @@ def bucket_bytes():
     return sum(p.numel() * p.element_size() for p in ranks.mlp("meta").parameters())
 
 
-@pytest.mark.parametrize("count", [2, 4])
-@pytest.mark.parametrize("case", SHARDED)
-def test_the_tracker_of_pytorch_finds_the_same_peak(case, count):
+@pytest.mark.parametrize(("count", "case"), [*((2, case) for case in SHARDED), (4, "fsdp to 2")])
+def test_the_tracker_of_pytorch_finds_the_same_peak(count, case):
     with mpt.pretend_ranks(count):
         trace = mpt.simulate(ranks.build(case), ranks.samples())
         at_peak = tracked(ranks.build(case))
@@ -203,9 +211,9 @@ def test_a_collective_of_the_user_is_one_of_the_step():
 
         def forward(self, x):
             out = self.linear(x)
-            all_of_it = torch.empty(4 * out.numel())
-            distributed.all_gather_into_tensor(all_of_it, out.detach().flatten())
-            return out * all_of_it.mean()
+            of_all = [torch.empty(2, 8) for _ in range(4)]
+            distributed.all_gather(of_all, out.detach())
+            return out * torch.cat(of_all).mean()
 
     with mpt.pretend_ranks(4):
         traces = [run(Summed(), torch.randn(2, 8)) for run in (mpt.trace, mpt.simulate)]
