@@ -51,7 +51,9 @@ def at_once(func: Any, args: Sequence[Any]) -> Any:
 
 def _done(result: Any) -> Any:
     """The handle of a collective that has ended, with what it leaves for DDP."""
+    from torch._C._distributed_c10d import _create_work_from_future  # not in every build
+
     tensors = result if isinstance(result, list | tuple) else [result]
     future: torch.futures.Future[Any] = torch.futures.Future()
     future.set_result([one for one in tensors if isinstance(one, torch.Tensor)])
-    return torch._C._distributed_c10d._create_work_from_future(future).boxed()
+    return _create_work_from_future(future).boxed()
