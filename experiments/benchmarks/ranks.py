@@ -7,7 +7,6 @@ Nothing is allocated. Writes a table, a figure and a page to reports/ranks.
 Run: python -m experiments.benchmarks.ranks
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +46,6 @@ def sharded(ranks: int) -> GPT:
 def row(ranks: int) -> dict[str, Any]:
     """One step of the first of so many ranks."""
     words = torch.zeros(1, WORDS, dtype=torch.long)
-    start = time.perf_counter()
     with mpt.pretend_ranks(ranks):
         trace = mpt.simulate(
             *(sharded(ranks), words),
@@ -56,15 +54,13 @@ def row(ranks: int) -> dict[str, Any]:
             optimizer=torch.optim.AdamW,
             warmup=1,
         )
-    seconds = time.perf_counter() - start
-    print(f"{ranks} ranks: {format_bytes(trace.peak)} in {seconds:.0f} s", flush=True)
+    print(f"{ranks} ranks: {format_bytes(trace.peak)}", flush=True)
     return {
         "ranks": ranks,
         "peak": trace.peak,
         **trace.peak_by_category(),
         "persistent": trace.persistent_bytes,
         "peak_operator": trace.peak_operator,
-        "seconds": round(seconds, 1),
     }
 
 
@@ -77,7 +73,9 @@ def figure(table: pd.DataFrame) -> Figure:
         height = table[name] / 2**30
         if height.any():
             label = name.replace("_", " ")
-            axes.bar(table["ranks"].map("{:,}".format), height, bottom=below, color=color, label=label)
+            axes.bar(
+                table["ranks"].map("{:,}".format), height, bottom=below, color=color, label=label
+            )
             below += height
     for place, peak in enumerate(below):
         axes.text(place, peak, f"{peak:.1f}", ha="center", va="bottom", fontsize=9)
@@ -91,11 +89,11 @@ def figure(table: pd.DataFrame) -> Figure:
 def page(table: pd.DataFrame) -> str:
     """The page beside the table."""
     names = [name for name in CATEGORIES if table[name].any()]
-    head = ["ranks", "peak", *(name.replace("_", " ") for name in names), "at", "seconds"]
+    head = ["ranks", "peak", *(name.replace("_", " ") for name in names), "at"]
     lines = [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
     for _, one in table.iterrows():
         sizes = [format_bytes(int(one[name])) for name in ("peak", *names)]
-        cells = [f"{one['ranks']:,}", *sizes, one["peak_operator"], f"{one['seconds']:.0f}"]
+        cells = [f"{one['ranks']:,}", *sizes, one["peak_operator"]]
         lines.append(f"| {' | '.join(cells)} |")
     return f"""# FSDP2 over 1 to 1,024 ranks
 

@@ -19,16 +19,23 @@ from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 import memprop.torch as mpt
 from memprop.errors import InvalidTypeError, InvalidValueError, PhaseError
 
-pytestmark = pytest.mark.skipif(
-    not distributed.is_gloo_available() or not hasattr(os, "fork"),
-    reason="needs processes that gloo connects",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not distributed.is_gloo_available() or not hasattr(os, "fork"),
+        reason="needs processes that gloo connects",
+    ),
+    pytest.mark.filterwarnings("ignore:FSDP2-wrapped module .* returned a view:UserWarning"),
+]
 LONGEST = 120
 """Seconds that real ranks may take. They take 15."""
 IN_BUCKETS = ("ddp", "ddp in buckets")
 SCRATCH_OF_GLOO = ("fsdp mixed",)
 """Cases whose peak is where gloo has a buffer for itself in a reduce-scatter."""
-SHARDED = [case for case in ranks.CASES if case.startswith("fsdp")]
+TRACKED = [
+    *((2, case) for case in ranks.CASES if case.startswith("fsdp") and " of " not in case),
+    *((4, case) for case in ("fsdp to 2", "fsdp of replicas", "fsdp of tensor parallel")),
+]
+"""How many ranks run which cases under FSDPMemTracker."""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +104,7 @@ def bucket_bytes():
     return sum(p.numel() * p.element_size() for p in ranks.mlp("meta").parameters())
 
 
-@pytest.mark.parametrize(("count", "case"), [*((2, case) for case in SHARDED), (4, "fsdp to 2")])
+@pytest.mark.parametrize(("count", "case"), TRACKED)
 def test_the_tracker_of_pytorch_finds_the_same_peak(count, case):
     with mpt.pretend_ranks(count):
         trace = mpt.simulate(ranks.build(case), ranks.samples())

@@ -46,15 +46,29 @@ def ddp(module, **options):
     return DistributedDataParallel(module, **options)
 
 
-def fsdp(module, reshard_after_forward=True, **options):
-    mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
+def fsdp(module, reshard_after_forward=True, mesh=None, **options):
+    mesh = mesh or init_device_mesh("cpu", (distributed.get_world_size(),))
     for block in module[:BLOCKS]:
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard_after_forward, **options)
     return fully_shard(module, mesh=mesh, **options)
 
 
-def tensor_parallel(module):
-    mesh = init_device_mesh("cpu", (distributed.get_world_size(),))
+def two_by(name):
+    shape = (2, distributed.get_world_size() // 2)
+    return init_device_mesh("cpu", shape, mesh_dim_names=("outer", name))
+
+
+def fsdp_of_replicas(module):
+    return fsdp(module, mesh=two_by("inner"))
+
+
+def fsdp_of_tensor_parallel(module):
+    mesh = two_by("inner")
+    return fsdp(tensor_parallel(module, mesh["inner"]), mesh=mesh["outer"])
+
+
+def tensor_parallel(module, mesh=None):
+    mesh = mesh or init_device_mesh("cpu", (distributed.get_world_size(),))
     plan = {}
     for number in range(BLOCKS):
         plan |= {f"{number}.0": ColwiseParallel(), f"{number}.2": RowwiseParallel()}
@@ -65,17 +79,24 @@ MIXED = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.floa
 CASES = {
     "ddp": ddp,
     "ddp of small buckets": partial(ddp, bucket_cap_mb=0.05),
+    "ddp of a static graph": partial(ddp, static_graph=True),
+    "ddp of unused": partial(ddp, find_unused_parameters=True),
     "ddp in buckets": partial(ddp, gradient_as_bucket_view=True),
     "fsdp": fsdp,
     "fsdp mixed": partial(fsdp, mp_policy=MIXED),
     "fsdp kept": partial(fsdp, reshard_after_forward=False),
     "fsdp to 2": partial(fsdp, reshard_after_forward=2),
     "fsdp offloaded": partial(fsdp, offload_policy=CPUOffloadPolicy(pin_memory=False)),
+    "fsdp of replicas": fsdp_of_replicas,
+    "fsdp of tensor parallel": fsdp_of_tensor_parallel,
     "tensor parallel": tensor_parallel,
 }
 RUN = {
     2: ("ddp", "ddp in buckets", "fsdp", "fsdp mixed", "fsdp kept", "tensor parallel"),
-    4: ("ddp", "fsdp", "fsdp mixed", "fsdp to 2", "tensor parallel"),
+    4: (
+        *("ddp", "fsdp", "fsdp mixed", "fsdp to 2", "fsdp of replicas"),
+        *("fsdp of tensor parallel", "tensor parallel"),
+    ),
 }
 """Which cases real ranks run, for each number of ranks."""
 WARM = ("ddp in buckets", "fsdp", "tensor parallel")

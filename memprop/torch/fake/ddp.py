@@ -40,11 +40,14 @@ def make_reducers(module: nn.Module, fakes: Fakes) -> None:
             if any(map(fakes.are_ours, parameters)):
                 names = part._build_debug_param_to_name_mapping(parameters)
                 part._ddp_init_helper(parameters, sparse, names, part.static_graph)
-                _hook_again(part)
+                _set_up_again(part)
 
 
-def _hook_again(module: Any) -> None:
-    """Let the new reducer call the user's communication hook."""
+def _set_up_again(module: Any) -> None:
+    """Tell the new reducer what the first one was told after it was made."""
+    if module.static_graph:
+        module.reducer._set_static_graph()
+        module.logger._set_static_graph()
     hooks, module._comm_hooks = module._comm_hooks, []
     for hook, state in hooks:
         module.register_comm_hook(state, hook)

@@ -53,15 +53,15 @@ class Exchange:
             storage = self._storages.get(role.tensor)
             if storage is None:
                 continue
-            category = role.category
-            if category == "communication" and not self._is_bare(storage):
-                # FSDP2 gathers a shard, also one that it made of what it had gathered before.
-                category = "parameter"
             if is_collective(func):
                 self._exchanged.add(storage.number)
-                if category != "communication":
-                    continue
-            self._rename(storage, role.name, category)
+                if self._is_bare(storage) or _is_in_reducer():
+                    self._rename(storage, role.name, role.category)
+            elif role.category == "communication" and not self._is_bare(storage):
+                # FSDP2 gathers a shard, also one that it made of what it had gathered before.
+                self._rename(storage, role.name, "parameter")
+            else:
+                self._rename(storage, role.name, role.category)
 
     def learn_parameter(self, storage: Storage) -> None:
         """A parameter is in this storage: FSDP2 makes some in the step, of their shards."""
@@ -91,6 +91,22 @@ def _is_nobodys(variable: TracedVariable) -> bool:
     return variable.category == "input" and variable.name.startswith("constant")
 
 
+def _is_in_reducer() -> bool:
+    """Whether DDP's reducer may run: it does so once the gradient of a parameter is there."""
+    if torch._C._current_graph_task_id() == -1 or not _has_group():
+        return False
+    node = torch._C._current_autograd_node()
+    return node is not None and node.name().endswith("AccumulateGrad")
+
+
+def _has_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+_FILLS_BUCKETS: Final = (_aten.mul.out, _aten.copy_.default)
+"""Operators by which DDP's reducer puts gradients into its buckets."""
+
+
 class Role(NamedTuple):
     """What an operator shows a buffer to be.
 
@@ -116,6 +132,8 @@ def roles(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Ro
     if find is not None:
         given = {one.name: value for one, value in zip(func._schema.arguments, args, strict=False)}
         yield from find({**given, **kwargs})
+    elif func in _FILLS_BUCKETS and _is_in_reducer():
+        yield Role(kwargs.get("out", args[0]), "bucket", "communication")
     elif is_collective(func):
         name = func.name().removeprefix("c10d::").strip("_")
         for tensor in _tensors_in((*args, *kwargs.values())):
