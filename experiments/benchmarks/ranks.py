@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn import functional
@@ -32,7 +33,7 @@ def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return functional.cross_entropy(output.flatten(0, 1).float(), target.flatten())
 
 
-def sharded(ranks: int) -> GPT:
+def sharded(ranks: int) -> nn.Module:
     """The model as a rank of so many has it: a shard of every parameter."""
     mesh = init_device_mesh("cpu", (ranks,))
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
@@ -40,7 +41,8 @@ def sharded(ranks: int) -> GPT:
         model = GPT(SEVEN_BILLION)
     for block in model.blocks:
         fully_shard(block, mesh=mesh, mp_policy=policy)
-    return fully_shard(model, mesh=mesh, mp_policy=policy)
+    fully_shard(model, mesh=mesh, mp_policy=policy)
+    return model
 
 
 def row(ranks: int) -> dict[str, Any]:

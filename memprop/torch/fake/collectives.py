@@ -1,5 +1,6 @@
 """Collectives that move no numbers: every rank but this one is pretended, or simulated."""
 
+import importlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,9 +52,9 @@ def at_once(func: Any, args: Sequence[Any]) -> Any:
 
 def _done(result: Any) -> Any:
     """The handle of a collective that has ended, with what it leaves for DDP."""
-    from torch._C._distributed_c10d import _create_work_from_future  # not in every build
-
     tensors = result if isinstance(result, list | tuple) else [result]
     future: torch.futures.Future[Any] = torch.futures.Future()
     future.set_result([one for one in tensors if isinstance(one, torch.Tensor)])
-    return _create_work_from_future(future).boxed()
+    # Not in every build, nor in the stubs.
+    c10d: Any = importlib.import_module("torch._C._distributed_c10d")
+    return c10d._create_work_from_future(future).boxed()

@@ -23,7 +23,7 @@ def settled(module: nn.Module) -> Iterator[None]:
         for group in _groups(module):
             if not group.is_sharded:
                 continue
-            if not group._reset_sharded_params:
+            if not getattr(group, "_reset_sharded_params", True):
                 for one in group.fsdp_params:
                     one.reset_sharded_param()
                 stack.enter_context(patch.object(group, "_reset_sharded_params", True))
@@ -48,10 +48,10 @@ def _without_unsharded(parameter: Any) -> Iterator[None]:
 
 def _groups(module: nn.Module) -> list[Any]:
     """The groups of parameters that are gathered together, each once."""
-    sharded: Any = sys.modules.get("torch.distributed.fsdp")
+    sharded = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
     if sharded is None:  # nothing is sharded
         return []
-    modules: list[Any] = [part for part in module.modules() if isinstance(part, sharded.FSDPModule)]
+    modules: list[Any] = [part for part in module.modules() if isinstance(part, sharded)]
     states = {id(state): state for state in (part._get_fsdp_state() for part in modules)}
     return [group for state in states.values() for group in _groups_of(state)]
 

@@ -103,6 +103,7 @@ def _has_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+_NAMESPACES: Final = ("c10d", "fsdp")
 _FILLS_BUCKETS: Final = (_aten.mul.out, _aten.copy_.default)
 """Operators by which DDP's reducer puts gradients into its buckets."""
 
@@ -128,6 +129,8 @@ def is_collective(func: Any) -> bool:
 
 def roles(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Iterator[Role]:
     """What an operator shows the buffers to be that it is given."""
+    if func.namespace not in _NAMESPACES and func not in _FILLS_BUCKETS:
+        return  # as most are
     find = _OF_FSDP.get(func.name())
     if find is not None:
         given = {one.name: value for one, value in zip(func._schema.arguments, args, strict=False)}

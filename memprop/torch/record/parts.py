@@ -1,5 +1,6 @@
 """What has the memory of a tensor: a sparse one, or one that wraps others, is made of several."""
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass_type
 
 
+@functools.cache
 def wraps(kind: type) -> bool:
     """Whether tensors of a class only wrap others, as a DTensor wraps what its rank has of it."""
     return kind is not torch.Tensor and is_traceable_wrapper_subclass_type(kind)
