@@ -227,3 +227,11 @@ def test_a_collective_of_the_user_is_one_of_the_step():
     for trace in traces:
         assert trace.timeline()["communication"].max() == 4 * 4 * 16
     assert traces[0].peak == traces[1].peak
+
+
+@pytest.mark.parametrize("case", ["ddp", "fsdp", "tensor parallel"])
+def test_a_module_that_is_spread_is_not_pretended_to_be_on_a_gpu(case):
+    with mpt.pretend_ranks(2):
+        module = ranks.build(case, "meta")
+        with pytest.raises(InvalidValueError, match="leave device out"):
+            mpt.simulate(module, ranks.samples(), device="cuda")

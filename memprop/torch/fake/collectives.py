@@ -8,10 +8,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.errors import InvalidValueError
 from memprop.torch.record.communication import is_collective
-from memprop.torch.record.parts import any_wraps
+from memprop.torch.record.parts import any_wraps, wraps
 
 
 class Collectives(TorchDispatchMode):
@@ -25,6 +28,17 @@ class Collectives(TorchDispatchMode):
             return NotImplemented
         result = func(*args, **(kwargs or {}))
         return at_once(func, args) if is_collective(func) else result
+
+
+def check_not_spread(module: nn.Module) -> None:
+    """Raise InvalidValueError if a module is spread over ranks, whose buffers are on the CPU."""
+    if any(isinstance(part, DistributedDataParallel) for part in module.modules()) or any(
+        wraps(type(parameter)) for parameter in module.parameters()
+    ):
+        raise InvalidValueError(
+            "a module that is spread over ranks cannot be simulated as on a GPU: leave device out, "
+            "and use a mesh of 'cpu'"
+        )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils._pytree import tree_map_only
 
 from memprop.cuda.gpus import gpu_of
-from memprop.torch.fake.collectives import shapes_from_other_fakes
+from memprop.torch.fake.collectives import check_not_spread, shapes_from_other_fakes
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
 from memprop.torch.fake.ddp import make_reducers, with_reducers
@@ -68,6 +68,8 @@ def without_memory(
         check_module(built)
         check_dense(built)
         check_leaves(dict(named(built, inputs)))
+        if as_cuda:
+            check_not_spread(built)
         fakes.move(with_reducers(built))
         stack.enter_context(settled(built))
         try:

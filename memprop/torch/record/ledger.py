@@ -15,7 +15,7 @@ from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
-from memprop.torch.record.parts import any_wraps, parts
+from memprop.torch.record.parts import any_wraps, parts, wraps
 from memprop.torch.record.places import device_of
 from memprop.torch.record.resizes import all_of, told_of_resizes
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
@@ -432,7 +432,12 @@ def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    return _strided(tensors(tree))
+    """The tensors that have the memory of those in a tree."""
+    return _strided(part for one in tensors(tree) for part in _memory_of(one))
+
+
+def _memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return parts(tensor) if wraps(type(tensor)) else (tensor,)
 
 
 def _is_among(tensor: torch.Tensor, others: Iterable[torch.Tensor]) -> bool:
