@@ -11,10 +11,11 @@ CATEGORIES: Final = (
     "parameter_gradient",
     "optimizer_state",
     "workspace",
+    "communication",
 )
 """What a byte is for. ``buffer`` is state of a module that is not trained, such as the running
 statistics of batch norm; ``activation`` is every variable of the forward pass; ``workspace`` is the
-scratch of a kernel."""
+scratch of a kernel; ``communication`` is a buffer through which ranks exchange what they have."""
 
 PERSISTENT: Final = frozenset({"parameter", "buffer", "optimizer_state"})
 """Categories that outlive the step."""

@@ -26,6 +26,7 @@ LETTERS: Final[Mapping[str, str]] = MappingProxyType(
         "activation_gradient": "a",
         "parameter_gradient": "p",
         "workspace": "W",
+        "communication": "C",
     }
 )
 """What stands for a category where there is no colour; small letters are gradients."""

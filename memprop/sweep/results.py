@@ -55,6 +55,8 @@ _LATER_AXES: Final = MappingProxyType(
     {axis.name: axis.default for axis in TABLE if axis.default is not MISSING}
 )
 """Axes that results of earlier versions may lack, with the value they had."""
+_LATER_CATEGORIES: Final = ("peak_buffer", "peak_communication")
+"""Columns that they may lack, which are zero where that version knew all bytes."""
 
 
 def load_results(folder: str | os.PathLike[str]) -> "DataFrame":
@@ -118,11 +120,10 @@ def _read_parquet(path: Path) -> "DataFrame":
 def tidy(table: "DataFrame") -> "DataFrame":
     """``table`` with all of :func:`column_types`, in order and typed; what it lacks is missing."""
     table = table.assign(**{n: v for n, v in _LATER_AXES.items() if n not in table.columns})
-    if "peak_buffer" not in table.columns and "peak_parameter" in table.columns:
-        # Results of versions that had no such category, of models that have no buffers.
-        table = table.assign(
-            peak_buffer=table["peak_parameter"].mask(table["peak_parameter"].notna(), 0)
-        )
+    if "peak_parameter" in table.columns:
+        # Results of versions that had no such category, of models that have nothing of it.
+        none = table["peak_parameter"].mask(table["peak_parameter"].notna(), 0)
+        table = table.assign(**{n: none for n in _LATER_CATEGORIES if n not in table.columns})
     types = column_types()
     added = [column for column in table.columns if column not in types]
     return table.reindex(columns=[*types, *added]).astype(types).infer_objects()

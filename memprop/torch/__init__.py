@@ -20,6 +20,7 @@ from memprop.torch.auto import checkpoint_plan as checkpoint_plan
 from memprop.torch.fitting.fit import fit as fit
 from memprop.torch.fitting.largest import max_batch as max_batch
 from memprop.torch.loop import profile as profile
+from memprop.torch.ranks import pretend_ranks as pretend_ranks
 from memprop.torch.step import simulate as simulate
 from memprop.torch.step import trace as trace
 from memprop.torch.step_function import simulate_step as simulate_step

@@ -32,7 +32,7 @@ def named(module: nn.Module, inputs: Any) -> Iterator[tuple[str, torch.Tensor]]:
     names = [
         name
         for name, parameter in inspect.signature(module.forward).parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_POSITIONAL
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     names += [f"input{place}" for place in range(len(names), len(args))]
     yield from named_leaves({**dict(zip(names, args, strict=False)), **kwargs})

@@ -269,6 +269,7 @@ class Profile:
         """Take the trace of the step that ends; ``None`` if nothing happened in it."""
         if not len(self._recording):
             return None
+        self._recording.given.gradients()
         trace = self._recording.ordered(self._recording.trace(**self._recording.seen()))
         self._traces.append((self._number, trace))
         self._say_what_was_compiled()

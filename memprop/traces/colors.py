@@ -1,6 +1,7 @@
 """One colour per category, everywhere.
 
-From the palette of Okabe & Ito (2008), which people with any common colour blindness tell apart.
+From the palettes of Okabe & Ito (2008), and of Tol (2021) for the last, which people with any
+common colour blindness tell apart.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ CATEGORY_COLORS: Final[Mapping[str, str]] = MappingProxyType(
         "activation_gradient": "#D55E00",
         "parameter_gradient": "#009E73",
         "workspace": "#CC79A7",
+        "communication": "#882255",
     }
 )
 """In the order in which they are stacked: what lives long lies below."""

@@ -81,6 +81,7 @@ def test_the_peak_and_what_it_is_made_of():
     assert trace.peak_by_category() == {
         "input": 56, "parameter": 100, "buffer": 0, "activation": 40, "activation_gradient": 40,
         "parameter_gradient": 100, "optimizer_state": 0, "workspace": 0,
+        "communication": 0,
     }  # fmt: skip
     assert trace.persistent_bytes == 100
 

@@ -16,10 +16,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from memprop.errors import InvalidValueError
+from memprop.torch.fake.collectives import at_once
 from memprop.torch.fake.corrections import faked
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.tensors import Fakes, has_device
 from memprop.torch.fake.untouched import Untouched
+from memprop.torch.record.communication import is_collective
+from memprop.torch.record.parts import any_wraps
 from memprop.torch.record.schema import (
     makes_tensors,
     named_arguments,
@@ -55,6 +58,7 @@ _OF_CUDNN: Final = {
     _aten._cudnn_rnn_backward.default,
 }
 """Operators of cuDNN's recurrent layers."""
+_FUNCTIONAL: Final = "_c10d_functional"
 _LEAVES_KNOWN: Final = {_aten._amp_foreach_non_finite_check_and_unscale_.default: "found_inf"}
 """Operators that write a number which a simulation takes to stay as it was, and its name.
 
@@ -102,6 +106,10 @@ class Known(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if any_wraps(types):
+            return NotImplemented  # it comes again with what they wrap
+        if not self._fakes.are_made_now():  # DTensor asks fakes of its own for shapes
+            return func(*args, **kwargs)
         if self._devices is None:
             return self._result(func, args, kwargs)
         with self._devices.internal():
@@ -122,6 +130,8 @@ class Known(TorchDispatchMode):
         for tensor in given:
             if not self._fakes.are_ours(tensor) and not self.was_made(tensor):
                 self._untouched.keep(tensor)
+        if _is_exchange(func):
+            return self._exchanged(func, args, kwargs, given)
         if self._can_run(func, given, args, kwargs):
             try:
                 return self.learn(_run(func, args, kwargs), given)
@@ -130,6 +140,19 @@ class Known(TorchDispatchMode):
                     raise
                 # CUDA has kernels that the CPU has not, as for histograms of integers.
         return self._fake(func, args, kwargs)
+
+    def _exchanged(
+        self, func: Any, args: Any, kwargs: dict[str, Any], given: Iterable[torch.Tensor]
+    ) -> Any:
+        """What a collective returns; what other ranks would have sent is not known."""
+        if func.name() == "_c10d_functional::wait_tensor":  # its fake kernel makes another tensor
+            return args[0]
+        if not is_collective(func):
+            return self._fake(func, args, kwargs)
+        for tensor in given:
+            if not _is_fake(tensor):
+                self._known[tensor.untyped_storage()] = False
+        return at_once(func, args)
 
     def close(self) -> None:
         """Forget what was copied."""
@@ -238,6 +261,11 @@ class Known(TorchDispatchMode):
         return tree_map_only(
             torch.Tensor, lambda t: self._fakes.of(t) if t.is_floating_point() else t, made
         )
+
+
+def _is_exchange(func: Any) -> bool:
+    """Whether other ranks take part in an operator."""
+    return is_collective(func) or func.namespace.startswith(_FUNCTIONAL)
 
 
 def _is_fake(tensor: torch.Tensor) -> bool:

@@ -1,13 +1,14 @@
 """Code without numbers: the user's own modules, inputs and optimizers, on fake tensors."""
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, Final
 from unittest.mock import patch
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -16,14 +17,19 @@ from torch.utils import _foreach_utils
 from torch.utils._pytree import tree_map_only
 
 from memprop.cuda.gpus import gpu_of
+from memprop.torch.fake.collectives import check_not_spread, shapes_from_other_fakes
 from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.cuda.ways import on_cuda
+from memprop.torch.fake.ddp import make_reducers, with_reducers
+from memprop.torch.fake.fsdp import settled
 from memprop.torch.fake.known import Known
 from memprop.torch.fake.stand_ins import StandIns
 from memprop.torch.fake.tensors import Fakes, explained, named_device
 from memprop.torch.fake.untouched import Untouched, same_random_numbers
 from memprop.torch.inputs import check_dense, check_leaves, check_module, named
+from memprop.torch.record.parts import wraps
 from memprop.torch.record.scratch import Pretence
+from memprop.torch.state.reach import Reach
 from memprop.torch.task import Optimizer, Task, task
 
 _OPTIMIZER: Final = importlib.import_module("torch.optim.optimizer")
@@ -50,13 +56,20 @@ class Simulation:
         self.fakes, self._untouched = Fakes("cpu" if as_cuda else device), Untouched()
         self._known = Known(self.fakes, self._untouched, self._devices)
         self._stand_ins = StandIns(self._stand_in)
+        self._in_ranks: list[nn.Module] = []
 
     @contextmanager
     def of(self, *parts: Any) -> Iterator[None]:
         """Replace tensors in all that can be reached from some parts, inside the block."""
+        modules = _modules_in_ranks(parts)
+        if self._devices is not None:
+            check_not_spread(modules)
+        self.fakes.move(with_reducers(modules))
         try:
-            self._stand_ins.replace(*parts)
-            yield
+            with settled(modules):
+                self._stand_ins.replace(*parts)
+                self._in_ranks = modules
+                yield
         finally:
             self._stand_ins.put_back()
             self._untouched.put_back()
@@ -82,10 +95,12 @@ class Simulation:
             patch.object(_foreach_utils, "_foreach_supported_types", kinds),
             modules,
             optimizers,
+            shapes_from_other_fakes(),
             self.fakes.mode,
             self._known,
             way as pretence,
         ):
+            make_reducers(self._in_ranks, self.fakes)
             yield pretence
 
     def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -126,6 +141,14 @@ def without_memory(
                 yield replace(todo, pretence=pretence)
 
 
+def _modules_in_ranks(parts: Iterable[Any]) -> list[nn.Module]:
+    """The modules that can be reached, where a process group may have spread them over ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return []
+    found = [place.thing for place in Reach()(("", part) for part in parts)]
+    return [thing for thing in found if isinstance(thing, nn.Module)]
+
+
 def _stand_in(
     tensor: torch.Tensor, fakes: Fakes, known: Known, untouched: Untouched
 ) -> torch.Tensor:
@@ -145,7 +168,8 @@ def _stand_in(
 
 def _prepare(parameter: torch.Tensor, fakes: Fakes, untouched: Untouched) -> None:
     untouched.keep(parameter)
-    fakes.remember(parameter)
+    if not wraps(type(parameter)):
+        fakes.remember(parameter)
     gradient = parameter.grad
     if gradient is not None and gradient.layout == torch.strided:
         parameter.grad = fakes.of(gradient)

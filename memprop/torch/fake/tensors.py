@@ -6,9 +6,10 @@ Operators on fake tensors compute no numbers (:mod:`torch._subclasses.fake_tenso
 import functools
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
@@ -23,6 +24,7 @@ from torch._subclasses.fake_tensor import (
 from torch.utils._mode_utils import no_dispatch
 
 from memprop.errors import InvalidValueError
+from memprop.torch.record.parts import parts, rewrapped, wraps
 from memprop.torch.record.storages import be_again, be_replaced, stand_for
 
 _HERE = Path(__file__).parents[1]
@@ -52,12 +54,15 @@ class Fakes:
 
         self._parameters: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []
+        self._moved: dict[int, torch.Tensor] = {}
         self._replaced: list[torch.UntypedStorage] = []
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """The fake of a tensor: one with its shape, strides, storage and type."""
         if self.are_ours(tensor):
             return tensor
+        if wraps(type(tensor)):
+            return rewrapped(tensor, self.of)
         known = self._parameters.get(id(tensor))
         if known is not None and _is_shaped_like(known, tensor):
             return known
@@ -82,13 +87,24 @@ class Fakes:
         self._parameters[id(parameter)] = self._bare(parameter, replaces=False)
 
     def are_ours(self, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is one of these fakes."""
+        """Whether a tensor is one of these fakes, or wraps nothing else."""
+        if wraps(type(tensor)):
+            return all(map(self.are_ours, parts(tensor)))
         return isinstance(tensor, FakeTensor) and tensor.fake_mode is self.mode
+
+    def move(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Let fakes take the place of tensors that would stay what they are."""
+        self._moved |= {id(tensor): tensor for tensor in tensors}
+
+    def are_made_now(self) -> bool:
+        """Whether operators run on these fakes, and not on those of a mode inside."""
+        active: Any = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+        return active is self.mode
 
     def must_move(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is elsewhere than its fake claims to be, as one on "meta" is."""
         foreign = isinstance(tensor, FakeTensor) and not self.are_ours(tensor)
-        return foreign or self.device_of(tensor) != tensor.device
+        return foreign or id(tensor) in self._moved or self.device_of(tensor) != tensor.device
 
     def device_of(self, tensor: torch.Tensor) -> torch.device:
         """Where the fake of a tensor claims to be."""
@@ -104,7 +120,10 @@ class Fakes:
             return module()
 
     def _like(self, tensor: torch.Tensor) -> torch.Tensor:
-        fake = self._bare(tensor, replaces=True)
+        if wraps(type(tensor)):
+            fake = rewrapped(tensor, self.keep)
+        else:
+            fake = self._bare(tensor, replaces=True)
         if isinstance(tensor, nn.Parameter):
             vars(fake)["_is_param"] = True  # what makes it an instance of nn.Parameter
         if tensor.is_leaf:

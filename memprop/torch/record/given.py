@@ -87,6 +87,12 @@ class Given:
         for name, state in self._state(optimizer):
             self._ledger.reclassify(state, name, "optimizer_state")
 
+    def gradients(self) -> None:
+        """Say which buffers gradients are in: DDP may have put them where it reduces them."""
+        for parameter, name in self._names.items():
+            if parameter.grad is not None:
+                self._ledger.reclassify(parameter.grad, f"{name}.grad", "parameter_gradient")
+
     def _enter(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if optimizer not in self.optimizers:
             self.optimizers[optimizer] = self._finds_names.of(optimizer)
@@ -116,8 +122,7 @@ class Given:
 
         def tell(parameter: torch.Tensor) -> None:
             if parameter.grad is not None:
-                for part in _parts(parameter.grad):
-                    self._ledger.reclassify(part, f"{name}.grad", "parameter_gradient")
+                self._ledger.reclassify(parameter.grad, f"{name}.grad", "parameter_gradient")
 
         # First of all hooks: one of the user's may update the parameter and drop its gradient.
         hook = parameter.register_post_accumulate_grad_hook(tell)
@@ -138,10 +143,3 @@ def _tensors_in(value: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What has the memory of a tensor: a sparse one is made of two."""
-    if tensor.layout == torch.sparse_coo:
-        return (tensor._indices(), tensor._values())
-    return (tensor,)

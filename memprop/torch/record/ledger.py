@@ -4,17 +4,21 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.torch.record.communication import Exchange
 from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.parts import any_wraps, parts, wraps
 from memprop.torch.record.phases import Phases
 from memprop.torch.record.places import device_of
+from memprop.torch.record.resizes import all_of, told_of_resizes
 from memprop.torch.record.schema import operands, tensors, with_lengths_as_numbers, written
 from memprop.torch.record.scratch import NO_SCRATCH, Pretence, Scratch
 from memprop.torch.record.storages import GIVEN, Moment, Origin, Storages, home_of
@@ -31,6 +35,8 @@ _BORN_AS = {
     "update": "workspace",
 }
 """The category of what an operator makes, unless more is learned of it later."""
+
+_RESIZE: Final = torch.ops.aten.resize_.default
 
 
 class Ledger(TorchDispatchMode):
@@ -68,7 +74,10 @@ class Ledger(TorchDispatchMode):
     ) -> None:
         super().__init__()
         self.storages = Storages(
-            recorder, self.now, None if pretence is None else self._log_appearance
+            recorder,
+            self.now,
+            None if pretence is None else self._log_appearance,
+            None if pretence is None else pretence.log.resized,
         )
         self.sums: list[int] = []
         self.found_late: list[int] = []
@@ -87,6 +96,18 @@ class Ledger(TorchDispatchMode):
         self._read: set[int] = set()
         self._variables: dict[tuple[int, str], int] = {}
         self._made: list[weakref.ref[torch.Tensor]] = []
+        self._exchange = Exchange(recorder, self.storages)
+        self._block = ExitStack()
+        self._fakes: Any = None
+
+    def __enter__(self) -> "Ledger":
+        self._fakes = _fake_mode()
+        self._block.enter_context(told_of_resizes(self._resized))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._block.close()
 
     def now(self) -> Moment:
         """Where the step is."""
@@ -109,6 +130,7 @@ class Ledger(TorchDispatchMode):
         self._read.clear()
         self._variables.clear()
         self._made.clear()
+        self._exchange = Exchange(recorder, self.storages)
         alive = {storage.origin.step for storage, _ in self.storages.alive()}
         self._operators.begin_step(recorder, step, alive | {step - 1})
         self.storages.begin_step(recorder)
@@ -119,6 +141,9 @@ class Ledger(TorchDispatchMode):
         Returns:
             The number of its variable; ``None`` if its storage was known.
         """
+        *more, tensor = parts(tensor)
+        for part in more:
+            self.register(part, name, category)
         if tensor.layout != torch.strided or self.storages.get(tensor) is not None:
             return None
         if self._finds:
@@ -141,6 +166,9 @@ class Ledger(TorchDispatchMode):
 
     def reclassify(self, tensor: torch.Tensor, name: str, category: str) -> None:
         """Say what a tensor that an operator made turned out to be."""
+        *more, tensor = parts(tensor)
+        for part in more:
+            self.reclassify(part, name, category)
         storage = self.storages.get(tensor)
         if storage is None:
             self.register(tensor, name, category)
@@ -153,7 +181,7 @@ class Ledger(TorchDispatchMode):
 
     def name_of(self, tensor: torch.Tensor) -> str | None:
         """The name of the variable in the storage of a tensor; ``None`` if it is not known."""
-        variable = self.variable_of(tensor)
+        variable = self.variable_of(parts(tensor)[-1])
         return None if variable is None else self._recorder.variables[variable].name
 
     def variable_of(self, tensor: torch.Tensor) -> int | None:
@@ -177,21 +205,32 @@ class Ledger(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        if any_wraps(types):
+            return NotImplemented  # it comes again with what they wrap
+        if _fake_mode() is not self._fakes:  # DTensor asks fakes of its own for shapes
+            return func(*args, **kwargs)
         func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
-        # "prim" has questions about a tensor, no operators.
-        if func.namespace != "prim" and not self._phases.ended:
+        if self._counts(func, args):
             read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
             self._operators.begin()
             self._phases.see(read, self._made_as(read))
             scratch = self._scratch_of(read, func, args, kwargs, result)
+            self._exchange.learn(func, args, kwargs)
             noted = self._note(func, read, changed, result, scratch)
+            self._exchange.learn(func, args, kwargs)  # of what it was the first to be given
             if noted and scratch.unknown:
                 self.unknown.add(func.name())
             # FLOPs are those of one run, so what a checkpoint recomputes does not count.
             if noted and not self._phases.recomputes:
                 self._recorder.add_flops(self._operator, flops_of(func, args, kwargs, result))
         return result
+
+    def _counts(self, func: Any, args: Any) -> bool:
+        """Whether an operator is one of the step."""
+        if func.namespace == "prim" or self._phases.ended:  # "prim" has questions about a tensor
+            return False
+        return not self._exchange.is_inside_gloo(func, args)
 
     def _scratch_of(self, read: list[torch.Tensor], *call: Any) -> Scratch:
         """What the kernel that ran takes for itself, on the device that is pretended."""
@@ -209,7 +248,8 @@ class Ledger(TorchDispatchMode):
         graph = held_by_graph(root for root in roots if root.grad_fn is not None)
         for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
             self.register(tensor, "constant", "activation")
-        found = map(self.storages.get, _strided((*graph.saved, *graph.others)))
+        tensors_held = (part for held in (*graph.saved, *graph.others) for part in parts(held))
+        found = map(self.storages.get, _strided(tensors_held))
         kept = {storage.variable for storage in found if storage is not None}
         for variable in self.storages.variables():
             if self._recorder.variables[variable].kept is not True and (
@@ -241,7 +281,12 @@ class Ledger(TorchDispatchMode):
             for tensor in made:
                 self.register(tensor, "constant", _BORN_AS[part])
         else:
-            self._find(operand for operand in operands if not _is_among(operand, made))
+            # An operand that comes back was there before if it was handed over to be written.
+            self._find(
+                operand
+                for operand in operands
+                if not _is_among(operand, made) or _is_among(operand, written)
+            )
         born = self._born(made)
         if not born and not written and not _is_sparse(result):
             return False  # a view
@@ -249,6 +294,7 @@ class Ledger(TorchDispatchMode):
         if len(born) == 1 and is_sum(func, operands) and self._waits(operands[0]):
             self.sums.append(len(self._recorder))
         self._allocate(born, scratch)
+        self._exchange.made(func, born)
         self._reads(func, operands)
         if forward:
             for place, tensor in enumerate(written):
@@ -262,6 +308,13 @@ class Ledger(TorchDispatchMode):
             if self.storages.get(tensor) is None:
                 new.setdefault(home_of(tensor)._cdata, tensor)
         return list(new.values())
+
+    def _resized(self, storage: torch.UntypedStorage) -> None:
+        """A storage was made larger or smaller, which is no operator but is written down as one."""
+        self._begin(_RESIZE)
+        everything = all_of(storage)
+        if not self.storages.resize(everything):
+            self.storages.add(everything, self._variable(everything, "result 0"))
 
     def _find(self, operands: Iterable[torch.Tensor]) -> None:
         """Introduce operands that nobody made: they were there before the step."""
@@ -303,6 +356,8 @@ class Ledger(TorchDispatchMode):
             return
         for tensor in operands:
             storage = self.storages.get(tensor)
+            if storage is not None and isinstance(tensor, nn.Parameter):
+                self._exchange.learn_parameter(storage)
             if storage is not None and storage.number not in self._read:
                 self._read.add(storage.number)
                 self.storages.read(storage)
@@ -411,7 +466,16 @@ class Ledger(TorchDispatchMode):
     def _device_of(self, tensor: torch.Tensor) -> str:
         if self._pretence is not None:
             return self._pretence.host_of(tensor) or self._pretence.device
+        if tensor.device.type == "meta" and self._fakes is not None:
+            # The bare storage of fake tensors, which does not know where these claim to be.
+            parameters = (v for v in self._recorder.variables if v.category == "parameter")
+            return next((v.device for v in parameters), "cpu")
         return device_of(tensor)
+
+
+def _fake_mode() -> Any:
+    """The mode in which fake tensors are made now, if one is active."""
+    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
 
 
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
@@ -420,7 +484,13 @@ def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
-    return _strided((tree,) if isinstance(tree, torch.Tensor) else tensors(tree))
+    """The tensors that have the memory of those in a tree."""
+    found = (tree,) if isinstance(tree, torch.Tensor) else tensors(tree)
+    return _strided(part for one in found for part in _memory_of(one))
+
+
+def _memory_of(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return parts(tensor) if wraps(type(tensor)) else (tensor,)
 
 
 def _is_among(tensor: torch.Tensor, others: Iterable[torch.Tensor]) -> bool:

@@ -27,5 +27,6 @@ def _taken_off(mode: TorchDispatchMode) -> list[TorchDispatchMode]:
     """The modes above one, which were taken off the stack, the lowest first."""
     above: list[TorchDispatchMode] = []
     while (top := _python_dispatch._get_current_dispatch_mode()) is not mode and top is not None:
-        above.insert(0, _python_dispatch._pop_mode())
+        _python_dispatch._pop_mode()
+        above.insert(0, top)
     return above

@@ -196,6 +196,7 @@ def recording(
             stack.enter_context(nullcontext() if observer is None else observer(recorder.ledger))
             stack.enter_context(recorder.ledger)
             yield
+            recorder.given.gradients()
     except Exception as error:
         keep_trace(error, recorder.partial())
         raise

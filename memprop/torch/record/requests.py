@@ -57,6 +57,17 @@ class RequestLog:
         key = home._cdata
         self._alive[key] = (number, weakref.ref(home, lambda _: self._died(key)))
 
+    def resized(self, tensor: torch.Tensor, storage: int) -> None:
+        """A tensor's storage has another size, and the trace counts it as ``storage`` now."""
+        home = home_of(tensor)
+        known = self._alive.get(home._cdata)
+        if known is None:
+            return
+        old, alive = known
+        self._rows.append((old, FREED, self._now()))
+        number = self._of_trace[storage] = self._take(home.nbytes())
+        self._alive[home._cdata] = (number, alive)
+
     @contextmanager
     def used(self, sizes: Iterable[int]) -> Iterator[None]:
         """A kernel has buffers inside the block."""

@@ -71,6 +71,8 @@ class Storages:
         now: tells where the step is.
         appeared: called with a tensor in each storage that is new here, the storage's number, and
             whether it was there before the operator that runs.
+        resized: called with a tensor in each storage that got another size, and the number of the
+            storage from now on.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class Storages:
         recorder: Recorder,
         now: Callable[[], Moment],
         appeared: Callable[[torch.Tensor, int, bool], None] | None = None,
+        resized: Callable[[torch.Tensor, int], None] | None = None,
     ) -> None:
         self._recorder = recorder
+        self._resized = resized
         self._appeared = appeared
         self._now = now
         self._alive: dict[int, Storage] = {}
@@ -169,6 +173,23 @@ class Storages:
         self._alive[_key(tensor)] = new
         self._event(self._recorder.allocate, new)
         self._event(self._recorder.free, old)
+
+    def resize(self, tensor: torch.Tensor) -> bool:
+        """The storage of a tensor has another size now; whether it was known before.
+
+        Its variable goes on in another buffer, which has no bytes where it was emptied.
+        """
+        old = self._alive.get(_key(tensor))
+        if old is None:
+            return False
+        self._event(self._recorder.free, old)
+        new = replace(old, number=self._count, bytes=home_of(tensor).nbytes())
+        self._alive[_key(tensor)] = new
+        self._count += 1
+        if self._resized is not None:
+            self._resized(tensor, new.number)
+        self._event(self._recorder.allocate, new)
+        return True
 
     def read(self, storage: Storage) -> None:
         """The operator that runs reads what is in ``storage``."""

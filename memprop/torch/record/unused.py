@@ -74,7 +74,8 @@ class UnusedGraphs:
         call.end = _get_sequence_nr()
         nodes = [tensor.grad_fn for tensor in tensors(output) if tensor.grad_fn is not None]
         for node in nodes:
-            alive = node.metadata.setdefault("memprop", _Alive())
+            metadata: Any = node.metadata
+            alive = metadata.setdefault("memprop", _Alive())
             call.nodes.append(weakref.ref(alive))
         if nodes:
             self._calls.append(call)

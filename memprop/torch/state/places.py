@@ -336,7 +336,10 @@ _OF_BASE: Final[tuple[tuple[type | tuple[type, ...], TensorMeta], ...]] = (
     (functools.partial, PARTIAL),
     (Globals, GLOBALS),
 )
-_FOLLOWED_IN_LIBRARIES: Final = ("torch.nn", "torch.ao", "torch.optim", "collections")
+_FOLLOWED_IN_LIBRARIES: Final = (
+    *("torch.nn", "torch.ao", "torch.optim", "torch.distributed.fsdp"),
+    "collections",
+)
 _LIBRARIES: Final = {"torch", "numpy", "memprop", *sys.stdlib_module_names} - {"__main__"}
 
 
