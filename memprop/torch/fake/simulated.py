@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -55,7 +56,9 @@ class Simulation:
         self._devices, self._gpu = (Devices(), gpu_of(gpu)) if as_cuda else (None, None)
         self.fakes, self._untouched = Fakes("cpu" if as_cuda else device), Untouched()
         self._known = Known(self.fakes, self._untouched, self._devices)
-        self._stand_ins = StandIns(self._stand_in)
+        self._stand_ins = StandIns(
+            partial(_stand_in, self.fakes, self._known, self._untouched, self._devices)
+        )
         self._in_ranks: list[nn.Module] = []
 
     @contextmanager
@@ -103,10 +106,6 @@ class Simulation:
             make_reducers(self._in_ranks, self.fakes)
             yield pretence
 
-    def _stand_in(self, tensor: torch.Tensor) -> torch.Tensor:
-        with nullcontext() if self._devices is None else self._devices.internal():
-            return _stand_in(tensor, self.fakes, self._known, self._untouched)
-
     def _look_into(self, part: nn.Module | torch.optim.Optimizer, *_: Any) -> None:
         """Replace what is in a module or optimizer that nothing referred to before."""
         if isinstance(part, torch.optim.Optimizer) or not _is_made_in_the_step(
@@ -150,9 +149,20 @@ def _modules_in_ranks(parts: Iterable[Any]) -> list[nn.Module]:
 
 
 def _stand_in(
-    tensor: torch.Tensor, fakes: Fakes, known: Known, untouched: Untouched
+    fakes: Fakes,
+    known: Known,
+    untouched: Untouched,
+    devices: Devices | None,
+    tensor: torch.Tensor,
 ) -> torch.Tensor:
     """What a step gets for a tensor of the user's."""
+    with nullcontext() if devices is None else devices.internal():
+        return _replaced(tensor, fakes, known, untouched)
+
+
+def _replaced(
+    tensor: torch.Tensor, fakes: Fakes, known: Known, untouched: Untouched
+) -> torch.Tensor:
     if fakes.are_ours(tensor) or tensor.layout != torch.strided or known.was_made(tensor):
         return tensor
     if fakes.must_move(tensor):
