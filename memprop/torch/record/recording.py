@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from memprop.errors import MempropError
+from memprop.terms import PERSISTENT
 from memprop.torch.record.backwards import Backwards
 from memprop.torch.record.given import Given
 from memprop.torch.record.late import given_at_setup
@@ -26,7 +27,7 @@ from memprop.traces.recorder import Recorder
 from memprop.traces.steps import Survivor
 from memprop.traces.trace import Trace
 
-_LEFT_ON_PURPOSE = ("parameter", "buffer", "optimizer_state", "parameter_gradient")
+_LEFT_ON_PURPOSE = (*PERSISTENT, "parameter_gradient", "communication")
 
 
 class Recording:
