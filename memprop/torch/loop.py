@@ -1,7 +1,7 @@
 """Any training loop: a profiler that is switched on, and functions that do a step."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -270,10 +270,13 @@ class Profile:
         if not len(self._recording):
             return None
         self._recording.given.gradients()
-        trace = self._recording.ordered(self._recording.trace(**self._recording.seen()))
+        unused = list(self._recording.unused.found())
+        told = {"more": {"unused_graphs": ", ".join(map(_called, unused))}} if unused else {}
+        trace = self._recording.trace(**self._recording.seen(), **told)
+        trace = self._recording.ordered(trace)
         self._traces.append((self._number, trace))
         self._say_what_was_compiled()
-        self._say_what_was_unused()
+        self._say_what_was_unused(unused)
         if self._keep is not None and len(self._traces) > self._keep:
             number, oldest = self._traces.pop(0)
             self._forgotten.append(StepSummary.of(oldest, number))
@@ -289,13 +292,18 @@ class Profile:
             stacklevel=4,
         )
 
-    def _say_what_was_unused(self) -> None:
-        for name, line in self._recording.unused.found():
-            if name not in self._unused:
-                self._unused.add(name)
-                where = f" ({line})" if line else ""
+    def _say_what_was_unused(self, found: Iterable[tuple[str, str]]) -> None:
+        for call in found:
+            if call[0] not in self._unused:
+                self._unused.add(call[0])
                 warnings.warn(
-                    f"{name}{where} ran with gradients, and no backward pass used its graph: run "
+                    f"{_called(call)} ran with gradients, and no backward pass used its graph: run "
                     "it under torch.no_grad(), which keeps nothing for backward",
                     stacklevel=4,
                 )
+
+
+def _called(call: tuple[str, str]) -> str:
+    """The name of a module, with the line that called it."""
+    name, line = call
+    return f"{name} ({line})" if line else name

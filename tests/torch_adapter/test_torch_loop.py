@@ -286,8 +286,15 @@ def test_evaluation_with_gradients_is_told_once():
         train(model, optimizer, x)
         return model(x).sum().item()
 
-    with pytest.warns(UserWarning, match=r"model \(.*test_torch_loop.py:\d+\) ran with gradients"):
-        profiled(step, 2)
+    with pytest.warns(UserWarning, match=r"model \(.*loop.py:\d+\) ran with gradients") as told:
+        prof = profiled(step, 2)
+    assert len(told) == 1
+    lines = {trace.about["unused_graphs"] for trace in prof.traces}
+    assert lines == {f"model (tests/torch_adapter/test_torch_loop.py:{told_line(step)})"}
+
+
+def told_line(step):
+    return step.__code__.co_firstlineno + 2
 
 
 def test_a_graph_that_is_used_in_the_next_step_is_not_told():

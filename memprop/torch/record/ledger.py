@@ -200,8 +200,7 @@ class Ledger(TorchDispatchMode):
         Args:
             roots: where it starts.
         """
-        if self._phases.backward:
-            self._tell_what_is_kept(roots)
+        self._tell_what_is_kept(roots)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -311,6 +310,8 @@ class Ledger(TorchDispatchMode):
 
     def _resized(self, storage: torch.UntypedStorage) -> None:
         """A storage was made larger or smaller, which is no operator but is written down as one."""
+        self._operators.begin()
+        self._phases.see((), ())
         self._begin(_RESIZE)
         everything = all_of(storage)
         if not self.storages.resize(everything):

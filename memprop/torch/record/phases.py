@@ -29,11 +29,19 @@ class Phases:
     def __init__(self, modules: Modules, backwards: Backwards) -> None:
         self.updating: list[str] = []
         """The optimizers whose ``step`` runs, by name."""
+        self.now = "setup"
+        """The part that runs; "forward" where a backward pass computes something again."""
+        self.name = "setup"
+        """The name of that, with the number of the backward pass or the optimizer."""
+        self.backward = False
+        """Whether a backward pass runs, a recomputation within it included."""
+        self.recomputes = False
+        """Whether a backward pass runs an operator of the forward pass again."""
+        self.makes_graph = False
+        """Whether a backward pass runs that can be differentiated itself."""
         self._modules = modules
         self._backwards = backwards
-        self._told = "setup"
-        self._seen = "setup"
-        self._optimizer = ""
+        self._told = ""
         self._named: list[str] = []
         self._was_forward = False
 
@@ -43,18 +51,20 @@ class Phases:
         return self._told == "end"
 
     def tell(self, part: str) -> None:
-        """Say what begins. Nothing else counts from then on; "" ends that."""
+        """Say what begins. Nothing else counts from then on."""
         self._told = part
+        self._set(part)
 
     def begin_step(self) -> None:
         """A step begins of which nothing is told."""
-        self._seen, self._was_forward = "setup", False
-        self._told = ""
+        self._told, self._was_forward = "", False
         self._backwards.count = 0
+        self._set("setup")
 
-    def backward_begins(self) -> None:
-        """A backward pass begins: what needs a gradient after it is forward again."""
-        self._was_forward = False
+    def backward_begins(self) -> bool:
+        """Whether a backward pass that begins is one, and no part of what was told."""
+        self._was_forward = False  # what needs a gradient after it is forward again
+        return self._told in ("", "backward")
 
     @contextmanager
     def named(self, name: str) -> Iterator[None]:
@@ -65,42 +75,6 @@ class Phases:
         finally:
             self._named.remove(name)
 
-    @property
-    def now(self) -> str:
-        """The part that runs; "forward" where a backward pass computes something again."""
-        part = self._told or ("backward" if self.backward else self._seen)
-        return "forward" if part == "backward" and self.recomputes else part
-
-    @property
-    def backward(self) -> bool:
-        """Whether a backward pass runs, a recomputation within it included."""
-        if self._told:
-            return self._told == "backward"
-        return self._backwards.running or torch._C._current_graph_task_id() != -1
-
-    @property
-    def recomputes(self) -> bool:
-        """Whether a backward pass runs an operator of the forward pass again."""
-        # A checkpoint enables gradients for what it computes again; a backward pass has none.
-        inside = self.backward and torch._C._current_graph_task_id() != -1
-        return inside and torch.is_grad_enabled() and not self._backwards.makes_graph
-
-    @property
-    def makes_graph(self) -> bool:
-        """Whether a backward pass runs that can be differentiated itself."""
-        return self.backward and self._backwards.makes_graph
-
-    @property
-    def name(self) -> str:
-        """The name of the part, with the number of the backward pass or the optimizer."""
-        part = self.now
-        if not self._told:
-            if part == "backward" and self._backwards.count > 1:
-                part = f"backward {self._backwards.count}"
-            elif part == "update" and self._optimizer:
-                part = f"update {self._optimizer}"
-        return "/".join((*self._named, part)) if self._named and part != "setup" else part
-
     def see(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> None:
         """Learn from the operator that runs.
 
@@ -108,11 +82,30 @@ class Phases:
             operands: what it is given.
             made: of those of them that are known, the category and the part in which each was made.
         """
-        if self._told or self.backward:
+        inside = torch._C._current_graph_task_id() != -1
+        if self._told == "backward" or (not self._told and (inside or self._backwards.running)):
+            self._set("backward", inside=inside)
             return
-        self._seen = self._part(operands, made)
-        self._optimizer = self.updating[-1] if self.updating else ""
-        self._was_forward |= self._seen == "forward"
+        part = self._told or self._part(operands, made)
+        self._was_forward |= part == "forward"
+        self._set(part)
+
+    def _set(self, part: str, *, inside: bool = False) -> None:
+        self.backward = part == "backward"
+        self.makes_graph = self.backward and self._backwards.makes_graph
+        # A checkpoint enables gradients for what it computes again; a backward pass has none.
+        self.recomputes = inside and torch.is_grad_enabled() and not self.makes_graph
+        self.now = "forward" if self.recomputes else part
+        self.name = self._name_of(self.now)
+
+    def _name_of(self, part: str) -> str:
+        name = part
+        if not self._told:
+            if part == "backward" and self._backwards.count > 1:
+                name = f"backward {self._backwards.count}"
+            elif part == "update" and self.updating:
+                name = f"update {self.updating[-1]}"
+        return "/".join((*self._named, name)) if self._named and part != "setup" else name
 
     def _part(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> str:
         learns = torch.is_grad_enabled()

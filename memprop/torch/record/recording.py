@@ -72,8 +72,8 @@ class Recording:
             pretence.log.begin(self._recorder.__len__)
 
     def _backward_begins(self, roots: Any) -> None:
-        self.ledger.backward_begins(roots)
-        self.phases.backward_begins()
+        if self.phases.backward_begins():
+            self.ledger.backward_begins(roots)
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
