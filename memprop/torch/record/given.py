@@ -35,7 +35,7 @@ class Given:
         """Those whose ``step`` was called, in order, with their names."""
         self._ledger, self._operators = ledger, operators
         self._phases = phases
-        self._finds_names = names
+        self._lookup = names
         self._hooks = ExitStack()
         self._names = WeakIdKeyDictionary()
         """Of the parameters whose gradients are followed."""
@@ -70,7 +70,7 @@ class Given:
 
     def found_parameter(self, parameter: torch.Tensor) -> None:
         """Introduce a tensor that learns, when an operator reads it."""
-        self.parameter(parameter, self._finds_names.of(parameter, "parameter"))
+        self.parameter(parameter, self._lookup.of(parameter, "parameter"))
 
     def parameter(self, parameter: torch.Tensor, name: str) -> None:
         """Introduce a parameter, and its gradient as soon as it is there."""
@@ -95,7 +95,7 @@ class Given:
 
     def _enter(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if optimizer not in self.optimizers:
-            self.optimizers[optimizer] = self._finds_names.of(optimizer)
+            self.optimizers[optimizer] = self._lookup.of(optimizer)
         with self._ledger.finding():
             self.optimizer(optimizer)
         self._phases.updating.append(self.optimizers[optimizer])
