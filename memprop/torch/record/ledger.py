@@ -52,6 +52,7 @@ class Ledger(TorchDispatchMode):
         phases: the part of the step that runs.
         timed: whether events have times.
         found: called with each leaf that learns and that nobody introduced, to do it.
+        named: gives the name of any other tensor that nobody introduced.
         pretence: the device that a simulated step pretends to run on; ``None`` if it runs where its
             tensors are.
 
@@ -70,6 +71,7 @@ class Ledger(TorchDispatchMode):
         *,
         timed: bool,
         found: Callable[[torch.Tensor], None],
+        named: Callable[[torch.Tensor], str],
         pretence: Pretence | None = None,
     ) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class Ledger(TorchDispatchMode):
         self._step = 0
         self._timed = timed
         self._first = True
-        self._found = found
+        self._found, self._named = found, named
         self._pretence = pretence
         self._finds = False
         self._start = time.perf_counter_ns()
@@ -327,7 +329,7 @@ class Ledger(TorchDispatchMode):
                     self._found(tensor)
             else:
                 with self.finding() if self._first else nullcontext():
-                    self.register(tensor, "constant", "input")
+                    self.register(tensor, self._named(tensor), "input")
 
     def _begin(self, func: Any) -> None:
         """Learn which operator runs."""

@@ -13,6 +13,10 @@ _OF_MODULES: Final = ("_modules", "_parameters", "_buffers")
 """Where a module keeps its parts: what lives in them is called after the module itself."""
 
 
+_MOST: Final = 1000
+"""Containers with more entries are not looked through."""
+
+
 class Names:
     """Finds names: those that were given, else variables of the code that runs.
 
@@ -43,9 +47,11 @@ class Names:
         for name, value in self._variables():
             if value is thing:
                 yield name
+            elif not isinstance(value, list | tuple | dict) or len(value) > _MOST:
+                continue
             elif isinstance(value, list | tuple):
                 yield from (f"{name}[{at}]" for at, one in enumerate(value) if one is thing)
-            elif isinstance(value, dict):
+            else:
                 yield from (f"{name}[{key!r}]" for key, one in list(value.items()) if one is thing)
 
     def _modules(self) -> Iterator[tuple[str, nn.Module]]:

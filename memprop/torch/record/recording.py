@@ -65,6 +65,7 @@ class Recording:
             self.phases,
             timed=timed,
             found=lambda parameter: self.given.found_parameter(parameter),
+            named=lambda tensor: names.of(tensor, "constant"),
             pretence=pretence,
         )
         self.given = Given(self.ledger, operators, self.phases, names)
