@@ -1,11 +1,14 @@
 """Any training loop: a profiler that is switched on, and functions that do a step."""
 
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from torch.profiler import ProfilerAction
 
 from memprop.checks import check_positive_integer
@@ -24,6 +27,16 @@ Schedule = Callable[[int], ProfilerAction]
 _RECORDED = (ProfilerAction.RECORD, ProfilerAction.RECORD_AND_SAVE)
 _RUNNING: "list[Profile]" = []
 """The one that runs, if one does: hooks of PyTorch are the whole program's."""
+
+
+def _forget() -> None:
+    """Record nothing in a process that was forked off, as a worker of a DataLoader."""
+    for running in _RUNNING:
+        running._close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
 
 
 def profile(
@@ -108,6 +121,7 @@ class Profile:
         self._partial: Trace | None = None
         self._said = False
         self._unused: set[str] = set()
+        self._thread = 0
 
     def __enter__(self) -> Self:
         if self._state != "new":
@@ -118,9 +132,14 @@ class Profile:
                 "sees all that the program does"
             )
         _RUNNING.append(self)
+        self._thread = threading.get_ident()
+        try:
+            if self._is_wanted():
+                self._start()
+        except BaseException:
+            self._close()
+            raise
         self._state = "open"
-        if self._is_wanted():
-            self._start()
         return self
 
     def __exit__(
@@ -129,12 +148,30 @@ class Profile:
         error: BaseException | None,
         where: TracebackType | None,
     ) -> None:
+        if self._state == "closed":  # a process that was forked off inside the block
+            return
+        self._check_thread()
         try:
             if self._stretch is not None:
                 self._end(error)
         finally:
-            self._state = "closed"
-            _RUNNING.remove(self)
+            self._close()
+
+    def _close(self) -> None:
+        self._state = "closed"
+        _RUNNING.remove(self)
+        self._stop()
+
+    def _check_thread(self) -> None:
+        if threading.get_ident() != self._thread:
+            raise PhaseError(
+                "this profile records the thread in which its with block began: call step() there, "
+                "and leave the block there"
+            )
+        if torch._C._current_graph_task_id() != -1:
+            raise PhaseError(
+                "a step ends in the midst of a backward pass: end it before or after, not in a hook"
+            )
 
     def __repr__(self) -> str:
         count = len(self._forgotten) + len(self._traces)
@@ -148,6 +185,7 @@ class Profile:
         """
         if self._state != "open":
             raise PhaseError(f"this profile is {self._state}: call step() in its with block")
+        self._check_thread()
         was_recorded = self._stretch is not None
         if was_recorded:
             self._take()
@@ -170,6 +208,7 @@ class Profile:
         """
         if self._state != "open":
             raise PhaseError(f"this profile is {self._state}: call pause() where a step ends")
+        self._check_thread()
         taken = self._take() if self._stretch is not None else None
         self._stop()
         self._number += 1

@@ -199,8 +199,10 @@ def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]
     """
     first, variable = many[0], trace.variables[many[0].variable]
     operators = [operator for life in many for operator in life.reused_by]
-    again = (life for life in many if life.born >= start and _is_forward_born(life))
-    recomputed = any(life.reused_by for life in again)
+    # A backward pass that makes a graph makes gradients that a further one reads.
+    recomputed = variable.category != "activation_gradient" and any(
+        life.reused_by and life.born >= start for life in many
+    )
     kept = variable.kept
     if kept is None:
         kept = any(life.reused_by and _is_alive_at(life, start) for life in many)

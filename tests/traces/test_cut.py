@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memprop.terms import CATEGORIES
 from memprop.traces.cut import Mark, cut, survivors
 from memprop.traces.recorder import Recorder
 from memprop.traces.steps import StepSummary, growth_table, steps_table
@@ -69,7 +70,7 @@ def test_a_step_is_a_stretch_of_the_whole(moves):
     for begin, end, step in zip([1, *ends], ends, steps, strict=False):
         before = whole.live.by_category[begin - 1]
         stretch = np.vstack([before, whole.live.by_category[begin:end]])
-        told = np.vstack([np.zeros((1, 8)), step.live.by_category])
+        told = np.vstack([np.zeros((1, len(CATEGORIES))), step.live.by_category])
         assert (told[-len(stretch) :] == stretch).all()
         assert step.peak == stretch.sum(axis=1).max()
         assert (step.events.phase[len(step.events) - (end - begin) :] > 0).all()

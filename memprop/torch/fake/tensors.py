@@ -193,6 +193,17 @@ def explained() -> Iterator[None]:
         if named is None or "Meta" not in str(error):  # the user's own
             raise
         raise _unknown_shape(named.group()) from error
+    except (TypeError, RuntimeError) as error:
+        if not any(asked in str(error) for asked in _OF_NUMBERS):
+            raise
+        raise InvalidValueError(
+            f"the step takes the numbers of a tensor out of it ({_asked(error)}), as text or as an "
+            "array, and a simulation has none: use memprop.torch.trace, or leave that out"
+        ) from error
+
+
+_OF_NUMBERS = ("FakeTensor.__format__", ".numpy() is not supported for tensor subclasses")
+"""In what PyTorch says where a fake tensor is written as text, or made an array."""
 
 
 def _unknown_shape(operator: str) -> InvalidValueError:

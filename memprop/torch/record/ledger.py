@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from memprop.torch.record.communication import Exchange
@@ -15,6 +16,7 @@ from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.ours import fake_mode
 from memprop.torch.record.parts import any_wraps, parts, wraps
 from memprop.torch.record.phases import Phases
 from memprop.torch.record.places import device_of
@@ -103,7 +105,7 @@ class Ledger(TorchDispatchMode):
         self._fakes: Any = None
 
     def __enter__(self) -> "Ledger":
-        self._fakes = _fake_mode()
+        self._fakes = fake_mode()
         self._block.enter_context(told_of_resizes(self._resized))
         return super().__enter__()
 
@@ -146,15 +148,16 @@ class Ledger(TorchDispatchMode):
         *more, tensor = parts(tensor)
         for part in more:
             self.register(part, name, category)
-        if tensor.layout != torch.strided or self.storages.get(tensor) is not None:
+        if not _has_memory(tensor) or self.storages.get(tensor) is not None:
             return None
-        if self._finds:
-            self.found_late.append(len(self._recorder))
+        event, finds = len(self._recorder), self._finds
         # Of what a step finds that follows a recorded one, all that is not the model's is new.
         new = not (self._first or self._finds)
         variable = self._new(tensor, name, category, "", self._operators.line if new else "")
         origin = Origin(self._step, "data") if new else GIVEN
         self.storages.add(tensor, variable, given=True, origin=origin)
+        if finds:
+            self.found_late.append(event)
         return variable
 
     @contextmanager
@@ -171,6 +174,8 @@ class Ledger(TorchDispatchMode):
         *more, tensor = parts(tensor)
         for part in more:
             self.reclassify(part, name, category)
+        if not _has_memory(tensor):
+            return
         storage = self.storages.get(tensor)
         if storage is None:
             self.register(tensor, name, category)
@@ -208,14 +213,16 @@ class Ledger(TorchDispatchMode):
         kwargs = kwargs or {}
         if any_wraps(types):
             return NotImplemented  # it comes again with what they wrap
-        if _fake_mode() is not self._fakes:  # DTensor asks fakes of its own for shapes
+        if fake_mode() is not self._fakes:  # DTensor asks fakes of its own for shapes
             return func(*args, **kwargs)
         func, args = with_lengths_as_numbers(func, args)
         result = func(*args, **kwargs)
         if self._counts(func, args):
-            read, changed = _strided(operands(args, kwargs)), written(func, args, kwargs)
+            given = operands(args, kwargs)
+            read, changed = _strided(given), written(func, args, kwargs)
             self._operators.begin()
             self._phases.see(read, self._made_as(read))
+            self._find_sparse(given)
             scratch = self._scratch_of(read, func, args, kwargs, result)
             self._exchange.learn(func, args, kwargs)
             noted = self._note(func, read, changed, result, scratch)
@@ -328,6 +335,14 @@ class Ledger(TorchDispatchMode):
                 with self.finding():
                     self._found(tensor)
             else:
+                with self.finding() if self._first else nullcontext():
+                    self.register(tensor, self._named(tensor), "input")
+
+    def _find_sparse(self, operands: Iterable[torch.Tensor]) -> None:
+        """Introduce the parts of sparse operands that no operator of the step made."""
+        for tensor in operands:
+            given = tensor.layout == torch.sparse_coo and tensor.is_leaf
+            if given and not self._phases.backward:
                 with self.finding() if self._first else nullcontext():
                     self.register(tensor, self._named(tensor), "input")
 
@@ -476,14 +491,16 @@ class Ledger(TorchDispatchMode):
         return device_of(tensor)
 
 
-def _fake_mode() -> Any:
-    """The mode in which fake tensors are made now, if one is active."""
-    return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
-
-
 def _strided(found: Iterable[torch.Tensor]) -> list[torch.Tensor]:
     """The tensors that have a storage of their own; a sparse tensor has those of its parts."""
-    return [tensor for tensor in found if tensor.layout == torch.strided]
+    return [tensor for tensor in found if _has_memory(tensor)]
+
+
+def _has_memory(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a storage, which one on "meta" has in a simulation only."""
+    if tensor.layout != torch.strided:
+        return False
+    return tensor.device.type != "meta" or isinstance(tensor, FakeTensor)
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

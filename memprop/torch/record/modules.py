@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.nn.modules.loss import _Loss
@@ -14,8 +13,10 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+from torch.utils.weak import WeakIdKeyDictionary
 
 from memprop.torch.record.names import Names
+from memprop.torch.record.ours import Ours
 from memprop.torch.record.unused import UnusedGraphs
 
 
@@ -31,10 +32,15 @@ class Modules:
             begins with the name of a variable or of a class.
         names: finds that name.
         unused: told of the modules that the program calls itself.
+        ours: tells whether what runs is recorded.
     """
 
     def __init__(
-        self, found: Callable[[str, nn.Module], None], names: Names, unused: UnusedGraphs
+        self,
+        found: Callable[[str, nn.Module], None],
+        names: Names,
+        unused: UnusedGraphs,
+        ours: Ours,
     ) -> None:
         self.roots: list[str] = []
         """The names of the modules that were found, in order."""
@@ -43,15 +49,17 @@ class Modules:
         self._found = found
         self._names = names
         self._unused = unused
+        self._ours = ours
         # Weak, for a module that the step makes and drops must die.
-        self._paths: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+        self._paths = WeakIdKeyDictionary()
         # A backward pass on a GPU has a thread of its own, in which checkpoints call modules.
         self._stacks: defaultdict[int, list[nn.Module]] = defaultdict(list)
 
     def add(self, path: str, root: nn.Module) -> None:
         """Introduce a module, and all modules in it."""
         for inner, part in root.named_modules():
-            self._paths.setdefault(part, f"{path}.{inner}".strip("."))
+            if part not in self._paths:
+                self._paths[part] = f"{path}.{inner}".strip(".")
 
     @property
     def running(self) -> list[nn.Module]:
@@ -87,6 +95,8 @@ class Modules:
             self._paths.clear()
 
     def _enter(self, module: nn.Module, _: Any) -> None:
+        if not self._ours():
+            return
         self.compiled |= type(module).__name__ == "OptimizedModule"
         if module not in self._paths:
             self._find(module)
@@ -112,6 +122,8 @@ class Modules:
         )
 
     def _leave(self, module: nn.Module, _: Any, output: Any) -> None:
+        if not self._ours():
+            return
         # What a recomputation breaks off is left without a call of the hook of each module.
         running = self.running
         while running and running.pop() is not module:

@@ -1,6 +1,7 @@
 """What the user's program calls its modules, optimizers and tensors."""
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any, Final
@@ -15,6 +16,9 @@ _OF_MODULES: Final = ("_modules", "_parameters", "_buffers")
 
 _MOST: Final = 1000
 """Containers with more entries are not looked through."""
+
+_OF_NOBODY: Final = 3
+"""References to the variables of a frame where the program has none: the frame's, and two here."""
 
 
 class Names:
@@ -39,24 +43,27 @@ class Names:
         if name:
             return name, module
         for larger, root in self._modules():
-            if any(part is module for part in root.modules()):
+            if any(part is module for part in nn.Module.modules(root)):
                 return larger, root
         return type(module).__name__, module
 
     def _calling(self, thing: object) -> Iterator[str]:
+        # Nothing of the user's own runs here, as __class__ or __iter__ of a variable would.
         for name, value in self._variables():
             if value is thing:
                 yield name
-            elif not isinstance(value, list | tuple | dict) or len(value) > _MOST:
                 continue
-            elif isinstance(value, list | tuple):
-                yield from (f"{name}[{at}]" for at, one in enumerate(value) if one is thing)
-            else:
-                yield from (f"{name}[{key!r}]" for key, one in list(value.items()) if one is thing)
+            kind = type(value)
+            if kind not in (list, tuple, dict) or len(value) > _MOST:
+                continue
+            entries = value.items() if kind is dict else enumerate(value)
+            for key, one in list(entries):
+                if one is thing:
+                    yield f"{name}[{key!r}]"
 
     def _modules(self) -> Iterator[tuple[str, nn.Module]]:
         for name, value in self._variables():
-            if isinstance(value, nn.Module):
+            if issubclass(type(value), nn.Module):
                 yield name, value
 
     def _variables(self) -> Iterator[tuple[str, Any]]:
@@ -74,17 +81,27 @@ def _variables_of(frame: FrameType) -> Iterator[tuple[str, Any]]:
     yield from own.items()
     if self is not None:
         yield type(self).__name__, self
-        for name, value in list(getattr(self, "__dict__", {}).items()):
+        for name, value in list(_attributes(self).items()):
             if name not in _OF_MODULES:
                 yield name, value
     yield from list(frame.f_globals.items())
+
+
+def _attributes(thing: object) -> dict[str, Any]:
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return found if type(found) is dict else {}
 
 
 def locals_of(frame: FrameType) -> dict[str, Any]:
     """The variables of a call, none of which lives longer for it."""
     found = frame.f_locals
     own = dict(found)
-    # Before Python 3.13 this is a copy that the frame keeps, with all that it holds.
-    if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(found, dict):
+    # Before Python 3.13 this is a copy that the frame keeps, with all that it holds. It has three
+    # references here, unless the program itself has called locals().
+    is_copy = frame.f_code.co_flags & inspect.CO_OPTIMIZED and type(found) is dict
+    if is_copy and sys.getrefcount(found) <= _OF_NOBODY:
         found.clear()
     return own

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass_type
 
+_functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+
 
 @functools.cache
 def wraps(kind: type) -> bool:
@@ -19,8 +21,15 @@ def any_wraps(kinds: Iterable[type]) -> bool:
     return any(map(wraps, kinds))
 
 
+def is_functional(tensor: torch.Tensor) -> bool:
+    """Whether a transformation of :mod:`torch.func` has wrapped a tensor."""
+    return _functorch.is_functorch_wrapped_tensor(tensor)
+
+
 def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """The tensors that have the memory of a tensor: itself, but for those above."""
+    while is_functional(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
     if tensor.layout == torch.sparse_coo:
         return (tensor._indices(), tensor._values())
     if not wraps(type(tensor)):

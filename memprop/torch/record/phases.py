@@ -58,6 +58,7 @@ class Phases:
     def begin_step(self) -> None:
         """A step begins of which nothing is told."""
         self._told, self._was_forward = "", False
+        self.updating.clear()  # an optimizer whose step failed does not say that it is over
         self._backwards.count = 0
         self._set("setup")
 
@@ -73,7 +74,7 @@ class Phases:
         try:
             yield
         finally:
-            self._named.remove(name)
+            self._named.pop()
 
     def see(self, operands: Iterable[torch.Tensor], made: Iterable[tuple[str, str]]) -> None:
         """Learn from the operator that runs.

@@ -17,6 +17,7 @@ from memprop.torch.record.lines import Lines
 from memprop.torch.record.modules import Modules
 from memprop.torch.record.names import Names
 from memprop.torch.record.operators import Operators
+from memprop.torch.record.ours import Ours
 from memprop.torch.record.phases import Phases
 from memprop.torch.record.scratch import Pretence
 from memprop.torch.record.sums import in_place, sums_in_place
@@ -27,7 +28,7 @@ from memprop.traces.recorder import Recorder
 from memprop.traces.steps import Survivor
 from memprop.traces.trace import Trace
 
-_LEFT_ON_PURPOSE = (*PERSISTENT, "parameter_gradient", "communication")
+_LEFT_ON_PURPOSE = (*PERSISTENT, "communication")
 
 
 class Recording:
@@ -55,8 +56,11 @@ class Recording:
         self.step = 0
         """The number of the step."""
         self.unused = UnusedGraphs(self.lines)
-        self.modules = Modules(lambda *found: self.given.found_module(*found), names, self.unused)
         self.backwards = Backwards(self._backward_begins)
+        self.ours = Ours(lambda: self.backwards.running)
+        self.modules = Modules(
+            lambda *found: self.given.found_module(*found), names, self.unused, self.ours
+        )
         self.phases = Phases(self.modules, self.backwards)
         operators = Operators(self._recorder, self.modules, self.phases, self.lines, self.unused)
         self.ledger = Ledger(
@@ -68,7 +72,7 @@ class Recording:
             named=lambda tensor: names.of(tensor, "constant"),
             pretence=pretence,
         )
-        self.given = Given(self.ledger, operators, self.phases, names)
+        self.given = Given(self.ledger, operators, self.phases, names, self.ours)
         if pretence is not None:
             pretence.log.begin(self._recorder.__len__)
 
@@ -79,6 +83,7 @@ class Recording:
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Follow modules, gradients, backward passes and optimizers inside the block."""
+        self.ours.begin()
         with self.given.followed(), self.backwards.watched(), self.modules.watched():
             yield
 
@@ -124,8 +129,8 @@ class Recording:
         try:
             seen = self._recorder.trace(self._about(**about))
             return self.ordered(in_place(seen, sums_in_place(seen, self.ledger.sums)))
-        except MempropError:  # an interrupt came between two events that belong together
-            return None
+        except (MempropError, LookupError, ValueError):
+            return None  # an interrupt came between two events that belong together
 
     def ordered(self, trace: Trace) -> Trace:
         """The trace with what was found late at its beginning, and a part for each device."""
@@ -138,6 +143,7 @@ class Recording:
         the variables of the one before.
         """
         latest = self.step if self._recorder.operators else self.step - 1
+        gradients = self.given.gradient_storages()
         return [
             Survivor(
                 step=storage.origin.step,
@@ -148,7 +154,9 @@ class Recording:
                 line=variable.line,
             )
             for storage, variable in self.ledger.storages.alive()
-            if 0 <= storage.origin.step < latest and variable.category not in _LEFT_ON_PURPOSE
+            if 0 <= storage.origin.step < latest
+            and variable.category not in _LEFT_ON_PURPOSE
+            and storage.number not in gradients
         ]
 
     def seen(self) -> dict[str, Any]:

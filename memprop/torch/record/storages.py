@@ -1,5 +1,7 @@
 """The buffers that are alive: which variable lives in each, and when each dies."""
 
+import _thread
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,10 +94,10 @@ class Storages:
 
     def begin_step(self, recorder: Recorder) -> None:
         """Write into another recorder from now on, in which all that is alive is introduced."""
-        before, self._recorder, self._count = self._recorder, recorder, 0
-        self._idle = False
+        moment = self._now()
+        alive: dict[int, Storage] = {}
         for key, storage in list(self._alive.items()):
-            old = before.variables[storage.variable]
+            old = self._recorder.variables[storage.variable]
             variable = recorder.variable(
                 old.name,
                 old.category,
@@ -107,10 +109,15 @@ class Storages:
                 device=old.device,
                 line=old.line,
             )
-            new = replace(storage, number=self._count, variable=variable, maker=-1)
-            self._event(recorder.allocate, new)
-            self._alive[key] = new
-            self._count += 1
+            new = replace(storage, number=len(alive), variable=variable, maker=-1)
+            recorder.allocate(variable, new.number, new.bytes, *moment)
+            alive[key] = new
+        # All at once: an interrupt finds the step before or this one, and no mixture.
+        dead = [storage for key, storage in alive.items() if key not in self._alive]
+        self._recorder, self._alive, self._count, self._idle = recorder, alive, len(alive), False
+        for storage in dead:
+            self._event(recorder.free, storage)
+            self._alive = {k: one for k, one in self._alive.items() if one is not storage}
 
     def rest(self) -> None:
         """Write nothing down until the next step begins."""
@@ -145,7 +152,7 @@ class Storages:
         if given:
             moment = moment._replace(operator=-1)
         key, size = home._cdata, home.nbytes()
-        alive = weakref.ref(home, lambda _: self._die(key))
+        alive = weakref.ref(home, lambda _: self._died(key))
         storage = Storage(self._count, variable, size, moment.operator, alive, origin)
         self._count += 1
         if self._appeared is not None:
@@ -214,6 +221,14 @@ class Storages:
 
     def _event(self, kind: Callable[..., None], storage: Storage) -> None:
         kind(storage.variable, storage.number, storage.bytes, *self._now())
+
+    def _died(self, key: int) -> None:
+        """The storage was released."""
+        try:
+            self._die(key)
+        except KeyboardInterrupt:
+            # Python drops what is raised here, and with it the user's Ctrl-C: it comes again.
+            threading.Timer(0.001, _thread.interrupt_main).start()
 
     def _die(self, key: int) -> None:
         storage = self._alive.pop(key, None)

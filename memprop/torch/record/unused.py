@@ -1,6 +1,5 @@
 """Graphs made for a backward pass which never came, as in an evaluation with gradients."""
 
-import threading
 import weakref
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -55,19 +54,16 @@ class UnusedGraphs:
         self._lines = lines
         self._calls: list[_Call] = []
         self._open: _Call | None = None
-        self._thread = threading.get_ident()  # each numbers nodes by itself
 
     def enter(self, name: str) -> None:
         """The program calls a module."""
-        if threading.get_ident() != self._thread:
+        if torch._C._current_graph_task_id() != -1:  # a checkpoint runs it again
             return
         line = self._lines.current() if self._lines.wanted else ""
         self._open = _Call(name, line, _get_sequence_nr()) if torch.is_grad_enabled() else None
 
     def leave(self, output: Any) -> None:
         """The module returns."""
-        if threading.get_ident() != self._thread:
-            return
         call, self._open = self._open, None
         if call is None:
             return
