@@ -23,6 +23,6 @@ The scripts in this folder answer questions of their own, each when it is run by
 ``auto_checkpoint.py`` and ``torch_models.py`` are about models of PyTorch, ``plan_frontier.py``
 about planning, ``thousand_layers.py`` about training a very deep network, ``profiler_cost.py``
 about what parts of the profiler cost. ``python -m experiments.benchmarks.ranks`` predicts a model
-that is sharded over many, ``python -m experiments.benchmarks.training_loops`` holds training loops
+that is sharded over many, ``python -m experiments.benchmarks.loops`` holds training loops
 against the CPU allocator.
 """
