@@ -500,7 +500,7 @@ def _has_memory(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a storage, which one on "meta" has in a simulation only."""
     if tensor.layout != torch.strided:
         return False
-    return tensor.device.type != "meta" or isinstance(tensor, FakeTensor)
+    return not tensor.is_meta or isinstance(tensor, FakeTensor)
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
