@@ -271,8 +271,8 @@ class Profile:
     def growth(self) -> "pd.DataFrame":
         """What is alive now and was made in an earlier step, the most bytes first.
 
-        Parameters, their gradients, buffers and the state of optimizers are left out. The columns
-        are those of :func:`memprop.traces.steps.growth_table`.
+        Parameters, the gradients that they have now, buffers and the state of optimizers are left
+        out. The columns are those of :func:`memprop.traces.steps.growth_table`.
         """
         return growth_table(self._recording.survivors())
 

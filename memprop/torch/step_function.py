@@ -165,10 +165,7 @@ def _recorded(call: _Call, *, real: bool, pretence: Pretence | None = None) -> T
         result = call()
     outputs = {"result": result} if real else None
     del result  # the program that called the function would hold it; a trace of fakes must not
-    about = recorder.seen()
-    if pretence is not None:
-        about |= {"device": pretence.device, "gpu": pretence.gpu}
-    return recorder.ordered(recorder.trace(outputs, **about))
+    return recorder.ordered(recorder.trace(outputs, **recorder.seen()))
 
 
 def _introduce(call: _Call, recorder: Recording) -> None:

@@ -7,7 +7,17 @@ if TYPE_CHECKING:
 
     from memprop.traces.trace import Trace
 
-_COLUMNS = ["bytes", "variable", "category", "shape", "dtype", "phase", "operator", "module"]
+_COLUMNS = [
+    "bytes",
+    "variable",
+    "category",
+    "shape",
+    "dtype",
+    "phase",
+    "operator",
+    "module",
+    "line",
+]
 
 
 def alive_table(trace: "Trace", event: int = -1) -> "pd.DataFrame":
@@ -40,5 +50,5 @@ def alive_table(trace: "Trace", event: int = -1) -> "pd.DataFrame":
                 "line": variable.line,
             }
         )
-    table = pd.DataFrame(rows, columns=[*_COLUMNS, "line"])
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     return table.sort_values("bytes", ascending=False, kind="stable", ignore_index=True)

@@ -207,7 +207,20 @@ class Ledger(TorchDispatchMode):
         Args:
             roots: where it starts.
         """
-        self._tell_what_is_kept(roots)
+        made = (reference() for reference in self._made)
+        roots = [*roots, *(tensor for tensor in made if tensor is not None)]
+        self._made.clear()
+        graph = held_by_graph(root for root in roots if root.grad_fn is not None)
+        for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
+            self.register(tensor, "constant", "activation")
+        tensors_held = (part for held in (*graph.saved, *graph.others) for part in parts(held))
+        found = map(self.storages.get, _strided(tensors_held))
+        kept = {storage.variable for storage in found if storage is not None}
+        for variable in self.storages.variables():
+            if self._recorder.variables[variable].kept is not True and (
+                graph.complete or variable in kept
+            ):
+                self._recorder.rename(variable, kept=variable in kept)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -247,23 +260,6 @@ class Ledger(TorchDispatchMode):
         scratch = self._pretence.scratch(*call)
         on_cpu = scratch is not NO_SCRATCH and all(map(self._pretence.host_of, read))
         return NO_SCRATCH if on_cpu else scratch
-
-    def _tell_what_is_kept(self, held: Iterable[torch.Tensor]) -> None:
-        """Mark the variables that autograd's graph holds now."""
-        made = (reference() for reference in self._made)
-        roots = [*held, *(tensor for tensor in made if tensor is not None)]
-        self._made.clear()
-        graph = held_by_graph(root for root in roots if root.grad_fn is not None)
-        for tensor in graph.saved:  # a number that C++ code made a tensor of was not seen before
-            self.register(tensor, "constant", "activation")
-        tensors_held = (part for held in (*graph.saved, *graph.others) for part in parts(held))
-        found = map(self.storages.get, _strided(tensors_held))
-        kept = {storage.variable for storage in found if storage is not None}
-        for variable in self.storages.variables():
-            if self._recorder.variables[variable].kept is not True and (
-                graph.complete or variable in kept
-            ):
-                self._recorder.rename(variable, kept=variable in kept)
 
     def _made_as(self, read: Iterable[torch.Tensor]) -> Iterator[tuple[str, str]]:
         """Category and part of the step of those of these tensors that are known."""

@@ -77,10 +77,6 @@ class Modules:
         """Whether a loss of PyTorch's was called, and by no other module."""
         return isinstance(self.running[0], _Loss)
 
-    def path_of(self, module: nn.Module) -> str | None:
-        """The path of a module; ``None`` if it is not known."""
-        return self._paths.get(module)
-
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Follow the calls of modules inside the block."""

@@ -34,11 +34,6 @@ class Ours:
             return False
         return os.getpid() == self._process and fake_mode() is self._fakes
 
-    @property
-    def is_in_its_thread(self) -> bool:
-        """Whether this is the thread in which the recording began."""
-        return threading.get_ident() == self._thread
-
 
 def fake_mode() -> Any:
     """The mode in which fake tensors are made now, if one is active."""

@@ -123,11 +123,8 @@ class Recording:
         """What was written down of a step that was broken off; ``None`` if that is nothing."""
         if not len(self._recorder):
             return None
-        about = self.seen()
-        if self._pretence is not None:
-            about |= {"device": self._pretence.device, "gpu": self._pretence.gpu}
         try:
-            seen = self._recorder.trace(self._about(**about))
+            seen = self._recorder.trace(self._about(**self.seen()))
             return self.ordered(in_place(seen, sums_in_place(seen, self.ledger.sums)))
         except (MempropError, LookupError, ValueError):
             return None  # an interrupt came between two events that belong together
@@ -162,8 +159,10 @@ class Recording:
     def seen(self) -> dict[str, Any]:
         """What can be seen of the program that runs, for ``about``."""
         optimizers = dict.fromkeys(type(one).__name__ for one in self.given.optimizers)
+        pretence = self._pretence
         return {
-            "device": self._device(),
+            "device": self._device() if pretence is None else pretence.device,
+            "gpu": None if pretence is None else pretence.gpu,
             "model": ", ".join(dict.fromkeys(self.modules.roots)) or None,
             "mode": "train" if self.backwards.count else "inference",
             "optimizer": ", ".join(optimizers) or "none",

@@ -113,11 +113,10 @@ class Storages:
             recorder.allocate(variable, new.number, new.bytes, *moment)
             alive[key] = new
         # All at once: an interrupt finds the step before or this one, and no mixture.
-        dead = [storage for key, storage in alive.items() if key not in self._alive]
+        dead = [key for key in alive if key not in self._alive]
         self._recorder, self._alive, self._count, self._idle = recorder, alive, len(alive), False
-        for storage in dead:
-            self._event(recorder.free, storage)
-            self._alive = {k: one for k, one in self._alive.items() if one is not storage}
+        for key in dead:
+            self._event(recorder.free, alive.pop(key))
 
     def rest(self) -> None:
         """Write nothing down until the next step begins."""
