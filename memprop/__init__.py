@@ -59,6 +59,7 @@ if typing.TYPE_CHECKING:
     from memprop.profiler.profiler import Profiler as Profiler
     from memprop.registry import register as register
     from memprop.schedules.chain import Chain as Chain
+    from memprop.schedules.chain import Way as Way
     from memprop.schedules.names import Strategy as Strategy
     from memprop.schedules.optimal import optimal as optimal
     from memprop.schedules.optimal import optimal_frontier as optimal_frontier
@@ -134,7 +135,10 @@ else:
         "memprop.profiler.profiler": ("Profiler",),
         "memprop.traces.what_if": ("what_if",),
         "memprop.registry": ("register",),
-        "memprop.schedules.chain": ("Chain",),
+        "memprop.schedules.chain": (
+            "Chain",
+            "Way",
+        ),
         "memprop.schedules.names": ("Strategy",),
         "memprop.schedules.optimal": (
             "optimal",

@@ -54,6 +54,7 @@ NAMES = [
     "MempropError",
     "InfeasibleBudget",
     "Chain",
+    "Way",
     "optimal",
     "schedule",
     "frontier",
@@ -149,6 +150,7 @@ def test_the_help_of_the_command_line_loads_no_numpy():
         "memprop.units",
         "memprop.errors",
         "memprop.graph.affine",
+        "memprop.schedules.chain",
         "memprop.graph.picture.labels",
     ],
 )

@@ -4,6 +4,7 @@ The plans of long chains are deep, so parts wait in a list and not on the stack.
 """
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from memprop.schedules.plan import BACKWARD, FORWARD, FULL, KEEPING, StageAction
@@ -13,15 +14,17 @@ class Decision(NamedTuple):
     """What to do with a part i..j of a chain.
 
     Attributes:
-        k: i for a full forward of stage i, 0 for full forwards of all stages; otherwise stages
-            i..k-1 run forward and the input of k is kept.
+        k: i for a full forward of stage i, 0 for full forwards of all stages in their way 0;
+            otherwise stages i..k-1 run forward and the input of k is kept.
         right: the solver's state for the part that comes next.
         left: and about the part before k.
+        way: of the full forward of stage i.
     """
 
     k: int
     right: Any = None
     left: Any = None
+    way: int = 0
 
 
 def backtrack(
@@ -34,10 +37,7 @@ def backtrack(
         state: the solver's state for the whole chain.
         decide: called with i, j and the state of a part.
     """
-    full, back, keep, run = (
-        [StageAction(kind, stage) for stage in range(stages + 1)]
-        for kind in (FULL, BACKWARD, KEEPING, FORWARD)
-    )
+    full, back, keep, run = (_actions(kind, stages) for kind in (FULL, BACKWARD, KEEPING, FORWARD))
     waiting: list[Any] = [(1, stages, state)]
     while waiting:
         part = waiting.pop()
@@ -45,16 +45,22 @@ def backtrack(
             yield part
             continue
         i, j, now = part
-        k, right, left = decide(i, j, now)
+        k, right, left, way = decide(i, j, now)
         if k == 0:
             yield from full[i : j + 1]
             yield from reversed(back[i : j + 1])
         elif k == i:
-            yield full[i]
-            waiting.append(back[i])
+            yield StageAction(FULL, i, way) if way else full[i]
+            waiting.append(StageAction(BACKWARD, i, way) if way else back[i])
             if i < j:
                 waiting.append((i + 1, j, right))
         else:
             yield keep[i]
             yield from run[i + 1 : k]
             waiting += [(i, k - 1, left), (k, j, right)]
+
+
+@lru_cache(maxsize=64)
+def _actions(kind: str, stages: int) -> tuple[StageAction, ...]:
+    """One for each stage: the thousand plans of a frontier share them."""
+    return tuple(StageAction(kind, stage) for stage in range(stages + 1))

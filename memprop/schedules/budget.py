@@ -211,10 +211,10 @@ def _few(n: int) -> list[int]:
 def priced(graph: Graph, batch: int, view: GraphChain, plan: Plan) -> Priced:
     """The price of a plan for the chain, on the graph."""
     order: list[Operator] = []
-    for kind, stage in plan.actions:
-        if kind != DROP:
-            part = view.stages[stage - 1]
-            order += part.backward if kind == BACKWARD else part.forward
+    for action in plan.actions:
+        if action.kind != DROP:
+            part = view.stages[action.stage - 1]
+            order += part.backward if action.kind == BACKWARD else part.forward
     return Priced.of(graph, batch, order)
 
 

@@ -20,11 +20,12 @@ LONGEST: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Full:
-    """Run the first stage with all that its backward reads, then the rest, then its backward."""
+    """Run the first stage fully in one of its ways, then the rest, then its backward."""
 
     need: int
     cost: float
     rest: "Choice | None"
+    way: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,16 @@ def choices(chain: Chain) -> tuple[Choice, ...]:
 def _full(
     needs: MemoryThresholds, table: dict[tuple[int, int], list[Choice]], i: int, j: int
 ) -> list[Choice]:
-    least, own = needs.full(i, j), needs.own_cost(i)
-    if i == j:
-        return [Full(least, own, None)]
-    saved = needs.chain.saved_bytes[i - 1]
-    return [Full(max(least, saved + r.need), own + r.cost, r) for r in table[i + 1, j]]
+    found: list[Choice] = []
+    for number, way in needs.ways[i - 1]:
+        least, own, saved = needs.full(i, j, way), needs.own_cost(i, way), way.saved_bytes
+        if i == j:
+            found.append(Full(least, own, None, number))
+        else:
+            found += [
+                Full(max(least, saved + r.need), own + r.cost, r, number) for r in table[i + 1, j]
+            ]
+    return found
 
 
 def _keeping(
@@ -92,6 +98,6 @@ def actions(chain: Chain, choice: Choice) -> Iterator[StageAction]:
     def decide(i: int, _: int, state: Choice) -> Decision:
         if isinstance(state, Keep):
             return Decision(state.k, state.right, state.left)
-        return Decision(i, state.rest)
+        return Decision(i, state.rest, way=state.way)
 
     return backtrack(len(chain), choice, decide)

@@ -8,6 +8,7 @@ k one block of rows, so that the innermost loops are NumPy's.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Grid:
     terms: "Terms"
     cost: list[np.ndarray]
     shifted: list[np.ndarray]
-    known: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    known: dict[tuple[int, int, int], Decision] = field(default_factory=dict)
 
     def levels(self) -> np.ndarray:
         """The least cost of the whole chain at every level."""
@@ -39,30 +40,50 @@ class Grid:
 
     def actions(self, level: int) -> Iterator[StageAction]:
         """The plan of least cost at this level."""
-        chain, unit, known = self.terms.chain, self.terms.unit, self.known
+        known = self.known
 
         def decide(i: int, j: int, now: int) -> Decision:
-            k = known.get((i, j, now), -1)
-            if k < 0:
-                k = known[i, j, now] = self._choice(i, j, now)
-            stored = chain.saved_bytes[i - 1] if k == i else chain.sizes[k - 1]
-            return Decision(k, now + (-stored // unit), now)
+            found = known.get((i, j, now))
+            if found is None:
+                found = known[i, j, now] = self._choice(i, j, now)
+            return found
 
-        return backtrack(len(chain), level, decide)
+        return backtrack(len(self.terms.chain), level, decide)
 
-    def _choice(self, i: int, j: int, level: int) -> int:
-        """The best k at this level, i for a full forward, 0 for full forwards of all."""
+    def _choice(self, i: int, j: int, level: int) -> Decision:
+        """The best choice at this level."""
         terms = self.terms
-        best = self.cost[i][j - i, level]
         if level >= terms.enough[i][j - i]:
-            return 0
-        after = level - terms.saved[i]
-        fits = level >= terms.full(i, j) and after >= 0
-        if fits and terms.own[i] + self.cost[i + 1][j - i - 1, after] <= best:
-            return i
+            return Decision(0)
+        best = self.cost[i][j - i, level]
+        for way in terms.ways[i]:
+            after = level - way.saved
+            if after < 0 or level < terms.full(j, way):
+                continue
+            if i == j or way.own + self.cost[i + 1][j - i - 1, after] <= best:
+                return Decision(i, after, way=way.number)
         total = self.cost[i][: j - i, level] + self.shifted[j][i + 1 : j + 1, level]
         total[terms.runs(i, j) > level] = np.inf
-        return i + 1 + int(np.argmin(total))
+        k = i + 1 + int(np.argmin(total))
+        return Decision(k, level - terms.sizes[k - 1], level)
+
+
+class WayTerms(NamedTuple):
+    """A way of a stage.
+
+    Attributes:
+        number: its place among the stage's ways.
+        own: the cost of forward and backward.
+        saved: the levels that what it keeps takes, rounded up.
+        saving: the bytes of its full forward, what is kept included.
+        back: the bytes that its backward asks for.
+    """
+
+    number: int
+    own: float
+    saved: int
+    saving: int
+    back: int
 
 
 class Terms:
@@ -73,16 +94,10 @@ class Terms:
         self.needs = MemoryThresholds.of(chain)
         n = len(chain)
         self.sizes = [self.up(size) for size in chain.sizes]
-        self.saved = [0, *(self.up(size) for size in chain.saved_bytes)]
-        self.own = [0.0, *(float(self.needs.own_cost(i)) for i in range(1, n + 1))]
+        self.ways: list[list[WayTerms]] = [[], *(self._ways(i) for i in range(1, n + 1))]
         self.always = [
             size + left for size, left in zip(chain.sizes, self.needs.behind, strict=True)
         ]
-        self.saving = [
-            0,
-            *(s + w for s, w in zip(chain.saved_bytes, chain.saving_workspace, strict=True)),
-        ]
-        self.back = [0, *(self.needs.backward(i) for i in range(1, n + 1))]
         # What running on from i needs grows with k: kept once as an array, once as its few steps.
         self.most = [np.zeros(0, dtype=np.int64)]
         self.most += [
@@ -92,13 +107,28 @@ class Terms:
         self.steps = [_steps(most) for most in self.most]
         self.enough = self._enough(n)
 
+    def _ways(self, i: int) -> list[WayTerms]:
+        """Those of stage i, way 0 first and with it the cheapest."""
+        needs = self.needs
+        return [
+            WayTerms(
+                number,
+                float(needs.own_cost(i, way)),
+                self.up(way.saved_bytes),
+                way.saved_bytes + way.saving_workspace,
+                needs.backward(i, way),
+            )
+            for number, way in needs.ways[i - 1]
+        ]
+
     def _enough(self, n: int) -> list[list[int]]:
-        """For i and j - i the level from which on nothing is computed twice."""
+        """For i and j - i the level from which on nothing is computed twice, all in way 0."""
         table: list[list[int]] = [[]] + [[0] * (n - i + 1) for i in range(1, n + 1)]
         for j in range(1, n + 1):
             enough = 0
             for i in range(j, 0, -1):
-                enough = max(self.full(i, j), self.saved[i] + enough)
+                first = self.ways[i][0]
+                enough = max(self.full(j, first), first.saved + enough)
                 table[i][j - i] = enough
         return table
 
@@ -106,9 +136,9 @@ class Terms:
         """The levels that hold ``size`` bytes."""
         return -(-size // self.unit)
 
-    def full(self, i: int, j: int) -> int:
-        """The level that a full forward of i asks for."""
-        return max(-(-max(self.saving[i] + self.always[j], self.back[i]) // self.unit), 0)
+    def full(self, j: int, way: WayTerms) -> int:
+        """The level that a full forward in this way asks for, in a part that ends with j."""
+        return max(-(-max(way.saving + self.always[j], way.back) // self.unit), 0)
 
     def runs(self, i: int, j: int) -> np.ndarray:
         """For k = i+1..j the level that keeping k asks for."""
@@ -136,7 +166,7 @@ def solve(chain: Chain, unit: int, top: int) -> Grid:
     shifted = [np.full((j + 1, width), np.inf) for j in range(n + 1)]
     terms = Terms(chain, unit)
     grid = Grid(terms, cost, shifted)
-    block = np.empty((n, width))
+    block = np.empty(n * width)
     for j in range(1, n + 1):
         for i in range(j, 0, -1):
             _fill(grid, block, i, j, min(terms.enough[i][j - i], width))
@@ -147,18 +177,29 @@ def _fill(grid: Grid, block: np.ndarray, i: int, j: int, enough: int) -> None:
     """Compute C(i, j) from the parts inside."""
     terms, row = grid.terms, grid.cost[i][j - i]
     width, prefix = row.size, terms.needs.prefix
-    if i == j:
-        row[enough:] = terms.own[i]
-    else:
-        saved = terms.saved[i]
-        first = max(terms.full(i, j), saved)
-        if first < width:
-            rest = grid.cost[i + 1][j - i - 1, first - saved : width - saved]
-            np.add(rest, terms.own[i], out=row[first:])
+    first, *others = terms.ways[i]
+    _full(grid, i, j, first, row)
+    for way in others:
+        _full(grid, i, j, way, row[:enough])
+    if i < j:
         _keep(grid, block, i, j, enough)
     stored = terms.sizes[i - 1]
     if stored < width:
         np.add(row[: width - stored], prefix[i - 1], out=grid.shifted[j][i, stored:])
+
+
+def _full(grid: Grid, i: int, j: int, way: WayTerms, row: np.ndarray) -> None:
+    """Take into ``row`` what a full forward of i in this way makes possible."""
+    saved = way.saved
+    first = max(grid.terms.full(j, way), saved)
+    if first >= row.size:
+        return
+    target = row[first:]
+    if i == j:
+        np.minimum(target, way.own, out=target)
+    else:
+        rest = grid.cost[i + 1][j - i - 1, first - saved : row.size - saved]
+        np.minimum(target, rest + way.own, out=target)
 
 
 def _keep(grid: Grid, block: np.ndarray, i: int, j: int, enough: int) -> None:
@@ -168,11 +209,13 @@ def _keep(grid: Grid, block: np.ndarray, i: int, j: int, enough: int) -> None:
     low = changes[0][1]
     if low >= enough:
         return
-    left, right = grid.cost[i][: j - i, low:enough], grid.shifted[j][i + 1 : j + 1, low:enough]
-    total = np.add(left, right, out=block[: j - i, : enough - low])
+    row = grid.cost[i][j - i]
+    # Whole rows lie one behind the other: NumPy adds them faster than parts of them.
+    begin, end = (0, row.size) if 4 * (enough - low) > 3 * row.size else (low, enough)
+    left, right = grid.cost[i][: j - i, begin:end], grid.shifted[j][i + 1 : j + 1, begin:end]
+    total = np.add(left, right, out=block[: left.size].reshape(left.shape))
     for place, level in changes[1:]:
-        total[place:, : max(level - low, 0)] = np.inf
-    best = total.min(axis=0)
+        total[place:, : max(level - begin, 0)] = np.inf
+    best = total.min(axis=0)[low - begin : enough - begin]
     best -= terms.needs.prefix[i - 1]
-    row = grid.cost[i][j - i, low:enough]
-    np.minimum(row, best, out=row)
+    np.minimum(row[low:enough], best, out=row[low:enough])

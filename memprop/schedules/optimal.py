@@ -138,7 +138,7 @@ def plans_below(chain: Chain, room: int, count: int) -> list[Plan]:
 
 
 def everything_saved(chain: Chain) -> Plan:
-    """The plan that computes nothing twice."""
+    """The plan that computes nothing twice: every stage in its way 0."""
     n = len(chain)
     actions = [StageAction(FULL, stage) for stage in range(1, n + 1)]
     actions += [StageAction(BACKWARD, stage) for stage in range(n, 0, -1)]
@@ -176,6 +176,12 @@ def _grid(chain: Chain, room: int, levels: int) -> Grid:
         *chain.saving_workspace,
         *chain.backward_workspace,
         *chain.retained_bytes,
+        *(
+            size
+            for ways in chain.ways
+            for way in ways
+            for size in (way.saved_bytes, way.saving_workspace, way.backward_workspace)
+        ),
     )
     common = gcd(*sizes)
     if common and memory // common <= levels:
@@ -189,7 +195,7 @@ def _unit(chain: Chain, least: int) -> int:
 
     Most sizes of a chain are a few that occur again and again: one of them is made a multiple.
     """
-    stored = Counter((*chain.sizes, *chain.saved_bytes))
+    stored = Counter((*chain.sizes, *(way.saved_bytes for ways in chain.every_way for way in ways)))
     often = sorted(stored, key=lambda size: -size * stored[size])[:16]
     units = {least, *(-(-size // (size // least)) for size in often if size >= least)}
 

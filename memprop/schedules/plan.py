@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from memprop.errors import InfeasibleBudget, ScheduleError
-from memprop.schedules.chain import Chain
+from memprop.schedules.chain import Chain, Way
 from memprop.units import format_bytes, format_enough
 
 FORWARD: Final = "forward"
@@ -21,13 +21,20 @@ DROP: Final = "drop"
 
 
 class StageAction(NamedTuple):
-    """One thing to do with one stage; stages count from 1."""
+    """One thing to do with one stage.
+
+    Attributes:
+        kind: what to do.
+        stage: with which stage; they count from 1.
+        way: of a full forward and of its backward, the place in :meth:`Chain.ways_of`; else 0.
+    """
 
     kind: str
     stage: int
+    way: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.stage}"
+        return f"{self.kind} {self.stage}" + (f", way {self.way}" if self.way else "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +49,7 @@ class Plan:
         method: how it was found.
         optimal_in: the class of schedules in which none of that peak costs less; ``None`` if that
             is not known.
-        lower_bound: no schedule whatever costs less.
+        lower_bound: no schedule whatever costs less, in whichever ways of the chain.
     """
 
     chain: Chain
@@ -97,15 +104,17 @@ class _Machine:
     def __init__(self, chain: Chain) -> None:
         self.chain = chain
         self.stages = range(1, len(chain) + 1)
-        self.sizes = chain.sizes
+        self.sizes, self.ways = chain.sizes, chain.every_way
         self.outputs = {0}  # stages whose a_l is live by itself
-        self.saved: set[int] = set()
+        self.saved: dict[int, int] = {}  # stages whose s_l is live, and in which way
         self.gradient = len(chain)
         self.cost: float = 0
         self.live = self.peak = self.sizes[0] + self.sizes[-1]
 
     def do(self, action: StageAction) -> None:
-        kind, stage = action
+        kind, stage, way = action
+        if way and kind not in (FULL, BACKWARD):
+            raise ScheduleError(f"{action}: only full forwards and backwards have ways")
         if kind == DROP:
             if stage not in self.outputs and stage not in self.saved:
                 raise ScheduleError(f"{action}: nothing of that stage is live")
@@ -116,34 +125,48 @@ class _Machine:
         if stage - 1 not in self.outputs and stage - 1 not in self.saved:
             raise ScheduleError(f"{action}: its input a_{stage - 1} is not live")
         if kind == BACKWARD:
-            self._backward(stage)
+            self._backward(action)
         elif kind in (FORWARD, KEEPING, FULL):
-            self._forward(kind, stage)
+            self._forward(action)
         else:
             raise ScheduleError(f"there is no action {kind!r}")
         if self.live > self.peak:
             self.peak = self.live
 
-    def _forward(self, kind: str, stage: int) -> None:
+    def _way(self, action: StageAction) -> Way:
+        ways = self.ways[action.stage - 1]
+        if not 0 <= action.way < len(ways):
+            raise ScheduleError(f"{action}: the stage has the ways 0 to {len(ways) - 1}")
+        return ways[action.way]
+
+    def _forward(self, action: StageAction) -> None:
+        kind, stage, number = action
         if stage in self.outputs or stage in self.saved:
-            raise ScheduleError(f"{kind} {stage}: its output is live already")
-        chain, full = self.chain, kind == FULL
-        made = chain.saved_bytes[stage - 1] if full else self.sizes[stage]
-        workspace = (chain.saving_workspace if full else chain.forward_workspace)[stage - 1]
+            raise ScheduleError(f"{action}: its output is live already")
+        chain = self.chain
+        if kind == FULL:
+            way = self._way(action)
+            made, workspace = way.saved_bytes, way.saving_workspace
+            self.saved[stage] = number
+        else:
+            made, workspace = self.sizes[stage], chain.forward_workspace[stage - 1]
+            self.outputs.add(stage)
         self.peak = max(self.peak, self.live + made + workspace)
         self.cost += chain.forward_cost[stage - 1]
         self.live += made
-        (self.saved if full else self.outputs).add(stage)
         if kind == FORWARD and stage - 1 in self.outputs:
             self._drop(stage - 1)
 
-    def _backward(self, stage: int) -> None:
+    def _backward(self, action: StageAction) -> None:
+        stage = action.stage
         if self.gradient != stage or stage not in self.saved:
-            raise ScheduleError(f"backward {stage}: d_{stage} or s_{stage} is not live")
+            raise ScheduleError(f"{action}: d_{stage} or s_{stage} is not live")
+        if action.way != self.saved[stage]:
+            raise ScheduleError(f"{action}: s_{stage} was saved in way {self.saved[stage]}")
+        way = self.ways[stage - 1][action.way]
         left = self.chain.retained_bytes[stage - 1]
-        workspace = self.chain.backward_workspace[stage - 1]
-        self.peak = max(self.peak, self.live + workspace + left)
-        self.cost += self.chain.backward_cost[stage - 1]
+        self.peak = max(self.peak, self.live + way.backward_workspace + left)
+        self.cost += way.backward_cost
         self._drop(stage)
         if stage - 1 in self.outputs:
             self._drop(stage - 1)
@@ -152,8 +175,7 @@ class _Machine:
 
     def _drop(self, stage: int) -> None:
         if stage in self.saved:
-            self.saved.remove(stage)
-            self.live -= self.chain.saved_bytes[stage - 1]
+            self.live -= self.ways[stage - 1][self.saved.pop(stage)].saved_bytes
         else:
             self.outputs.remove(stage)
             self.live -= self.sizes[stage]
