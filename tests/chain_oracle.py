@@ -2,7 +2,8 @@
 
 It knows nothing of recurrences: a state is what is live, a move is one action of the memory model
 of INTERFACE.md, and what is stored stays until its own backward. An output that was just computed
-may be run on from and dropped; once it is stored it may not.
+may be run on from and dropped; once it is stored it may not. Of a stage with several ways the state
+says in which one it is saved: SAVED and the number of the way.
 """
 
 import heapq
@@ -40,7 +41,9 @@ def _moves(chain, state):
     n = len(chain)
     live = chain.sizes[gradient] + sum(chain.retained_bytes[gradient:])
     live += sum(chain.sizes[s] for s in range(n + 1) if stored[s] == OUTPUT or s == fresh)
-    live += sum(chain.saved_bytes[s - 1] for s in range(1, n + 1) if stored[s] == SAVED)
+    live += sum(
+        _ways(chain, s)[stored[s] - SAVED][0] for s in range(1, n + 1) if stored[s] >= SAVED
+    )
 
     def put(*changes):
         new = list(stored)
@@ -60,17 +63,30 @@ def _moves(chain, state):
         yield price, high, (keep, stage, gradient)
         if fresh == before:  # its input may go
             yield price, high, (stored, stage, gradient)
-        high = live + chain.saved_bytes[stage - 1] + chain.saving_workspace[stage - 1]
-        saved = tuple(SAVED if s == stage else value for s, value in enumerate(keep))
-        yield price, high, (saved, None, gradient)
-    if fresh is None and stored[gradient] == SAVED and stored[gradient - 1]:
+        for number, (kept, workspace, _, _) in enumerate(_ways(chain, stage)):
+            saved = (*keep[:stage], SAVED + number, *keep[stage + 1 :])
+            yield price, live + kept + workspace, (saved, None, gradient)
+    if fresh is None and stored[gradient] >= SAVED and stored[gradient - 1]:
         below = gradient - 1
         left = chain.retained_bytes[below]
-        high = live + chain.backward_workspace[below] + left
+        kept, _, workspace, price = _ways(chain, gradient)[stored[gradient] - SAVED]
+        high = live + workspace + left
         after = put((gradient, NOTHING))
-        gone = chain.saved_bytes[below] + chain.sizes[gradient]
+        gone = kept + chain.sizes[gradient]
         if stored[below] == OUTPUT:
             after = (*after[:below], NOTHING, *after[gradient:])
             gone += chain.sizes[below]
         high = max(high, live - gone + chain.sizes[below] + left)
-        yield chain.backward_cost[below], high, (after, None, below)
+        yield price, high, (after, None, below)
+
+
+def _ways(chain, stage):
+    """What each way keeps, its workspace, that of its backward, the cost of its backward."""
+    place = stage - 1
+    kept, workspace = chain.saved_bytes[place], chain.saving_workspace[place]
+    first = (kept, workspace, chain.backward_workspace[place], chain.backward_cost[place])
+    others = [
+        (way.saved_bytes, way.saving_workspace, way.backward_workspace, way.backward_cost)
+        for way in chain.ways[place]
+    ]
+    return [first, *others]

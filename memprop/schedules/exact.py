@@ -4,7 +4,7 @@ C(i, j, m) falls in steps as m grows, so it is kept as the list of its steps: ho
 needed for which cost, and what to do. No size is rounded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -16,6 +16,9 @@ from memprop.schedules.plan import StageAction
 
 LONGEST: Final = 12
 """Stages up to which this is fast: the number of steps grows quickly beyond."""
+
+MOST_WAYS: Final = 96
+"""And ways of all stages together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,11 @@ class Keep:
 
 
 Choice = Full | Keep
+
+
+def is_short(chain: Chain) -> bool:
+    """Whether the chain is solved in less than about a second."""
+    return len(chain) <= LONGEST and sum(map(len, chain.every_way)) <= MOST_WAYS
 
 
 @lru_cache(maxsize=32)
@@ -76,11 +84,26 @@ def _keeping(
     for k, least in enumerate(needs.runs(i, j), start=i + 1):
         run = needs.prefix[k - 1] - needs.prefix[i - 1]
         stored = needs.chain.sizes[k - 1]
-        for right in table[k, j]:
-            for left in table[i, k - 1]:
-                need = max(least, stored + right.need, left.need)
-                found.append(Keep(need, run + right.cost + left.cost, k, right, left))
-    return _steps(found)
+        for need, right, left in _pairs(least, stored, table[k, j], table[i, k - 1]):
+            found.append(Keep(need, run + right.cost + left.cost, k, right, left))
+    return found
+
+
+def _pairs(
+    least: int, stored: int, rights: Sequence[Choice], lefts: Sequence[Choice]
+) -> Iterator[tuple[int, Choice, Choice]]:
+    """For every need at which one of two lists has a next step, the last step of both that fits."""
+    needs = {max(least, stored + right.need) for right in rights}
+    needs |= {max(least, left.need) for left in lefts}
+    a = b = 0
+    for need in sorted(needs):
+        if stored + rights[0].need > need or lefts[0].need > need:
+            continue
+        while a + 1 < len(rights) and stored + rights[a + 1].need <= need:
+            a += 1
+        while b + 1 < len(lefts) and lefts[b + 1].need <= need:
+            b += 1
+        yield need, rights[a], lefts[b]
 
 
 def _steps(found: list[Choice]) -> list[Choice]:

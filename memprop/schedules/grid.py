@@ -58,9 +58,10 @@ class Grid:
         best = self.cost[i][j - i, level]
         for way in terms.ways[i]:
             after = level - way.saved
-            if after < 0 or level < terms.full(j, way):
+            if after < 0:
                 continue
-            if i == j or way.own + self.cost[i + 1][j - i - 1, after] <= best:
+            cost = way.own + self.cost[i + 1][j - i - 1, after] if i < j else way.own
+            if cost <= best and level >= terms.full(j, way):
                 return Decision(i, after, way=way.number)
         total = self.cost[i][: j - i, level] + self.shifted[j][i + 1 : j + 1, level]
         total[terms.runs(i, j) > level] = np.inf

@@ -1,9 +1,10 @@
 """The cheapest way through a chain within a byte budget.
 
 Among memory-persistent schedules (see :mod:`memprop.schedules.memory_thresholds`) the plan found is
-optimal for chains of up to 12 stages, where no size is rounded, and for longer ones up to the
-rounding of memory to a thousandth of the budget. Schedules that drop what they stored, and compute
-it again, can be cheaper for about one small chain in thirteen.
+optimal for chains of up to 12 stages, with up to 96 ways in all, where no size is rounded, and for
+longer ones up to the rounding of memory to a thousandth of the budget. Of a stage with several ways
+(:class:`~memprop.schedules.chain.Way`) it says which one is taken. Schedules that drop what they
+stored, and compute it again, can be cheaper for about one small chain in thirteen.
 """
 
 import warnings
@@ -106,7 +107,7 @@ def optimal_frontier(chain: Chain, levels: int = LEVELS) -> "pd.DataFrame":
 def frontier_plans(chain: Chain, levels: int = LEVELS) -> tuple[Plan, ...]:
     """The plans behind :func:`optimal_frontier`, by rising peak."""
     most = everything_saved(chain)
-    if len(chain) <= exact.LONGEST:
+    if exact.is_short(chain):
         found = [
             _plan(chain, exact.actions(chain, c), _EXACT, _covered(chain))
             for c in exact.choices(chain)
@@ -129,7 +130,7 @@ def plans_below(chain: Chain, room: int, count: int) -> list[Plan]:
 
     Of a long chain only these are made out of the solved recurrence, which takes a while for each.
     """
-    if len(chain) <= exact.LONGEST:
+    if exact.is_short(chain):
         return [plan for plan in frontier_plans(chain) if plan.peak <= room][-count:]
     grid = _grid(chain, everything_saved(chain).peak, LEVELS)
     costs = grid.levels()[: max((room - chain.input_bytes) // grid.terms.unit + 1, 0)]
@@ -152,7 +153,7 @@ def _persistent(chain: Chain, room: int) -> Plan:
     most = everything_saved(chain)
     if room >= most.peak:
         return most
-    if len(chain) <= exact.LONGEST:
+    if exact.is_short(chain):
         fitting = [c for c in exact.choices(chain) if c.need + chain.input_bytes <= room]
         if fitting:
             return _plan(chain, exact.actions(chain, fitting[-1]), _EXACT, _covered(chain))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import memprop as mp
-from memprop.errors import InvalidValueError
+from memprop.errors import InvalidTypeError, InvalidValueError, ScheduleError
 from memprop.schedules.plan import BACKWARD, DROP, FORWARD, FULL, KEEPING, StageAction, replay
 
 
@@ -107,3 +107,99 @@ def test_the_old_name_of_what_a_backward_retains_still_works():
         assert chain.left_bytes == (2, 3)
     with pytest.raises(mp.MempropError, match="old name"):
         mp.Chain(**costs, **sizes, left_bytes=[2, 3], retained_bytes=[2, 3])
+
+
+CHEAP = mp.Way(saved_bytes=200, backward_cost=13, backward_workspace=50_000, saving_workspace=7)
+OTHER = [(FULL, 1), (FULL, 2, 1), (BACKWARD, 2, 1), (BACKWARD, 1)]
+
+
+def test_a_way_keeps_needs_and_costs_what_it_says():
+    chain = two_stages(ways=[[], [CHEAP]])
+    # a_0, d_2, s_1 and what way 1 of stage 2 keeps, and its backward's workspace.
+    assert replayed(chain, OTHER) == (1 + 100 + 1_010 + 200 + 50_000, 3 + 5 + 7 + 13)
+    assert replayed(chain, SAVED) == replayed(two_stages(), SAVED)
+    only_saving = mp.Way(saved_bytes=200, backward_cost=13, saving_workspace=70_000)
+    assert replayed(two_stages(ways=[[], [only_saving]]), OTHER).peak == 1 + 100 + 1_010 + 70_200
+
+
+def test_way_0_is_what_the_sequences_of_the_chain_say():
+    chain = two_stages(ways=[(), iter([CHEAP])], backward_workspace=[1, 2], saving_workspace=[3, 4])
+    own = mp.Way(saved_bytes=10_100, backward_cost=11, backward_workspace=2, saving_workspace=4)
+    assert chain.ways_of(2) == (own, CHEAP)
+    assert len(chain.ways_of(1)) == 1
+    assert two_stages(ways=[[], []]) == two_stages()
+    assert hash(two_stages(ways=[[], []])) == hash(two_stages())
+
+
+def test_arrays_may_give_the_figures_of_a_way():
+    figures = np.array([200, 50_000, 7])
+    way = mp.Way(
+        saved_bytes=figures[0],
+        backward_cost=np.float32(13),
+        backward_workspace=figures[1],
+        saving_workspace=figures[2],
+    )
+    assert two_stages(ways=[[], [way]]) == two_stages(ways=[[], [CHEAP]])
+
+
+def test_the_way_of_an_action_is_told_if_it_is_not_the_first():
+    assert str(StageAction(FULL, 3, 2)) == "full forward 3, way 2"
+    assert str(StageAction(FULL, 3)) == "full forward 3"
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([(FULL, 1), (FULL, 2, 1), (BACKWARD, 2)], "backward 2: s_2 was saved in way 1"),
+        ([(FULL, 1), (FULL, 2), (BACKWARD, 2, 1)], "backward 2, way 1: s_2 was saved in way 0"),
+        ([(FULL, 1), (FULL, 2, 2)], "full forward 2, way 2: the stage has the ways 0 to 1"),
+        ([(FULL, 1), (FULL, 2, -1)], "the stage has the ways 0 to 1"),
+        ([(KEEPING, 1, 1)], "only full forwards and backwards have ways"),
+    ],
+)
+def test_the_machine_refuses_ways_that_do_not_fit_together(steps, message):
+    with pytest.raises(ScheduleError, match=message):
+        replayed(two_stages(ways=[[], [CHEAP]]), steps)
+
+
+def way(**changed):
+    return mp.Way(**{"saved_bytes": 200, "backward_cost": 13, **changed})
+
+
+@pytest.mark.parametrize(
+    ("ways", "error", "message"),
+    [
+        ([[]], InvalidValueError, "ways has 1 entries, but output_bytes has 2"),
+        (7, InvalidTypeError, "ways must be a list with one entry for each stage"),
+        ([[], 7], InvalidTypeError, r"ways\[1\] must be a list of mp.Way, got 7"),
+        ([[], CHEAP], InvalidTypeError, r"ways\[1\] must be a list of mp.Way"),
+        ([[], [CHEAP, (1, 2)]], InvalidTypeError, r"ways\[1\]\[1\] must be an mp.Way"),
+        ([[], [way(saved_bytes=99)]], InvalidValueError, r"ways\[1\]\[0\].saved_bytes is 99"),
+        ([[], [way(saved_bytes=1.5)]], InvalidTypeError, r"ways\[1\]\[0\].saved_bytes must be"),
+        (
+            [[way(backward_workspace=-1)], []],
+            InvalidValueError,
+            r"ways\[0\]\[0\].backward_workspace must be a number of bytes",
+        ),
+        (
+            [[way(saving_workspace=True)], []],
+            InvalidTypeError,
+            r"ways\[0\]\[0\].saving_workspace must be a whole number",
+        ),
+        (
+            [[], [way(backward_cost=10)]],
+            InvalidValueError,
+            r"ways\[1\]\[0\].backward_cost is 10, less than the 11 of backward_cost\[1\]",
+        ),
+        (
+            [[], [way(backward_cost=float("nan"))]],
+            InvalidValueError,
+            r"ways\[1\]\[0\].backward_cost must be finite",
+        ),
+        ([[], [way(saved_bytes=2**62)]], InvalidValueError, "add up to less than 2\\^62"),
+        ([[], [way(backward_cost=1e308)]], InvalidValueError, "costs of a chain must add up"),
+    ],
+)
+def test_impossible_ways_are_refused(ways, error, message):
+    with pytest.raises(error, match=message):
+        two_stages(ways=ways)

@@ -5,11 +5,13 @@ from random import Random
 
 import pytest
 from chain_oracle import frontier
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optional import seeds, thorough
 
 import memprop as mp
 from memprop.errors import InfeasibleBudget, InvalidTypeError, InvalidValueError, ScheduleError
-from memprop.schedules import exact, optimal
+from memprop.schedules import exact, least, optimal
 from memprop.schedules.plan import BACKWARD, FORWARD, FULL, KEEPING, StageAction, replay
 
 CHAINS_PER_SEED = 700
@@ -318,3 +320,182 @@ def test_the_machine_refuses_what_the_model_does_not_allow():
     for message, actions in wrong.items():
         with pytest.raises(ScheduleError, match=message):
             replay(chain, actions)
+
+
+def with_ways(generator, chain, most):
+    """``chain`` with up to ``most`` more ways of each stage, sensible and silly ones."""
+
+    def way(place):
+        output, saved = chain.output_bytes[place], chain.saved_bytes[place]
+        return mp.Way(
+            saved_bytes=generator.choice([output, generator.randint(output, 2 * saved - output)]),
+            backward_cost=chain.backward_cost[place] + generator.randint(0, 6),
+            backward_workspace=generator.choice([0, generator.randint(0, saved)]),
+            saving_workspace=generator.choice([0, generator.randint(0, saved)]),
+        )
+
+    ways = [[way(s) for _ in range(generator.randint(0, most))] for s in range(len(chain))]
+    return replace(chain, ways=ways)
+
+
+def one_stage(**options):
+    """A stage that keeps 50 of 60 bytes, or its 10 alone and computes the others again."""
+    cheap = mp.Way(saved_bytes=10, backward_cost=5, backward_workspace=20)
+    return mp.Chain(
+        forward_cost=[1],
+        backward_cost=[2],
+        input_bytes=1,
+        output_bytes=[10],
+        saved_bytes=[50],
+        ways=[[cheap]],
+        **options,
+    )
+
+
+def forget_plans():
+    optimal.frontier_plans.cache_clear()
+    optimal._persistent.cache_clear()
+
+
+@settings(max_examples=300, deadline=None)
+@given(stages=st.integers(1, 4), ways=st.integers(0, 2), seed=st.integers(0, 2**32))
+def test_with_ways_no_persistent_schedule_is_better_at_any_budget(stages, ways, seed):
+    generator = Random(seed)
+    chain = with_ways(generator, random_chain(generator, stages), ways)
+    best = frontier(chain)
+    assert [(plan.peak, plan.cost) for plan in optimal.frontier_plans(chain)] == best
+    for peak, cost in best:
+        plan = mp.optimal(chain, max(peak, 1))
+        assert (plan.peak, plan.cost) == (peak, cost) == replay(chain, plan.actions)
+        assert plan.lower_bound <= cost
+        assert plan.optimal_in in (optimal.PERSISTENT, optimal.ALL)
+    if best[0][0] > 1:
+        with pytest.raises(InfeasibleBudget) as caught:
+            mp.optimal(chain, best[0][0] - 1)
+        assert caught.value.smallest == best[0][0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("longest", [12, 0])  # solved exactly, and on the grid
+def test_with_ways_the_optimum_is_never_worse_than_without(seed, longest, monkeypatch):
+    monkeypatch.setattr(exact, "LONGEST", longest)
+    forget_plans()
+    generator = Random(seed)
+    better = 0
+    for _ in range(30):
+        chain = random_chain(generator, generator.randint(1, 9), leaving=True)
+        if longest == 0 and max(chain.saved_bytes) > 40:
+            continue  # sizes that the grid does not round
+        several = with_ways(generator, chain, 3)
+        before, after = optimal.frontier_plans(chain), optimal.frontier_plans(several)
+        for plan in before:
+            fitting = [p for p in after if p.peak <= plan.peak]
+            assert fitting[-1].cost <= plan.cost
+            better += fitting[-1].cost < plan.cost
+        assert all(replay(several, p.actions) == (p.peak, p.cost) for p in after)
+    assert better > 20
+    forget_plans()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_grid_without_rounding_finds_the_same_with_ways(seed, monkeypatch):
+    generator = Random(seed)
+    for _ in range(30):
+        chain = with_ways(generator, random_chain(generator, generator.randint(1, 7)), 3)
+        if max(chain.saved_bytes) > 40:
+            continue
+        steps = [(p.peak, p.cost) for p in optimal.frontier_plans(chain)]
+        with monkeypatch.context() as patched:
+            patched.setattr(exact, "LONGEST", 0)
+            forget_plans()
+            assert [(p.peak, p.cost) for p in optimal.frontier_plans(chain)] == steps
+            for peak, cost in steps:
+                assert mp.optimal(chain, max(peak, 1)).cost == cost
+        forget_plans()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_fine_grid_is_close_to_the_exact_solution_with_ways(seed, monkeypatch):
+    generator = Random(seed)
+    chain = random_chain(generator, 12)
+    while max(chain.saved_bytes) < 10**6:  # until the grid has something to round
+        chain = random_chain(generator, 12)
+    chain = with_ways(generator, chain, 5)
+    steps = optimal.frontier_plans(chain)
+    monkeypatch.setattr(exact, "LONGEST", 0)
+    forget_plans()
+    for plan in steps[1:-1]:
+        rounded = mp.optimal(chain, plan.peak)
+        assert rounded.peak <= plan.peak
+        assert plan.cost <= rounded.cost <= 1.1 * plan.cost
+    forget_plans()
+
+
+@pytest.mark.parametrize("stages", [13, 40])
+def test_long_chains_with_ways_keep_to_every_budget(stages):
+    generator = Random(stages)
+    chain = with_ways(generator, random_chain(generator, stages), 5)
+    plans = optimal.frontier_plans(chain, 200)
+    least, most = plans[0].peak, plans[-1].peak
+    assert plans[-1].cost == sum(chain.forward_cost) + sum(chain.backward_cost)
+    for tenth in range(11):
+        budget = least + (most - least) * tenth // 10
+        plan = mp.optimal(chain, budget)
+        assert replay(chain, plan.actions) == (plan.peak, plan.cost)
+        assert plan.peak <= budget
+    with pytest.raises(InfeasibleBudget) as caught:
+        mp.optimal(chain, least - 1)
+    assert caught.value.smallest == least
+
+
+def test_the_plan_of_least_memory_takes_the_cheapest_way_that_there_is_room_for():
+    # The backward of stage 1 needs 100 bytes in any case; in stage 2 they are enough for way 0.
+    chain = mp.Chain(
+        forward_cost=[1, 1],
+        backward_cost=[1, 1],
+        input_bytes=0,
+        output_bytes=[1, 1],
+        saved_bytes=[1, 5],
+        backward_workspace=[98, 0],
+        ways=[[], [mp.Way(saved_bytes=1, backward_cost=9)]],
+    )
+    plan = mp.optimal(chain, 100)
+    assert (plan.peak, plan.cost) == (100, 4)
+    assert replay(chain, least.actions(chain)) == (100, 4)
+
+
+def test_a_budget_decides_between_the_ways_of_a_stage():
+    # Input 1, d_1 10; saved 50, or saved 10 and 20 more in the backward.
+    dear, cheap = mp.optimal(one_stage(), 61), mp.optimal(one_stage(), 60)
+    assert (dear.peak, dear.cost) == (61, 3)
+    assert (cheap.peak, cheap.cost) == (41, 6)
+    assert [str(action) for action in cheap.actions] == [
+        "full forward 1, way 1",
+        "backward 1, way 1",
+    ]
+    with pytest.raises(InfeasibleBudget, match="is 41 bytes"):
+        mp.optimal(one_stage(), 40)
+
+
+def test_a_short_chain_of_very_many_ways_is_solved_on_the_grid():
+    many = [mp.Way(saved_bytes=1, backward_cost=1 + cost) for cost in range(100)]
+    chain = uniform(2, saved=3, ways=[[], many])
+    assert "units of" in mp.optimal(chain, 5).method
+    assert mp.optimal(replace(chain, ways=[[], many[:9]]), 5).method == "dynamic programming, exact"
+
+
+def test_what_a_backward_leaves_behind_is_the_same_in_every_way():
+    chain = one_stage(retained_bytes=[7])
+    assert [plan.peak for plan in optimal.frontier_plans(chain)] == [48, 68]
+
+
+@thorough
+def test_ways_and_bytes_left_behind_together_stay_within_what_any_schedule_can_do():
+    generator = Random(2)
+    for _ in range(CHAINS_PER_SEED):
+        given_chain = random_chain(generator, generator.choice([2, 3, 4]), leaving=True)
+        chain = with_ways(generator, given_chain, 2)
+        best = frontier(chain)
+        for plan in optimal.frontier_plans(chain):
+            assert replay(chain, plan.actions) == (plan.peak, plan.cost)
+            assert plan.cost >= [cost for peak, cost in best if peak <= plan.peak][-1]
