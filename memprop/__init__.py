@@ -18,6 +18,8 @@ if typing.TYPE_CHECKING:
     from memprop.checking.operator import check_operator as check_operator
     from memprop.data import load_data as load_data
     from memprop.data import load_digits as load_digits
+    from memprop.engine.rates import Rates as Rates
+    from memprop.engine.rates import measure_rates as measure_rates
     from memprop.engine.step import Step as Step
     from memprop.engine.step import simulate as simulate
     from memprop.engine.step import trace as trace
@@ -83,6 +85,10 @@ else:
         "memprop.data": (
             "load_data",
             "load_digits",
+        ),
+        "memprop.engine.rates": (
+            "Rates",
+            "measure_rates",
         ),
         "memprop.engine.step": (
             "Step",

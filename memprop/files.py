@@ -27,7 +27,7 @@ def make_folder(folder: str | os.PathLike[str]) -> None:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _told("make the folder", folder, error) from None
+        raise told("make the folder", folder, error) from None
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
@@ -56,7 +56,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with _opened(Path(os.path.realpath(path))) as file:
             yield file
     except OSError as error:
-        raise _told("write", path, error) from None
+        raise told("write", path, error) from None
 
 
 @contextmanager
@@ -76,7 +76,8 @@ def _opened(target: Path) -> Iterator[BinaryIO]:
         beside.unlink(missing_ok=True)
 
 
-def _told(doing: str, path: str | os.PathLike[str], error: OSError) -> OutputError:
+def told(doing: str, path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """What a user is told of a place that cannot be written, with what to do."""
     reason = error.strerror or error
     return OutputError(f"cannot {doing} {os.fspath(path)!r}: {reason}; {_remedy(path, error)}")
 

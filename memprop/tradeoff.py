@@ -1,19 +1,22 @@
 """Memory against recomputation: one schedule for a batch size, or the whole curve."""
 
+import math
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, SupportsIndex
 
 from memprop.checks import check_positive_integer
 from memprop.engine.options import StepOptions
 from memprop.engine.prepare import Model, schedule_for
-from memprop.errors import MempropError
+from memprop.engine.rates import Rates
+from memprop.errors import InvalidTypeError, MempropError
 from memprop.graph.optimizers import Optimizer
 from memprop.schedules.schedule import Schedule
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = ("peak_bytes", "forward_flops_recomputed", "slowdown", "strategy")
+COLUMNS = ("peak_bytes", "forward_flops_recomputed", "slowdown", "strategy", "disk_bytes")
 
 
 def schedule(
@@ -63,24 +66,38 @@ def frontier(
     *,
     optimizer: str | Optimizer | None = None,
     update: str = "at_end",
+    offload: str | os.PathLike[str] | None = None,
+    rates: Rates | None = None,
 ) -> "pd.DataFrame":
     """The trade of memory for recomputation: the planner's curve and the named strategies.
+
+    And for bytes on disk, where a folder is named: nothing is written to it.
 
     Args:
         model: what is trained.
         batch: samples per step.
         optimizer: a name, or ``mp.Adam(1e-3)``.
         update: "at_end" or "in_backward".
+        offload: a folder; then there is a row for "offload:DIR".
+        rates: what the machine does in a second, given or from :func:`memprop.measure_rates`. Only
+            they tell how long what is moved to disk and back takes.
 
     Returns:
         A row for each strategy, by rising peak, of ``peak_bytes``, ``forward_flops_recomputed``,
-        ``slowdown`` (FLOPs over those of "lean") and ``strategy``. The rows "budget:BYTES" are
-        those of the curve that nothing else in the table beats.
+        ``slowdown`` (FLOPs over those of "lean"), ``strategy`` and ``disk_bytes`` (the most that
+        lies on disk at one time). The rows "budget:BYTES" are those of the curve that no other
+        strategy beats that keeps all in memory. The slow-down of "offload:DIR" is the time of the
+        FLOPs and of what is moved, one after the other, over that of the FLOPs; without ``rates``
+        it is missing.
+
+    Raises:
+        InvalidTypeError: ``offload`` is no path, or ``rates`` are none.
     """
     import pandas as pd
 
     from memprop.schedules import budget
 
+    _check_types(offload, rates)
     size = check_positive_integer("batch", batch)
     lean = schedule(model, size, optimizer=optimizer, update=update)
     rows = []
@@ -89,12 +106,33 @@ def frontier(
             found = schedule(model, size, name, optimizer=optimizer, update=update)
         except MempropError:
             continue  # more slots than layers, or textbook where it makes no sense
-        rows.append((found.peak, found.recomputed_flops, found.flops / lean.flops, name))
+        rows.append((found.peak, found.recomputed_flops, found.flops / lean.flops, name, 0))
     for point in budget.frontier(lean.graph, size):
         again = point.flops - lean.flops
         if not any(peak <= point.peak and flops <= again for peak, flops, *_ in rows):
-            rows.append((point.peak, again, point.flops / lean.flops, f"budget:{point.peak}"))
+            rows.append((point.peak, again, point.flops / lean.flops, f"budget:{point.peak}", 0))
+    if offload is not None:
+        name = f"offload:{os.fspath(offload)}"
+        found = schedule(model, size, name, optimizer=optimizer, update=update)
+        slowdown = _slowdown(found, lean, rates)
+        rows.append((found.peak, 0, slowdown, found.name, found.disk_peak))
     return pd.DataFrame(sorted(rows), columns=list(COLUMNS))
+
+
+def _check_types(offload: object, rates: object) -> None:
+    if not isinstance(offload, str | os.PathLike | None):
+        raise InvalidTypeError(f"offload must be a folder, such as 'scratch', got {offload!r}")
+    if not isinstance(rates, Rates | None):
+        raise InvalidTypeError(f"rates must be mp.measure_rates(DIR) or mp.Rates, got {rates!r}")
+
+
+def _slowdown(found: Schedule, lean: Schedule, rates: Rates | None) -> float:
+    """The time of a step that moves variables over that of "lean"; NaN where nothing is known."""
+    if not found.moved_bytes:
+        return 1.0
+    if rates is None:
+        return math.nan
+    return rates.seconds(found.flops, found.moved_bytes) / rates.seconds(lean.flops)
 
 
 def named(most: int) -> Iterator[str]:

@@ -7,7 +7,10 @@ goes by is the definition:
 - an operator gives birth to its results, then to its scratch: each in a buffer of its own, or in
   that of the operand that it is written over. Then it reads its operands. Then what it was
   written over dies, in the order of the schedule, and its scratch;
-- what is freed belongs to the operator that ran last; behind the last operator, to the end.
+- what is freed belongs to the operator that ran last; behind the last operator, to the end;
+- what is stored is born on disk and read in memory, in the phase of the operator that ran last;
+  what is loaded is born in memory, read on disk and dies there, in the phase of the next operator.
+  Each is an operator of its own.
 """
 
 from typing import NamedTuple
@@ -21,8 +24,9 @@ class Event(NamedTuple):
         phase: by name.
         operator: by name; ``None`` before the first and after the last.
         variable: by name.
-        buffer: counted from 0, in the order in which buffers are first used.
+        buffer: counted from 0 on each device, in the order in which buffers are first used.
         bytes: of the buffer.
+        device: where the buffer is.
     """
 
     kind: str
@@ -31,6 +35,7 @@ class Event(NamedTuple):
     variable: str
     buffer: int
     bytes: int
+    device: str = "cpu"
 
 
 class Told(NamedTuple):
@@ -45,47 +50,78 @@ ITEM_BYTES = {"float32": 4, "float64": 8, "int64": 8, "bool": 1}
 
 def tell(schedule, batch):
     """What ``schedule`` does with ``batch`` samples."""
-    samples = batch // schedule.micro_batches
-    sizes = {variable.name: _bytes(variable, samples) for variable in schedule.graph.variables}
-    operators = {operator.name: operator for operator in schedule.graph.operators}
-    made = {n for op in operators.values() for n in (*op.outputs, *op.workspace)}
-    told, homes, buffers = Told([], []), {}, []
-
-    def happen(kind, phase, operator, variable, instruction):
-        buffer = homes[variable]
-        told.events.append(Event(kind, phase, operator, variable, buffer, buffers[buffer]))
-        told.instructions.append(instruction)
-
-    def fresh(variable):
-        homes[variable] = len(buffers)
-        buffers.append(sizes[variable])
-
-    for name in (v.name for v in schedule.graph.variables if v.name not in made):
-        fresh(name)
-        happen("allocate", "setup", None, name, 0)
-    last = max(n for n, action in enumerate(schedule.actions, 1) if hasattr(action, "operator"))
-    here = ("setup", None)
+    teller = _Teller(schedule, batch // schedule.micro_batches)
     for place, action in enumerate(schedule.actions, 1):
-        if not hasattr(action, "operator"):
-            where = here if place < last else ("end", None)
-            happen("free", *where, action.variable, place)
-            del homes[action.variable]
-            continue
-        operator = operators[action.operator]
-        here = (operator.phase, operator.name)
+        does = str(action).split()[0]  # compute, free, store or load
+        getattr(teller, does)(action, place)
+    return teller.told
+
+
+class _Teller:
+    """The interpreter: where it is, what lives in which buffer, and what it has told so far."""
+
+    def __init__(self, schedule, samples):
+        graph, self.actions = schedule.graph, schedule.actions
+        self.told = Told([], [])
+        self.homes, self.buffers = {"cpu": {}, "disk": {}}, {"cpu": [], "disk": []}
+        self.sizes = {variable.name: _bytes(variable, samples) for variable in graph.variables}
+        self.operators = {operator.name: operator for operator in graph.operators}
+        self.last = max(n for n, a in enumerate(self.actions, 1) if hasattr(a, "operator"))
+        made = {n for op in graph.operators for n in (*op.outputs, *op.workspace)}
+        self.here = ("setup", None)
+        for name in (v.name for v in graph.variables if v.name not in made):
+            self.fresh(name)
+            self.happen("allocate", name, 0)
+
+    def compute(self, action, place):
+        operator = self.operators[action.operator]
+        self.here = (operator.phase, operator.name)
+        home = self.homes["cpu"]
         for name in (*operator.outputs, *operator.workspace):
             over = [operand for target, operand in action.into if target == name]
             if over:
-                homes[name] = homes[over[0]]
+                home[name] = home[over[0]]
             else:
-                fresh(name)
-            happen("allocate", *here, name, place)
+                self.fresh(name)
+            self.happen("allocate", name, place)
         for name in operator.inputs:
-            happen("read", *here, name, place)
+            self.happen("read", name, place)
         for name in (*(operand for _, operand in action.into), *operator.workspace):
-            happen("free", *here, name, place)
-            del homes[name]
-    return told
+            self.happen("free", name, place)
+            del home[name]
+
+    def free(self, action, place):
+        if place > self.last:
+            self.here = ("end", None)
+        self.happen("free", action.variable, place)
+        del self.homes["cpu"][action.variable]
+
+    def store(self, action, place):
+        name = action.variable
+        self.here = (self.here[0], f"store {name}")
+        self.fresh(name, "disk")
+        self.happen("allocate", name, place, "disk")
+        self.happen("read", name, place)
+
+    def load(self, action, place):
+        name = action.variable
+        following = next(a.operator for a in self.actions[place:] if hasattr(a, "operator"))
+        self.here = (self.operators[following].phase, f"load {name}")
+        self.fresh(name)
+        self.happen("allocate", name, place)
+        self.happen("read", name, place, "disk")
+        self.happen("free", name, place, "disk")
+        del self.homes["disk"][name]
+
+    def fresh(self, variable, device="cpu"):
+        self.homes[device][variable] = len(self.buffers[device])
+        self.buffers[device].append(self.sizes[variable])
+
+    def happen(self, kind, variable, instruction, device="cpu"):
+        buffer = self.homes[device][variable]
+        size = self.buffers[device][buffer]
+        self.told.events.append(Event(kind, *self.here, variable, buffer, size, device))
+        self.told.instructions.append(instruction)
 
 
 def _bytes(variable, samples):

@@ -2,7 +2,6 @@
 
 import ast
 import os
-import resource
 import stat
 import threading
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from full_disk import no_room
 
 import memprop as mp
 from memprop.errors import OutputError
@@ -30,17 +30,6 @@ WRITERS = {
     "picture as text": lambda path: GRAPH.to_dot(path.with_suffix(".dot")),
 }
 """What writes one file: the same path with a suffix of its own, where it needs one."""
-
-
-@contextmanager
-def no_room(size):
-    """No file may grow beyond ``size`` bytes, as if the disk were full then."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextmanager
@@ -166,6 +155,7 @@ def test_text_that_is_no_unicode_is_written_escaped(tmp_path):
 
 
 OPENERS = {
+    "memprop/engine/disk.py",  # files that are there for a step and for nobody to see
     "memprop/files.py",
     "memprop/probes/kernel.py",  # a switch of the kernel's, under /proc
     "memprop/sweep/forks.py",  # file descriptors that are open already

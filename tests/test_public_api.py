@@ -58,6 +58,8 @@ NAMES = [
     "optimal",
     "schedule",
     "frontier",
+    "Rates",
+    "measure_rates",
     "optimal_frontier",
     "trace",
     "simulate",

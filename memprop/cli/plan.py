@@ -16,6 +16,10 @@ def plan(
     frontier: Annotated[
         bool, typer.Option("--frontier", help="The whole trade-off, for every budget.")
     ] = False,
+    offload: Annotated[
+        str | None,
+        typer.Option(help="With --frontier: also a row for storing variables in this folder."),
+    ] = None,
     optimizer: options.Optimizer = "none",
     update: options.Update = "at_end",
     as_json: options.Json = False,
@@ -31,25 +35,32 @@ def plan(
 
     if frontier == (budget is not None):
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
+    if offload is not None and not frontier:
+        raise InvalidValueError("--offload DIR adds a row to the table of --frontier: name both")
     room = None if budget is None else check_budget(budget)
     step_options = {"optimizer": optimizer, "update": update}
     made = describe()
     if room is None:
-        _frontier(made.model, batch, step_options, as_json)
+        _frontier(made.model, batch, step_options, offload, as_json)
     else:
         _budget(made.model, batch, step_options, room, as_json)
 
 
-def _frontier(model: Any, batch: int, step_options: dict[str, str], as_json: bool) -> None:
+def _frontier(
+    model: Any, batch: int, step_options: dict[str, str], offload: str | None, as_json: bool
+) -> None:
     from memprop.cli.output import console, print_json, table, waiting
+    from memprop.engine.rates import measure_rates
     from memprop.tradeoff import frontier
     from memprop.units import format_bytes
 
     with waiting("planning"):
-        found = frontier(model, batch, **step_options)
+        rates = None if offload is None else measure_rates(offload)
+        found = frontier(model, batch, offload=offload, rates=rates, **step_options)
     if as_json:
         rows = found.to_dict(orient="records")
-        print_json({"model": repr(model), "batch": batch, "frontier": rows})
+        known = {} if rates is None else {"rates": vars(rates)}
+        print_json({"model": repr(model), "batch": batch, **known, "frontier": rows})
         return
     cells = [
         (
@@ -58,12 +69,20 @@ def _frontier(model: Any, batch: int, step_options: dict[str, str], as_json: boo
             f"{row['peak_bytes']:,}",
             f"{row['forward_flops_recomputed']:,}",
             f"{row['slowdown']:.3f}",
+            *([] if rates is None else [format_bytes(row["disk_bytes"])]),
         )
         for row in found.to_dict(orient="records")
     ]
     screen = console()
-    screen.print(f"{model}, batch {batch}, predicted; nothing was run\n")
+    screen.print(f"{model}, batch {batch}, predicted; nothing was run")
     columns = ["strategy", "peak", "bytes", "FLOPs again", "slow-down"]
+    if rates is not None:
+        columns.append("on disk")
+        screen.print(
+            f"measured: {rates.flops:.3g} FLOPs a second, and "
+            f"{format_bytes(round(rates.disk_bytes))} a second to and from {offload}"
+        )
+    screen.print()
     screen.print(table("Memory against recomputation", columns, cells))
 
 

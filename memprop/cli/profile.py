@@ -159,7 +159,7 @@ def _print_tables(
     print_step(screen, step)
     if step.about["mode"] == "train":
         screen.print(
-            f"Training keeps {format_bytes(step.saved_bytes)} of intermediates for backward, "
+            f"Training keeps {_kept(step)} of intermediates for backward, "
             "beside the parameters and as many bytes again for their gradients. Inference keeps "
             "none: it needs the parameters and what the layer it is at reads and writes, "
             f"{format_bytes(inference.peak)} ({inference.peak:,} bytes). Training takes "
@@ -167,6 +167,17 @@ def _print_tables(
         )
     if out is not None:
         screen.print(f"trace, tables and figures: {out}")
+
+
+def _kept(step: Any) -> str:
+    """What a step keeps for backward, in memory and on disk."""
+    from memprop.traces.devices import DISK
+    from memprop.units import format_bytes
+
+    here = format_bytes(step.saved_bytes)
+    if DISK not in step.devices:
+        return here
+    return f"{here} and, on disk, {format_bytes(step.on(DISK).peak)}"
 
 
 def _told(peak: int | None, ledger: int) -> str:

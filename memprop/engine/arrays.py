@@ -4,6 +4,8 @@
 ``Arena`` lays all storages into one buffer, at offsets planned beforehand, so that a step that
 runs many times touches no fresh page, and binds every kernel to its arrays once, so that a step is
 a loop over calls that are ready to be made.
+
+Both put what the schedule stores into files.
 """
 
 import math
@@ -14,7 +16,9 @@ from functools import partial
 
 import numpy as np
 
+from memprop.engine.disk import Disk
 from memprop.engine.offsets import ALIGNMENT, plan_offsets
+from memprop.engine.order import LOADS, STORES
 from memprop.engine.program import Birth, Instruction, Program, Use
 from memprop.engine.run import Prepared, make
 from memprop.graph.graph import Variable
@@ -31,7 +35,8 @@ class Arrays(ABC):
         persistent: the arrays that outlive the step, parameters and optimizer state, by name.
 
     Attributes:
-        sizes: bytes of the array of each variable that is born, in order, as NumPy has them.
+        sizes: bytes of the array of each variable that is born, in order, as NumPy has them; of a
+            copy on disk those of the array that is written there.
         prepared: what to run.
     """
 
@@ -42,19 +47,31 @@ class Arrays(ABC):
         self.variables: tuple[Variable, ...] = variables
         self.specs = [(v.shape_at(batch), np.dtype(v.dtype)) for v in variables]
         self.sizes = array("q", bytes(8 * sum(len(i.births) for i in program.instructions)))
-        self._values: list[np.ndarray | None] = [None] * len(variables)
+        self._copied: list[int] = program.order.copies.tolist()
+        folder = program.schedule.folder
+        self._disk = Disk(folder) if folder is not None and self._copied else None
+        self._values: list[np.ndarray | None] = [None] * (len(variables) + len(self._copied))
         self._persistent = persistent
         self._inputs: Mapping[str, np.ndarray] = {}
         names = program.schedule.graph.outputs
         self._outputs = [number for number, v in enumerate(variables) if v.name in names]
 
     def begin(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Make ready for a step on ``inputs``, which are copied when the step begins."""
+        """Make ready for a step on ``inputs``, which are copied when the step begins.
+
+        Raises:
+            OutputError: the step stores variables in a folder that cannot be written to.
+        """
         self._inputs = inputs
+        if self._disk is not None:
+            self._disk.begin()
 
     def _give_birth(self, births: Iterable[Birth], first: int) -> None:
         """Give each newborn variable its array; ``first`` is how many were born before."""
         for number, (variable, storage, over) in enumerate(births, start=first):
+            if variable >= len(self.variables):
+                self.sizes[number] = self._held(self._copied[variable - len(self.variables)]).nbytes
+                continue
             given = self._values[over] if over >= 0 else self._fresh(variable, storage)
             assert given is not None  # noqa: S101 - schedules are checked before they run
             if over >= 0 and given.shape != self.specs[variable][0]:
@@ -81,18 +98,31 @@ class Arrays(ABC):
         """The calls that compute ``instruction`` on the arrays that live now."""
         if instruction.operator < 0:
             return self._copies(instruction)
+        if instruction.does in (STORES, LOADS):
+            return self._transfer(instruction)
         if instruction.kernel is None:
             return ()
         arrays = [self._values[argument] for argument in instruction.arguments]
         return instruction.kernel(*arrays, **instruction.attributes)
 
+    def _transfer(self, instruction: Instruction) -> Iterable[Call]:
+        """What brings a variable to disk, or back from there."""
+        assert self._disk is not None  # noqa: S101 - schedules are checked before they run
+        (birth,), (read,) = instruction.births, instruction.reads
+        if instruction.does == STORES:
+            return (partial(self._disk.write, birth.variable, self._held(read.variable)),)
+        return (partial(self._disk.read, read.variable, self._held(birth.variable)),)
+
+    def _held(self, variable: int) -> np.ndarray:
+        array = self._values[variable]
+        assert array is not None  # noqa: S101 - schedules are checked before they run
+        return array
+
     def _copies(self, instruction: Instruction) -> Iterable[Call]:
         """What brings the step's inputs into the arrays of those that are born here."""
         for variable in (birth.variable for birth in instruction.births):
             if self.variables[variable].category not in PERSISTENT:
-                array = self._values[variable]
-                assert array is not None  # noqa: S101 - it was born with the instruction
-                yield partial(self._copy, self.variables[variable].name, array)
+                yield partial(self._copy, self.variables[variable].name, self._held(variable))
 
     def _copy(self, name: str, to: np.ndarray) -> None:
         np.copyto(to, self._inputs[name], casting="same_kind")
@@ -103,8 +133,10 @@ class Arrays(ABC):
         return {name: array for name, array in found.items() if array is not None}
 
     def clear(self) -> None:
-        """Let go of what belongs to the step that ran."""
+        """Let go of what belongs to the step that ran, its files too."""
         self._inputs = {}
+        if self._disk is not None:
+            self._disk.end()
 
 
 class Heap(Arrays):

@@ -73,18 +73,19 @@ def _best_gap(low: np.ndarray, high: np.ndarray, nbytes: int) -> int:
 
 
 def _lifetimes(program: Program, sizes: Sequence[int]) -> list[_Lifetime]:
-    """Every storage from its first to its last instruction, if it is not persistent.
+    """Every storage in memory from its first to its last instruction, if it is not persistent.
 
     Sizes are rounded up to the alignment.
     """
     variables = program.schedule.graph.variables
+    ours = {n for n, variable in enumerate(variables) if variable.category not in PERSISTENT}
     holders: Counter[int] = Counter()  # how many variables live in a storage now
     found: dict[int, _Lifetime] = {}
     forever = len(program.instructions)
 
     def begin(variable: int, storage: int, over: int, now: int) -> None:
         holders[storage] += 1
-        if over < 0 and variables[variable].category not in PERSISTENT:
+        if over < 0 and variable in ours:
             nbytes = -(-sizes[variable] // ALIGNMENT) * ALIGNMENT
             found[storage] = _Lifetime(variable, storage, now, forever, nbytes)
 
@@ -93,6 +94,6 @@ def _lifetimes(program: Program, sizes: Sequence[int]) -> list[_Lifetime]:
             begin(*birth, now=now)
         for _, storage in instruction.deaths:
             holders[storage] -= 1
-            if not holders[storage]:
+            if not holders[storage] and storage in found:
                 found[storage].end = now
     return list(found.values())

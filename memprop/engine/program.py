@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from memprop.engine.gc_paused import gc_paused
-from memprop.engine.order import Order, order_of
+from memprop.engine.order import COMPUTES, FREES, Order, order_of
 from memprop.graph.rules import Kernel
 from memprop.schedules.same import Same
 from memprop.schedules.schedule import Schedule
@@ -33,9 +33,11 @@ class Instruction:
 
     Attributes:
         phase: index in PHASES.
-        operator: index in the graph's operators; -1 before the first and after the last.
-        births: results and workspace, allocated before the kernel runs.
-        kernel: what computes; ``None`` for an instruction that only allocates or frees.
+        operator: as in the order of events; -1 before the first and after the last.
+        does: FREES, COMPUTES, STORES or LOADS.
+        births: results and workspace, allocated before the kernel runs; the copy on disk of what is
+            stored; what is loaded.
+        kernel: what computes; ``None`` for any other instruction.
         arguments: the variables handed to the kernel.
         attributes: the constants handed to it.
         reads: the variables it reads.
@@ -44,6 +46,7 @@ class Instruction:
 
     phase: int
     operator: int
+    does: int = FREES
     births: tuple[Birth, ...] = ()
     kernel: Kernel | None = None
     arguments: tuple[int, ...] = ()
@@ -88,16 +91,17 @@ def _instructions(program: Program) -> Iterator[Instruction]:
     births = list(map(Birth, variables, storages, order.over.tolist()))
     uses = list(map(Use, variables, storages))
     start = 0
-    for phase, operator, born, read, dead, computes in order.instructions.tolist():
+    for phase, operator, born, read, dead, does in order.instructions.tolist():
         reads, deaths = start + born, start + born + read
         work = {}
-        if computes:
+        if does == COMPUTES:
             work["kernel"] = operators[operator].definition.kernel
             work["arguments"] = (*variables[reads:deaths], *variables[start:reads])
             work["attributes"] = dict(operators[operator].attributes)
         yield Instruction(
             phase=phase,
             operator=operator,
+            does=does,
             births=tuple(births[start:reads]),
             reads=tuple(uses[reads:deaths]),
             deaths=tuple(uses[deaths : deaths + dead]),

@@ -15,5 +15,6 @@ from memprop.traces.events import ALLOCATE
 def predicted_sizes(program: Program, batch: int) -> array:
     """Bytes of each variable that is born, in order, with ``batch`` in the shapes."""
     sizes = np.array(program.schedule.graph.sizes_at(batch), dtype=np.int64)
+    sizes = np.concatenate((sizes, sizes[program.order.copies]))  # on disk they are as large
     born = program.order.variable[program.order.kind == ALLOCATE]
     return array("q", sizes[born].tobytes())

@@ -1,7 +1,7 @@
 """One training step, prepared once and run as often as you like."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import Context, copy_context
 from dataclasses import replace
 from functools import lru_cache
@@ -25,7 +25,9 @@ from memprop.errors import InvalidValueError, unknown_name
 from memprop.graph.graph import Graph, Variable
 from memprop.graph.optimizers import Optimizer, optimizer_named
 from memprop.schedules.schedule import Schedule
+from memprop.terms import PHASES
 from memprop.traces.about import About
+from memprop.traces.devices import DISK, by_device
 from memprop.traces.events import TracedOperator, TracedVariable
 from memprop.traces.trace import Trace
 from memprop.version import __version__
@@ -55,6 +57,9 @@ class Step:
 
     Raises:
         MempropError: an argument is wrong; the message says which and what was expected.
+
+    With the schedule "offload:DIR" each run writes files into a folder of its own within DIR, and
+    removes them when it ends, also with an error.
     """
 
     def __init__(
@@ -124,12 +129,13 @@ class Step:
         return float(self._results["L"])
 
     def _run(self, x: ArrayLike, y: ArrayLike | None) -> None:
-        self._arrays.begin(self._inputs.check({"x": x, "y": y}))
+        inputs = self._inputs.check({"x": x, "y": y})
         try:
+            self._arrays.begin(inputs)
             run(self._arrays.prepared, self._log)
             self._results = self._arrays.outputs()
         finally:
-            self._arrays.clear()  # a step that ran out of memory must not hold on to it
+            self._arrays.clear()  # a step that ran out of room must not hold on to any
 
     @property
     def mode(self) -> str:
@@ -268,13 +274,31 @@ def _trace(
         flops=schedule.flops,
         recomputed_flops=schedule.recomputed_flops,
     )
-    return Trace(
+    variables = _traced_variables(schedule.graph, _rows(schedule))
+    operators = _traced_operators(schedule.graph, _rows(schedule))
+    copied = [variables[number] for number in program.order.copies]
+    if copied:
+        here = (replace(variable, device="cpu") for variable in variables)
+        variables = (*here, *(replace(variable, device=DISK) for variable in copied))
+        operators = (*operators, *_transfers(program, copied))
+    whole = Trace(
         events=log.events(program),
-        variables=_traced_variables(schedule.graph, _rows(schedule)),
-        operators=_traced_operators(schedule.graph, _rows(schedule)),
+        variables=variables,
+        operators=operators,
         about=about,
         outputs=outputs,
     )
+    return by_device(whole) if copied else whole
+
+
+def _transfers(program: Program, copied: Iterable[TracedVariable]) -> Iterator[TracedOperator]:
+    """What stores and loads each variable that is ever on disk, as the order numbers them."""
+    phase_of = dict(program.order.instructions[:, [1, 0]].tolist())
+    first = len(program.schedule.graph.operators)
+    for place, variable in enumerate(copied):
+        for number, what in enumerate(("store", "load"), first + 2 * place):
+            phase = PHASES[phase_of[number]]
+            yield TracedOperator(f"{what} {variable.name}", phase, variable.layer, flops=0)
 
 
 @lru_cache(maxsize=8)

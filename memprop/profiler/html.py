@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from memprop.traces.trace import Trace
 
 _MOST_ROWS: Final = 30
-_DROPPED: Final = ("layer", "born", "last_read", "freed", "reuses", "recomputed", "dtype")
+_DROPPED: Final = (
+    "layer",
+    "born",
+    "last_read",
+    "freed",
+    "reuses",
+    "recomputed",
+    "offloaded",
+    "dtype",
+)
 
 
 def profile(profiler: "Profiler") -> str:

@@ -1,4 +1,4 @@
-"""What a schedule is made of: computing an operator, freeing a variable."""
+"""What a schedule is made of: computing, freeing, storing on disk, loading from there."""
 
 from dataclasses import dataclass
 
@@ -31,4 +31,24 @@ class Free:
         return f"free    {self.variable}"
 
 
-Action = Compute | Free
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Copy a variable from memory to disk; that in memory stays until it is freed."""
+
+    variable: str
+
+    def __str__(self) -> str:
+        return f"store   {self.variable}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Bring a variable that is stored back into memory; the copy on disk is gone then."""
+
+    variable: str
+
+    def __str__(self) -> str:
+        return f"load    {self.variable}"
+
+
+Action = Compute | Free | Store | Load

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from memprop.errors import DeadReadError, DoubleFreeError, LeakError, ScheduleError
 from memprop.graph.graph import Graph, Operator
-from memprop.schedules.actions import Compute, Free
+from memprop.schedules.actions import Compute, Free, Load, Store
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.walk import walk
 from memprop.terms import PERSISTENT
@@ -13,21 +13,29 @@ from memprop.terms import PERSISTENT
 def check(schedule: Schedule) -> None:
     """Raise unless ``schedule`` is legal: every read live, every variable freed once, none leaked.
 
+    What is on disk must be loaded before the step ends: else it was stored for nothing.
+
     Raises:
-        DeadReadError: an operator reads a variable that is not live.
+        DeadReadError: an operator reads a variable that is not live, or one is stored that is
+            not, or loaded that is not on disk.
         DoubleFreeError: a variable is freed that is not live.
-        LeakError: a variable nobody asked for is alive at the end.
+        LeakError: a variable nobody asked for is alive at the end, or still on disk.
         ScheduleError: anything else that cannot be done; the message names operator and variable.
     """
     graph = schedule.graph
     live: Mapping[str, int] = {}
+    stored: Mapping[str, int] = {}
     for moment in walk(graph, schedule.actions):
-        live = moment.live
-        if isinstance(moment.action, Compute):
-            _check_compute(graph, moment.action, moment.operator, live)
+        action, live, stored = moment.action, moment.live, moment.stored
+        if isinstance(action, Compute):
+            _check_compute(graph, action, moment.operator, live)
+        elif isinstance(action, Free):
+            _check_free(graph, action, live)
+        elif isinstance(action, Store):
+            _check_store(schedule, action, live, stored)
         else:
-            _check_free(graph, moment.action, live)
-    _check_end(graph, live)
+            _check_load(action, live, stored)
+    _check_end(graph, live, stored)
 
 
 def _check_compute(
@@ -74,7 +82,33 @@ def _check_free(graph: Graph, action: Free, live: Mapping[str, int]) -> None:
         raise ScheduleError(f"{action.variable} outlives the step and cannot be freed")
 
 
-def _check_end(graph: Graph, live: Mapping[str, int]) -> None:
+def _check_store(
+    schedule: Schedule, action: Store, live: Mapping[str, int], stored: Mapping[str, int]
+) -> None:
+    name = action.variable
+    if name not in live:
+        raise DeadReadError(f"{name} is stored, but it is not live")
+    if name in stored:
+        raise ScheduleError(f"{name} is stored, but it is on disk already: load it first")
+    if schedule.folder is None:
+        raise ScheduleError(
+            f"{name} is stored, but the schedule names no folder: make it with folder='...'"
+        )
+
+
+def _check_load(action: Load, live: Mapping[str, int], stored: Mapping[str, int]) -> None:
+    name = action.variable
+    if name not in stored:
+        raise DeadReadError(f"{name} is loaded, but it is not on disk: store it first")
+    if name in live:
+        raise ScheduleError(f"{name} is loaded, but it is still live: free it first")
+
+
+def _check_end(graph: Graph, live: Mapping[str, int], stored: Mapping[str, int]) -> None:
+    for name in sorted(stored):
+        raise LeakError(
+            f"{name} is still on disk at the end of the step: load it, or do not store it"
+        )
     for name in graph.outputs:
         if name not in live:
             raise ScheduleError(f"the output {name} is not live at the end of the step")

@@ -12,7 +12,7 @@ import numpy as np
 
 from memprop.errors import InvalidValueError
 from memprop.graph.graph import Graph, Operator
-from memprop.schedules.actions import Action, Compute
+from memprop.schedules.actions import Action, Compute, Load, Store
 from memprop.schedules.order import chosen_overwrites
 from memprop.schedules.walk import Moment, walk
 
@@ -40,6 +40,29 @@ def live_bytes(graph: Graph, actions: Sequence[Action], batch: int) -> Live:
     return Live(after + died, after)
 
 
+class OnDisk(NamedTuple):
+    """What a schedule does with a disk, in bytes.
+
+    Attributes:
+        peak: the most that lies there at one time.
+        moved: all that is written and read in a step.
+    """
+
+    peak: int
+    moved: int
+
+
+def bytes_on_disk(graph: Graph, actions: Sequence[Action], batch: int) -> OnDisk:
+    """What ``actions`` store and load, for one value of the batch size."""
+    sizes, there, peak, moved = graph.bytes_at(batch), 0, 0, 0
+    for action in actions:
+        if isinstance(action, Store | Load):
+            size = sizes[action.variable]
+            there += size if isinstance(action, Store) else -size
+            peak, moved = max(peak, there), moved + size
+    return OnDisk(peak, moved)
+
+
 def _check_countable(total: int, batch: int) -> None:
     """Raise unless ``total`` bytes fit into the integers that count them."""
     if total >= 2**63:
@@ -52,6 +75,8 @@ def _check_countable(total: int, batch: int) -> None:
 def _change(moment: Moment, sizes: Mapping[str, int]) -> tuple[int, int]:
     """Bytes that come to life as an action begins, and bytes that are gone when it is done."""
     operator = moment.operator
+    if isinstance(moment.action, Load):
+        return sizes[moment.action.variable], 0
     if operator is None:
         return 0, sum(sizes[name] for name in moment.dead)
     over = (

@@ -13,7 +13,8 @@ def marks_of(graph: Graph, actions: Sequence[Action]) -> Marks:
     """The marks of ``actions`` over ``graph``.
 
     Cached is a forward variable whose first value is read by backward, or by what is computed
-    again for its sake, before it is freed or written over.
+    again for its sake, before it is freed or written over. One that waits on disk meanwhile is
+    cached too.
     """
     runs = Counter(action.operator for action in actions if isinstance(action, Compute))
     return Marks(runs=runs, cached=cacheable(graph) & frozenset(_reused(graph, actions)))

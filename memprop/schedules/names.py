@@ -16,6 +16,7 @@ from memprop.schedules.budgeted import BUDGET
 from memprop.schedules.every import EVERY, SQRT
 from memprop.schedules.inference import INFERENCE
 from memprop.schedules.lean import LEAN
+from memprop.schedules.offload import OFFLOAD
 from memprop.schedules.revolve import REVOLVE
 from memprop.schedules.schedule import Schedule
 from memprop.schedules.selective import SELECTIVE
@@ -25,7 +26,7 @@ from memprop.schedules.strategies import Strategy as Strategy
 from memprop.schedules.textbook import TEXTBOOK
 
 # A new strategy is a file and its name here. The order is that of tables and help.
-register(TEXTBOOK, LEAN, SELECTIVE, SQRT, EVERY, REVOLVE, BUDGET, INFERENCE)
+register(TEXTBOOK, LEAN, SELECTIVE, SQRT, EVERY, REVOLVE, BUDGET, OFFLOAD, INFERENCE)
 
 _MICROBATCH: Final = "microbatch"
 
@@ -45,9 +46,9 @@ class NamedStrategy:
     """What a name means.
 
     Attributes:
-        name: as the user wrote it, without spaces.
+        name: as the user wrote it, without spaces but those of a path.
         strategy: the one that stands before the colon.
-        argument: the number behind it; a budget may be a share.
+        argument: the number behind it; a budget may be a share, a folder is a text.
         micro_batches: into how many micro-batches the batch is taken.
     """
 
@@ -142,7 +143,7 @@ def strategy_named(name: str) -> NamedStrategy:
     """
     if not isinstance(name, str):
         raise InvalidTypeError(f"schedule must be a name, such as 'lean', got {name!r}")
-    parts = [_parsed(name, part.strip()) for part in name.split("+")]
+    parts = [_parsed(name, part) for part in _split(name)]
     micro_batches = [number for strategy, number in parts if strategy is None]
     named = [(strategy, number) for strategy, number in parts if strategy is not None]
     if len(micro_batches) > 1 or len(named) > 1:
@@ -155,7 +156,26 @@ def strategy_named(name: str) -> NamedStrategy:
             f"schedule {name!r} makes no sense: {strategy.name!r} {strategy.whole_because}, so "
             "micro-batches would save nothing"
         )
+    if strategy.verbatim:
+        return NamedStrategy(name, strategy, argument).in_micro_batches(*micro_batches or (1,))
     return NamedStrategy(name.replace(" ", ""), strategy, argument, *micro_batches)
+
+
+def _split(name: str) -> list[str]:
+    """The parts of a name between its ``+``, but for those that stand in a path."""
+    parts: list[str] = []
+    for part in name.split("+"):
+        whole = parts and _is_verbatim(parts[-1]) and part.partition(":")[0].strip() != _MICROBATCH
+        if whole:
+            parts[-1] += f"+{part}"
+        else:
+            parts.append(part)
+    return [part.strip() for part in parts]
+
+
+def _is_verbatim(part: str) -> bool:
+    strategy = STRATEGIES.get(part.partition(":")[0].strip())
+    return strategy is not None and strategy.verbatim
 
 
 def _parsed(name: str, part: str) -> tuple[Strategy | None, Any]:

@@ -10,7 +10,7 @@ from memprop.errors import ScheduleError
 from memprop.graph.graph import Graph
 from memprop.graph.picture import DEFAULT_BATCH
 from memprop.schedules.actions import Action, Compute
-from memprop.schedules.live import live_bytes
+from memprop.schedules.live import OnDisk, bytes_on_disk, live_bytes
 from memprop.schedules.same import Same
 from memprop.schedules.work import Work, work_of
 
@@ -32,6 +32,7 @@ class Schedule:
             that stands in the shapes of ``graph`` is that of a micro-batch.
         batch: the samples of a step that :attr:`peak` and :attr:`flops` are given for; ``None``
             where none was named. The actions can be run with another number as well.
+        folder: where on disk variables are stored; ``None`` if none is.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Schedule:
     actions: tuple[Action, ...]
     micro_batches: int = 1
     batch: int | None = None
+    folder: str | None = None
 
     def __str__(self) -> str:
         return "\n".join(f"{n:5d}  {action}" for n, action in enumerate(self.actions))
@@ -61,6 +63,16 @@ class Schedule:
     def peak(self) -> int:
         """The peak of a step of :attr:`batch` samples, in bytes."""
         return self.peak_at(self._batch())
+
+    @property
+    def disk_peak(self) -> int:
+        """The most bytes of such a step that lie on disk at one time."""
+        return self._on_disk.peak
+
+    @property
+    def moved_bytes(self) -> int:
+        """The bytes that such a step writes to disk and reads from there, together."""
+        return self._on_disk.moved
 
     @property
     def flops(self) -> int:
@@ -115,6 +127,10 @@ class Schedule:
             schedule=self,
             format=format,
         )
+
+    @property
+    def _on_disk(self) -> OnDisk:
+        return bytes_on_disk(self.graph, self.actions, self._batch() // self.micro_batches)
 
     @property
     def _work(self) -> Work:

@@ -18,7 +18,7 @@ class Request:
 
     Attributes:
         name: how the schedule is called.
-        argument: the number behind the colon of the name; ``None`` if there is none.
+        argument: what stands behind the colon of the name, read; ``None`` if there is none.
         forward: the forward pass of a model.
         optimizer: updates the parameters.
         update: when it does; one of :data:`memprop.terms.UPDATES`.
@@ -56,6 +56,8 @@ class Strategy:
         depends_on_batch: whether the order depends on the batch size.
         keeps_gradients: whether it keeps the gradients of parameters to the end of the step, so
             that no parameter can be updated in the backward pass.
+        verbatim: whether what stands behind the colon is a text of the user's, such as a path, in
+            which spaces and ``+`` mean themselves.
         whole_because: why micro-batches of the batch would save nothing; "" if they may.
 
     Raises:
@@ -87,6 +89,7 @@ class Strategy:
     example: str = "2"
     depends_on_batch: bool = False
     keeps_gradients: bool = False
+    verbatim: bool = False
     whole_because: str = ""
 
     def __post_init__(self) -> None:

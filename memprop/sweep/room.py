@@ -13,6 +13,7 @@ from memprop.errors import MempropError
 from memprop.graph.losses import LOSSES
 from memprop.machine.cgroup import memory_allowance
 from memprop.schedules.budget import BudgetFraction
+from memprop.schedules.budgeted import BUDGET
 from memprop.schedules.names import strategy_named
 from memprop.sweep.measurement import Measurement
 from memprop.sweep.model import model_of, step_options
@@ -66,7 +67,7 @@ def predicted_peak(trial: Trial, data: Dataset) -> int | None:
     A budget is taken by its word, for planning takes time. ``None`` for what cannot be run at all.
     """
     strategy = strategy_named(trial.schedule)
-    planned = trial.mode == "train" and strategy.depends_on_batch
+    planned = trial.mode == "train" and strategy.strategy is BUDGET
     options = step_options(trial)
     if planned:
         options = replace(options, schedule="lean")

@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from memprop.traces.events import Events
+from memprop.traces.events import READ, Events
 from memprop.traces.requests import BEFORE, Requests
 from memprop.units import format_bytes
 
 if TYPE_CHECKING:
     from memprop.traces.trace import Trace
+
+
+DISK: Final = "disk"
+"""The device of what a schedule stores in files; its bytes are none of the memory's."""
 
 
 def by_device(trace: "Trace") -> "Trace":
@@ -43,6 +47,14 @@ def _on(trace: "Trace", device: str) -> "Trace":
         requests=_at(trace.requests, events) if is_main else None,
         outputs=trace.outputs if is_main else None,
     )
+
+
+def loads(trace: "Trace") -> frozenset[int]:
+    """The operators that read what lies on disk, and so bring it back into memory."""
+    if DISK not in trace.elsewhere:
+        return frozenset()
+    events = trace.elsewhere[DISK].events
+    return frozenset(events.operator[events.kind == READ].tolist())
 
 
 def rows_at_peaks(trace: "Trace") -> list[tuple[str, str, str, str]]:

@@ -58,7 +58,8 @@ class TracedVariable:
     line of NumPy or JAX code; "" where a model of memprop made it. ``kept`` says whether the
     framework held it for backward when that began; ``None`` where that follows from the reads.
     ``guessed`` says that its bytes are an estimate. ``device`` is where it lives: "cpu", "cuda:0",
-    "pinned" for memory of the host that GPUs copy from; "" where all are on the trace's one device.
+    "pinned" for memory of the host that GPUs copy from, "disk" for files; "" where all are on the
+    trace's one device.
     ``line`` is the line of the user's program that made it, as ``train.py:12``; "" where nobody
     asked.
     """

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from memprop.terms import PERSISTENT, PHASES
+from memprop.traces.devices import loads
 from memprop.traces.events import READ
 from memprop.traces.passes import next_backward, parts
 
@@ -98,7 +99,7 @@ def _reuses(trace: "Trace", at: np.ndarray, born: np.ndarray) -> np.ndarray:
 
 
 class Intermediate(NamedTuple):
-    """A forward variable that is kept for the backward pass, or computed again for it.
+    """A forward variable that is kept for the backward pass, or computed or loaded again for it.
 
     Attributes:
         variable: its name.
@@ -118,6 +119,7 @@ class Intermediate(NamedTuple):
         site: where in the user's program it was made; "" for a model of memprop.
         kept: whether it was alive, for backward's sake, when backward began.
         use: "reused" if backward reads it, "never read" if it was kept for nothing.
+        offloaded: whether backward reads a value that was loaded from disk.
     """
 
     variable: str
@@ -136,6 +138,7 @@ class Intermediate(NamedTuple):
     site: str
     kept: bool
     use: str
+    offloaded: bool
 
 
 def find(trace: "Trace") -> list[Intermediate]:
@@ -151,11 +154,12 @@ def find(trace: "Trace") -> list[Intermediate]:
         by_variable[life.variable].append(life)
     groups = list(by_variable.values())
     starts = next_backward(trace, np.array([many[0].born for many in groups], dtype=np.int64))
+    from_disk = loads(trace)
     return [
         row
         for many, start in zip(groups, starts.tolist(), strict=True)
         if start < len(trace.events)
-        for row in _row(trace, many, start)
+        for row in _row(trace, many, start, from_disk)
     ]
 
 
@@ -189,25 +193,31 @@ def cached(trace: "Trace") -> "pd.DataFrame":
     return summed.sort_values(["bytes", "site"], ascending=[False, True], ignore_index=True)
 
 
-def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]:
+def _row(
+    trace: "Trace", many: list[Life], start: int, from_disk: frozenset[int]
+) -> Iterator[Intermediate]:
     """The lives of one variable as an intermediate, if it is one.
 
     Args:
         trace: of the step.
         many: the lives.
         start: the event with which the backward pass begins that comes after the first life began.
+        from_disk: the operators that load from disk.
     """
     first, variable = many[0], trace.variables[many[0].variable]
     operators = [operator for life in many for operator in life.reused_by]
     # A backward pass that makes a graph makes gradients that a further one reads.
+    again = [life for life in many if life.reused_by and life.born >= start]
+    offloaded = any(life.maker in from_disk for life in again)
     recomputed = variable.category != "activation_gradient" and any(
-        life.reused_by and life.born >= start for life in many
+        life.maker not in from_disk for life in again
     )
+    is_forward = _is_forward(variable.category, first)
     kept = variable.kept
     if kept is None:
-        kept = any(life.reused_by and _is_alive_at(life, start) for life in many)
-        kept &= _is_forward(variable.category, first)
-    if variable.category in PERSISTENT or not (kept or (recomputed and _is_forward_born(first))):
+        kept = is_forward and any(life.reused_by and _is_alive_at(life, start) for life in many)
+    there_again = (recomputed and _is_forward_born(first)) or (offloaded and is_forward)
+    if variable.category in PERSISTENT or not (kept or there_again):
         return
     yield Intermediate(
         variable=variable.name,
@@ -227,6 +237,7 @@ def _row(trace: "Trace", many: list[Life], start: int) -> Iterator[Intermediate]
         site=variable.site,
         kept=kept,
         use="reused" if operators else "never read",
+        offloaded=offloaded,
     )
 
 

@@ -133,6 +133,33 @@ def test_plan_keeps_to_the_budget_that_profile_then_measures(memprop):
     assert {"lean", "textbook", "sqrt"} <= {row["strategy"] for row in table}
 
 
+def test_a_frontier_with_a_folder_shows_both_tiers(memprop, tmp_path):
+    folder = tmp_path / "a folder"
+    asked = ("plan", "--depth", 6, "--width", 32, "--batch", 256, "--frontier", "--offload", folder)
+    document = json_of(memprop, *asked)
+    (row,) = [row for row in document["frontier"] if row["disk_bytes"]]
+    assert row["strategy"] == f"offload:{folder}"
+    assert row["slowdown"] > 1
+    assert set(document["rates"]) == {"flops", "disk_bytes"}
+    status, out, _ = memprop(*asked)
+    assert status == 0
+    assert "on disk" in out
+    assert "a second to and from" in out
+    assert list(folder.iterdir()) == []
+
+
+def test_profiling_with_a_folder_shows_the_peak_of_each_tier(memprop, tmp_path):
+    asked = ("profile", "--depth", 6, "--width", 32, "--batch", 256)
+    asked += ("--schedule", f"offload:{tmp_path / 'a b'}")
+    document = json_of(memprop, *asked)
+    assert document["peak"] == document["predicted_peak"]
+    assert document["peak_by_device"]["cpu"] == document["peak"]
+    assert document["peak_by_device"]["disk"] > 0
+    _, out, _ = memprop(*asked)
+    assert "Peaks by device" in out
+    assert f"and, on disk, {mp.format_bytes(document['peak_by_device']['disk'])} of" in out
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -348,6 +375,15 @@ BAD = {
     "norm": (["profile", "--norm", "batch"], "unknown norm 'batch'. Known: none, layer"),
     "update": (["profile", "--update", "now"], "Known: at_end, in_backward"),
     "no updates": (["profile", "--update", "in_backward"], "needs an optimizer"),
+    "a folder and a budget": (
+        ["plan", "--budget", "8 MiB", "--offload", "scratch"],
+        "--offload DIR adds a row to the table of --frontier: name both",
+    ),
+    "no folder": (["profile", "--schedule", "offload:"], "needs a folder to write to"),
+    "not a folder": (
+        ["profile", "--schedule", "offload:/dev/null/x"],
+        "cannot make the folder '/dev/null/x': Not a directory; name a place that can be written",
+    ),
     "nothing planned": (["plan"], "plan needs one of --budget SIZE and --frontier"),
     "budget of 0": (["plan", "--budget", 0], "a budget must be more than 0 bytes, got '0'"),
     "negative budget": (["plan", "--budget=-8MiB"], "'-8MiB' is no size"),

@@ -52,8 +52,11 @@ def test_inference_takes_what_the_ledger_says(activation):
         assert_ledger_is_traced(step, x, None)
 
 
-@pytest.mark.parametrize("schedule", ["every:2", "sqrt", "revolve:2", "microbatch:4"])
-def test_recomputing_takes_what_the_ledger_says(schedule):
+@pytest.mark.parametrize(
+    "schedule", ["every:2", "sqrt", "revolve:2", "microbatch:4", "offload:DIR"]
+)
+def test_recomputing_takes_what_the_ledger_says(schedule, tmp_path):
+    schedule = schedule.replace("DIR", str(tmp_path))
     for activation, loss, update in itertools.product(
         ("relu", "gelu"), LOSSES, ("at_end", "in_backward")
     ):

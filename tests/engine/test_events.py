@@ -13,6 +13,7 @@ from memprop.engine import run
 from memprop.engine.options import StepOptions
 from memprop.engine.prepare import schedule_for
 from memprop.errors import InfeasibleBudget
+from memprop.schedules.actions import Load, Store
 from memprop.schedules.names import written
 from memprop.terms import CATEGORIES, UPDATES
 from memprop.traces.events import KINDS
@@ -27,12 +28,19 @@ NAMES = {
     "selective": ["selective", "selective+microbatch:3"],
     "revolve:c": ["revolve:1", "revolve:2"],
     "budget:BYTES": ["budget:100%", "budget:LEAST", "budget:LEAST+microbatch:2"],
+    "offload:DIR": ["offload:scratch", "offload:scratch+microbatch:2"],
     "inference": ["inference"],
     "microbatch:m": ["microbatch:2", "microbatch:6"],
 }
 """Schedules of every strategy that has a name; LEAST stands for the smallest budget there is."""
 
 EVERY_NAME = [name for names in NAMES.values() for name in names]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where what is stored on disk goes."""
+    monkeypatch.chdir(tmp_path)
 
 
 def test_every_strategy_is_held_against_the_oracle():
@@ -58,6 +66,7 @@ def told_by(trace):
                 trace.variables[variable].name,
                 buffers[storage],
                 size,
+                trace.device,
             )
         )
     return found
@@ -75,13 +84,22 @@ def check_events(mlp, name, allocator, optimizer=None, update="at_end"):
     expected = tell(schedule, BATCH).events
     predicted = mp.simulate(mlp, BATCH, **how)
     ran = mp.trace(mlp, x, y if training else None, allocator=allocator, **how)
-    assert told_by(predicted) == expected
-    assert told_by(ran) == expected
+    assert predicted.devices == ran.devices
+    assert set(predicted.devices) == {event.device for event in expected}
+    for device in predicted.devices:
+        there = [event for event in expected if event.device == device]
+        assert told_by(predicted.on(device)) == told_by(ran.on(device)) == there
+        check_account(predicted.on(device), there, schedule)
+    assert predicted.peak == schedule.peak
+    assert schedule.disk_peak == ("disk" in ran.devices and ran.on("disk").peak)
+
+
+def check_account(predicted, expected, schedule):
     category_of = {variable.name: variable.category for variable in schedule.graph.variables}
     accounts = live(expected, category_of)
     totals = [sum(account.values()) for account in accounts]
     assert predicted.live.total.tolist() == totals
-    assert predicted.peak == max(totals) == schedule.peak
+    assert predicted.peak == max(totals)
     at_peak = accounts[totals.index(max(totals))]
     assert predicted.peak_by_category() == {name: at_peak.get(name, 0) for name in CATEGORIES}
 
@@ -150,12 +168,14 @@ def has_calls(schedule, place):
         return True
     action = schedule.actions[place - 1]
     operators = {operator.name: operator for operator in schedule.graph.operators}
+    if isinstance(action, Store | Load):
+        return True
     named = getattr(action, "operator", None)
     return named is not None and not (operators[named].rule == "identity" and action.into)
 
 
-def times(schedule, ticks):
-    """Of each event its time, where the n-th instruction that takes time ends n ticks after begin.
+def times(schedule, device, ticks):
+    """Of each event on a device its time, where the n-th instruction with calls ends at tick n.
 
     Births are stamped at the begin of their instruction, everything else at its end.
     """
@@ -165,12 +185,15 @@ def times(schedule, ticks):
     return [
         (begins if event.kind == "allocate" else ends)[place]
         for event, place in zip(told.events, told.instructions, strict=True)
+        if event.device == device
     ]
 
 
 @pytest.mark.parametrize("allocator", ["heap", "arena"])
 @pytest.mark.parametrize("activation", ["relu", "identity"])
-@pytest.mark.parametrize("name", ["textbook", "lean", "sqrt", "lean+microbatch:2"])
+@pytest.mark.parametrize(
+    "name", ["textbook", "lean", "sqrt", "lean+microbatch:2", "offload:scratch"]
+)
 def test_births_are_stamped_at_the_begin_and_the_rest_at_the_end(
     name, activation, allocator, monkeypatch
 ):
@@ -180,9 +203,12 @@ def test_births_are_stamped_at_the_begin_and_the_rest_at_the_end(
     monkeypatch.setattr(run.time, "perf_counter_ns", lambda: next(clock))
     step(*data(mlp, BATCH))
     monkeypatch.undo()
-    schedule = step.schedule
-    expected = times(schedule, lambda place: allocator == "heap" or has_calls(schedule, place))
-    assert step.trace.events.nanoseconds.tolist() == expected
+    schedule, trace = step.schedule, step.trace
+    for device in trace.devices:
+        found = trace.on(device).events.nanoseconds.tolist()
+        assert found == times(
+            schedule, device, lambda place: allocator == "heap" or has_calls(schedule, place)
+        )
 
 
 def test_a_prediction_has_no_times():

@@ -11,7 +11,7 @@ from memprop.engine.gc_paused import gc_paused
 from memprop.engine.program import compile_schedule
 from memprop.traces.events import ALLOCATE, FREE, READ
 
-SCHEDULES = ["textbook", "lean", "sqrt", "lean+microbatch:2"]
+SCHEDULES = ["textbook", "lean", "sqrt", "lean+microbatch:2", "offload:scratch"]
 
 
 @pytest.mark.parametrize("optimizer", [None, "adam"])

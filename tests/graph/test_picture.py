@@ -9,6 +9,7 @@ import memprop as mp
 from memprop.graph.autodiff import differentiate
 from memprop.graph.picture.draw import picture_for
 from memprop.graph.picture.layout import lay_out
+from memprop.traces.devices import loads
 from memprop.traces.intermediates import lives
 
 SECTION = mp.MLP([5, 7, 4], bias=False, l2=0.1)
@@ -18,7 +19,7 @@ MODELS = {
     "mse": mp.MLP([5, 7, 4], loss="mse", activation="gelu", l2=0.1),
     "straight through": mp.MLP([5, 4]),
 } | {name: mp.MLP([5, 7, 7, 7, 7, 4], **options) for name, options in BLOCKS.items()}
-SCHEDULES = ("textbook", "lean", "sqrt", "every:2", "selective", "microbatch:2")
+SCHEDULES = ("textbook", "lean", "sqrt", "every:2", "selective", "microbatch:2", "offload:scratch")
 
 models = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -100,12 +101,13 @@ def test_what_is_cached_and_computed_again_is_what_the_trace_says(model, name):
     schedule = mp.schedule(model, 6, name)
     trace = mp.simulate(model, batch=6, schedule=name)
     picture = picture_for(schedule.graph, backward=True, fold=False, batch=6, schedule=schedule)
-    first_lives, births = {}, Counter()
+    first_lives, births, from_disk = {}, Counter(), loads(trace)
     for life in lives(trace):
         first_lives.setdefault(trace.variables[life.variable].name, life)
-        births[trace.variables[life.variable].name] += 1
-    intermediate = set(trace.intermediates()["variable"])
-    cached = {name for name in intermediate if first_lives[name].reused_by}
+        births[trace.variables[life.variable].name] += life.maker not in from_disk
+    table = trace.intermediates()
+    cached = {name for name in table["variable"] if first_lives[name].reused_by}
+    cached.update(table.loc[table["offloaded"], "variable"])  # the first value, by way of a disk
     assert {node.name for node in picture.nodes if node.cached} == cached
     for node in picture.nodes:
         if node.kind == "variable":

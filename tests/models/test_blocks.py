@@ -16,8 +16,17 @@ from memprop.graph.autodiff import differentiate
 from memprop.schedules.check import check
 from memprop.schedules.stages import layers, stages
 
-RECOMPUTING = ("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
+RECOMPUTING = (
+    *("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5"),
+    "offload:scratch",
+)
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where what is stored on disk goes."""
+    monkeypatch.chdir(tmp_path)
 
 
 @thorough
@@ -140,7 +149,7 @@ def test_budgets_hold_and_leave_the_gradients_as_they_are(blocks):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-@pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2"])
+@pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2", "offload:scratch"])
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_steps_are_counted_the_same_however_parameters_are_updated(blocks, schedule, optimizer):
     ours, theirs = (model(4, **BLOCKS[blocks]) for _ in range(2))

@@ -12,7 +12,14 @@ from memprop.schedules.check import check
 SCHEDULES = (
     *("textbook", "lean", "selective", "sqrt", "every:1", "every:2", "revolve:1", "revolve:2"),
     *("microbatch:2", "selective+microbatch:3"),
+    *("offload:scratch", "offload:scratch+microbatch:2"),
 )
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where what is stored on disk goes."""
+    monkeypatch.chdir(tmp_path)
 
 
 def cnn(**options):

@@ -17,7 +17,7 @@ from memprop.sweep.examples import load_examples
 from memprop.sweep.predicted import predictions
 from memprop.terms import CATEGORIES
 
-SCHEDULES = ("textbook", "lean", "sqrt", "microbatch:2", "inference")
+SCHEDULES = ("textbook", "lean", "sqrt", "microbatch:2", "offload:scratch", "inference")
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

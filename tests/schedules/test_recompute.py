@@ -18,7 +18,16 @@ from memprop.schedules.order import in_order
 from memprop.schedules.revolve import extra_steps
 from memprop.schedules.stages import layers, stages
 
-RECOMPUTING = ("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5")
+RECOMPUTING = (
+    *("selective", "every:1", "every:3", "sqrt", "revolve:1", "revolve:2", "revolve:5"),
+    "offload:scratch",
+)
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Where what is stored on disk goes."""
+    monkeypatch.chdir(tmp_path)
 
 
 def layer_runs(schedule, layer):
@@ -39,7 +48,9 @@ def test_recomputed_gradients_are_those_of_lean_bit_for_bit(name, activation):
             np.testing.assert_array_equal(trace.outputs["gradients"][parameter], gradient)
 
 
-@pytest.mark.parametrize("name", [*RECOMPUTING, "microbatch:2", "sqrt+microbatch:3"])
+@pytest.mark.parametrize(
+    "name", [*RECOMPUTING, "microbatch:2", "sqrt+microbatch:3", "offload:scratch+microbatch:3"]
+)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_they_are_legal_and_three_counts_agree(name, activation):
     for loss, l2, optimizer in itertools.product(LOSSES, (0.0, 0.1), (None, "adam")):
@@ -199,7 +210,7 @@ def test_training_in_slices_also_takes_what_is_left_of_the_data():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2"])
+@pytest.mark.parametrize("schedule", ["lean", "sqrt", "revolve:2", "offload:scratch"])
 def test_updates_in_backward_leave_the_same_parameters(optimizer, schedule):
     for activation, l2 in itertools.product(("relu", "gelu"), (0.0, 0.1)):
         ours, theirs = (model(5, activation=activation, l2=l2) for _ in range(2))

@@ -55,6 +55,14 @@ def test_a_budget_is_planned_for_each_batch_size():
         assert peak == mp.simulate(mlp, int(batch), schedule="budget:80%").peak
 
 
+def test_what_is_on_disk_is_chosen_for_each_batch_size():
+    table = predictions(simulated(depth=6, batch=[64, 256], schedule="offload:a b"))
+    assert list(table["status"]) == ["simulated", "simulated"]
+    for batch, peak in zip(table["batch"], table["predicted_peak"], strict=True):
+        mlp = mp.MLP([64, *[16] * 6, 10])
+        assert peak == mp.simulate(mlp, int(batch), schedule="offload:a b").peak
+
+
 def test_what_makes_no_sense_is_a_row_too():
     table = predictions(simulated(batch=[4, 6], schedule=["microbatch:4", "revolve:9"]))
     assert list(table["status"]) == ["simulated", "error", "error", "error"]

@@ -54,6 +54,7 @@ def real_trace():
 TRACES = {
     "lean": lambda: mp.simulate(mp.MLP([64, 32, 32, 10]), 16),
     "recomputing": lambda: mp.simulate(mp.MLP([64, *[32] * 9, 10]), 16, schedule="sqrt"),
+    "offloading": lambda: mp.simulate(mp.MLP([64, *[32] * 9, 10]), 256, schedule="offload:x"),
     "run": real_trace,
     "nasty": nasty_trace,
 }
