@@ -50,11 +50,9 @@ plan = planned.checkpoint_plan
 print("predicted:       peak", mp.format_bytes(plan.attrs["predicted_peak"]))
 traced = mpt.trace(planned, x, **step)
 print("a real step:     peak", mp.format_bytes(traced.peak))
-more = plan.attrs["recomputed_flops"] / (plan["forward_flops"] + plan["backward_flops"]).sum()
-print(f"computed again:  {more:.1%} of the FLOPs of the blocks\n")
-print(
-    plan[["block", "runs", "keeps", "depth", "saved_bytes", "forward_flops"]].to_string(index=False)
-)
+print(f"computed again:  {plan.attrs['slowdown'] - 1:.1%} of the FLOPs of the step\n")
+columns = ["block", "runs", "keeps", "saved_bytes", "kept_bytes", "recomputed_flops"]
+print(plan[columns].to_string(index=False))
 
 try:
     mpt.auto_checkpoint(model, x, budget="64 MiB", **step)

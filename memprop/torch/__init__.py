@@ -17,8 +17,10 @@ except ImportError as error:
 
 from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.auto import checkpoint_plan as checkpoint_plan
+from memprop.torch.checkpoint.plan import CheckpointPlan as CheckpointPlan
 from memprop.torch.fitting.fit import fit as fit
 from memprop.torch.fitting.largest import max_batch as max_batch
+from memprop.torch.frontier import frontier as frontier
 from memprop.torch.loop import profile as profile
 from memprop.torch.ranks import pretend_ranks as pretend_ranks
 from memprop.torch.step import simulate as simulate

@@ -1,156 +1,165 @@
-"""The planner's view of a module: its blocks as a chain, measured on one simulated step."""
+"""The planner's view of an observed step: its stages as a chain, each with several ways."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 
-from memprop.schedules.chain import Chain
+from memprop.schedules.chain import Chain, Way
 from memprop.schedules.measured import Part, measured_chain
-from memprop.terms import PHASES
-from memprop.torch.checkpoint.blocks import Blocks, blocks_of, lists_of, units
-from memprop.torch.checkpoint.module_calls import Call, ModuleCallRecorder
-from memprop.torch.record.ledger import Ledger
-from memprop.torch.record.work import Work
-from memprop.torch.recorded import recorded
-from memprop.torch.task import Task, new_gradients_dropped
+from memprop.torch.checkpoint.rehearsal import Choice, Outcome, Rehearsal
+from memprop.torch.checkpoint.stages import Cutting, Stage, stages_of
+from memprop.torch.checkpoint.ways import Again, ways_of_all
 from memprop.traces.trace import Trace
 
 _LOSS_BYTES = 4
-
-
-@dataclass(frozen=True)
-class ModuleChain:
-    """The blocks of a module as a chain.
-
-    Attributes:
-        blocks: those that can be recomputed.
-        units: their numbers, those together that run together: the stages of the chain but the
-            last, which is all that comes after them, the loss included.
-        chain: costs in FLOPs, sizes in bytes.
-        trace: of the step in which everything is kept.
-    """
-
-    blocks: Blocks
-    units: list[list[int]]
-    chain: Chain
-    trace: Trace
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One step that was watched."""
-
-    trace: Trace
-    calls: list[Call]
-    work: Work
-
-
-def as_chain(task: Task, wanted: str | None) -> ModuleChain:
-    """See a module as a chain of blocks.
-
-    Args:
-        task: a training step on fake tensors.
-        wanted: the path of the list of blocks; the one that saves most if ``None``.
-
-    Raises:
-        InvalidValueError: there is no such chain in the module.
-    """
-    lists = lists_of(task.module, wanted)
-    names = {name for parts in lists.values() for name in parts}
-    training = _watched(task, names)
-    blocks = blocks_of(lists, training.calls, training.trace)
-    inference = _watched(replace(task, mode="inference"), set(blocks.names))
-    parts = units(blocks)
-    return ModuleChain(blocks, parts, _chain(blocks, parts, training, inference), training.trace)
-
-
-def _watched(task: Task, names: set[str]) -> _Step:
-    """Run a task and watch the modules of these names."""
-    modules = {task.module.get_submodule(name): name for name in sorted(names)}
-    found: list[tuple[ModuleCallRecorder, Work]] = []
-
-    @contextmanager
-    def observer(ledger: Ledger) -> Iterator[None]:
-        probe, work = ModuleCallRecorder(ledger), Work(ledger)
-        found.append((probe, work))
-        with probe.on(modules), work:
-            yield
-
-    with new_gradients_dropped(task):
-        trace = recorded(task, real=False, observer=observer)
-    ((probe, work),) = found
-    return _Step(trace, probe.calls, work)
-
-
-def _chain(
-    blocks: Blocks, parts: Sequence[Sequence[int]], training: _Step, inference: _Step
-) -> Chain:
-    forward = _spans_forward(blocks.calls, parts, training.trace)
-    backward = _spans_backward(blocks.calls, parts, training.trace)
-    first = [blocks.calls[unit[0]] for unit in parts]
-    last = [blocks.calls[unit[-1]] for unit in parts]
-    costs = [[training.work.between(*span) for span in spans] for spans in (forward, backward)]
-    without = {call.name: call for call in inference.calls}
-    workspace = [
-        _workspace(inference.trace, without[a.name].begin, without[b.name].end, b.bytes)
-        for a, b in zip(first, last, strict=True)
-    ]
-    return measured_chain(
-        [_part(training.trace, *span) for span in forward],
-        [_part(training.trace, *span) for span in backward],
-        inputs=[blocks.input_bytes, *(call.bytes for call in last)],
-        output=_LOSS_BYTES,
-        forward_workspace=[*workspace, 0],
-        forward_cost=costs[0],
-        backward_cost=costs[1],
-    )
-
 
 _Span = tuple[int, int]
 """The events from one on, up to but without another."""
 
 
-def _spans_forward(
-    calls: Sequence[Call], parts: Sequence[Sequence[int]], trace: Trace
-) -> list[_Span]:
-    """The events from each unit's beginning to the next one's, and from the last to backward."""
-    begins = [calls[unit[0]].begin for unit in parts]
-    ends = [*begins[1:], calls[-1].end, _first_event(trace, "backward")]
-    return list(zip([*begins, calls[-1].end], ends, strict=True))
+@dataclass(frozen=True)
+class StepChain:
+    """A step as a chain.
+
+    Attributes:
+        step: the step.
+        stages: those of the chain but the last one, which is all that comes after the module.
+        again: for each stage and each of its ways, the calls that run again in its backward.
+        chain: costs in the unit of the step's, sizes in bytes.
+    """
+
+    step: Rehearsal
+    stages: list[Stage]
+    again: list[list[Again]]
+    chain: Chain
 
 
-def _spans_backward(
-    calls: Sequence[Call], parts: Sequence[Sequence[int]], trace: Trace
-) -> list[_Span]:
-    """The events from the gradient of each unit's output to that of its input."""
-    begins = [_backward(calls[unit[-1]]) for unit in parts]
-    start = _first_event(trace, "backward")
-    end = calls[0].past or int(np.flatnonzero(trace.events.phase == _BACKWARD)[-1]) + 1
-    return list(zip([*begins, start], [end, *begins], strict=True))
+def as_chain(step: Rehearsal, trace: Trace, cutting: Cutting) -> StepChain | None:
+    """See a step as a chain of stages; ``None`` if nothing in it can be computed again.
+
+    Args:
+        step: the step.
+        trace: of the step.
+        cutting: how its forward pass is cut into stages.
+    """
+    stages = stages_of(step, cutting)
+    if not stages:
+        return None
+    again = _asked_for(step, ways_of_all(step, stages))
+    spans = _Spans.of(step, stages, trace)
+    chains = [_measured(step, stages, spans, chosen) for chosen in _together(again)]
+    ways = [
+        [_way(step, chains[way], stage, again[stage][way]) for way in range(1, len(again[stage]))]
+        for stage in range(len(stages))
+    ]
+    return StepChain(step, stages, again, replace(chains[0], ways=(*ways, ())))
 
 
-_BACKWARD = PHASES.index("backward")
+def _together(again: Sequence[Sequence[Again]]) -> Iterator[list[Again]]:
+    """The ways of all stages with the same number; the last one of a stage that has fewer."""
+    for way in range(max(map(len, again))):
+        yield [ways[min(way, len(ways) - 1)] for ways in again]
+
+
+def _asked_for(step: Rehearsal, again: Sequence[Sequence[Again]]) -> list[list[Again]]:
+    """The ways without calls that nobody asks for, each once."""
+    found: list[list[Again]] = [[] for _ in again]
+    for chosen in _together(again):
+        runs = step.of(_choice(chosen)).runs
+        for ways, one in zip(found, chosen, strict=True):
+            asked = frozenset(call for call in one if runs.get(call))
+            if asked not in ways:
+                ways.append(asked)
+    return found
+
+
+def _choice(chosen: Sequence[Again]) -> Choice:
+    """Each stage by itself."""
+    return {call: (stage,) for stage, again in enumerate(chosen) for call in again}
+
+
+@dataclass(frozen=True)
+class _Spans:
+    """When the forward and the backward of each stage run, what comes after the module included."""
+
+    forward: list[_Span]
+    backward: list[_Span]
+
+    @classmethod
+    def of(cls, step: Rehearsal, stages: Sequence[Stage], trace: Trace) -> "_Spans":
+        begins = [step.seen.calls[stage.calls[0]].begin for stage in stages]
+        after = step.seen.calls[stages[-1].calls[-1]].end
+        back = _first_event(trace, "backward")
+        forward = list(zip([*begins, after], [*begins[1:], after, back], strict=True))
+        asked = _first_asked(step, stages)
+        return cls(forward, list(zip([*asked, back], [_last(step), *asked], strict=True)))
 
 
 def _first_event(trace: Trace, phase: str) -> int:
-    return int(np.argmax(trace.events.phase == PHASES.index(phase)))
+    return int(np.argmax(trace.events.phase == trace.phases.index(phase)))
 
 
-def _backward(call: Call) -> int:
-    assert call.backward is not None  # noqa: S101 - it was looked at before
-    return call.backward
+def _last(step: Rehearsal) -> int:
+    """The event at which the last node of the first pass has let go of what it saved."""
+    first = {call.number for call in step.seen.calls if call.forward == 0}
+    released = (save.released for save in step.seen.saves if save.call in first)
+    return max(released, default=step.events - 1) + 1
 
 
-def _part(trace: Trace, begin: int, end: int) -> Part:
-    live = trace.live.total
-    before = int(live[begin - 1])
-    inside = live[begin:end]
-    return Part(before, max(before, int(inside.max(initial=0))), int(live[end - 1]))
+def _first_asked(step: Rehearsal, stages: Sequence[Stage]) -> list[int]:
+    """For each stage the event at which a node of it, or of one before it, first asks."""
+    ends = [stage.calls[-1] for stage in stages]
+    found = [_last(step)] * len(stages)
+    for save in step.seen.saves:
+        stage = bisect_left(ends, save.call)
+        if save.asked >= 0 and stage < len(stages):
+            found[stage] = min(found[stage], save.asked)
+    return list(accumulate(found, min))
 
 
-def _workspace(trace: Trace, begin: int, end: int, output: int) -> int:
-    """What a forward pass without saving needs in addition to its input and output."""
-    part = _part(trace, begin, end)
-    return max(part.peak - part.before - output, 0)
+def _measured(
+    step: Rehearsal, stages: Sequence[Stage], spans: _Spans, chosen: Sequence[Again]
+) -> Chain:
+    """The chain whose stages have these ways."""
+    outcome = step.of(_choice(chosen))
+    outputs = [_size(step, stage.handed_on - stage.skipping) for stage in stages]
+    workspace = [
+        max(int(step.live[begin:end].max()) - _before(step.live, begin) - size, 0)
+        for (begin, end), size in zip(spans.forward, outputs, strict=False)
+    ]
+    return measured_chain(
+        [_part(outcome, *span) for span in spans.forward],
+        [_part(outcome, *span) for span in spans.backward],
+        inputs=[0, *outputs],
+        output=_LOSS_BYTES,
+        forward_workspace=[*workspace, 0],
+        forward_cost=[*(sum(step.costs[call] for call in stage.calls) for stage in stages), 0],
+        backward_cost=[0] * (len(stages) + 1),
+    )
+
+
+def _way(step: Rehearsal, chain: Chain, stage: int, again: Again) -> Way:
+    return Way(
+        saved_bytes=chain.saved_bytes[stage],
+        backward_cost=sum(step.costs[call] for call in again),
+        backward_workspace=chain.backward_workspace[stage],
+        saving_workspace=chain.saving_workspace[stage],
+    )
+
+
+def _size(step: Rehearsal, values: Iterable[int]) -> int:
+    return sum(step.seen.values[value].bytes for value in values)
+
+
+def _before(live: np.ndarray, event: int) -> int:
+    return int(live[event - 1]) if event > 0 else 0
+
+
+def _part(outcome: Outcome, begin: int, end: int) -> Part:
+    before = _before(outcome.live, begin)
+    if end <= begin:
+        return Part(before, before, before)
+    return Part(before, max(before, int(outcome.most[begin:end].max())), int(outcome.live[end - 1]))

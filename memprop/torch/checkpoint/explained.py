@@ -1,66 +1,113 @@
-"""A choice of blocks to recompute as a table."""
+"""A choice of calls as a plan, told by the blocks of the module."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
-from memprop.torch.checkpoint.as_chain import ModuleChain
-from memprop.torch.checkpoint.segments import Part, blocks, times_run
+from torch import nn
 
-if TYPE_CHECKING:
-    import pandas as pd
+from memprop.torch.checkpoint.blocks import blocks_of, is_in
+from memprop.torch.checkpoint.observed import SeenCall
+from memprop.torch.checkpoint.plan import Block, CheckpointPlan, parameters_of
+from memprop.torch.checkpoint.planner import Candidate
+from memprop.torch.checkpoint.rehearsal import Rehearsal
+from memprop.traces.trace import Trace
 
 
-def table(seen: ModuleChain, parts: Sequence[Part]) -> "pd.DataFrame":
-    """A row per block; see :func:`memprop.torch.checkpoint_plan`.
+def plan_of(
+    module: nn.Module,
+    step: Rehearsal,
+    trace: Trace,
+    candidate: Candidate,
+    *,
+    peak: int,
+    slowdown: float,
+    blocks: str | None,
+) -> CheckpointPlan:
+    """The plan of a candidate.
 
-    Blocks that run together share the figures of their stage: they stand in its first row, and
-    those of the others are missing.
+    Args:
+        module: that it is for.
+        step: what it was chosen in.
+        trace: of that step.
+        candidate: what runs again.
+        peak: of the whole step, predicted.
+        slowdown: predicted.
+        blocks: the path of the list of blocks, if it is not for us to find.
     """
-    import pandas as pd
-
-    runs, keeps, depth = times_run(parts), dict(_keeps(parts)), dict(_depth(parts))
-    names = seen.blocks.names
-    rows = [
-        {"block": names[block], "runs": runs[block], "keeps": keeps[block], "depth": depth[block]}
-        for block in range(len(names))
-    ]
-    stage_of = {unit[0]: stage for stage, unit in enumerate(seen.units)}
-    chain = seen.chain
-    for column, values in (
-        ("saved_bytes", chain.saved_bytes),
-        ("output_bytes", chain.output_bytes),
-        ("forward_flops", chain.forward_cost),
-        ("backward_flops", chain.backward_cost),
-    ):
-        for block, row in enumerate(rows):
-            row[column] = values[stage_of[block]] if block in stage_of else None
-    numbers = {name: "Int64" for name in rows[0] if name not in ("block", "keeps")}
-    return pd.DataFrame(rows).astype(numbers)
-
-
-def recomputed_flops(seen: ModuleChain, parts: Sequence[Part]) -> int:
-    """FLOPs of the forwards that run again in a step."""
-    runs = times_run(parts)
-    return sum(
-        int(cost) * (runs[unit[0]] - 1)
-        for cost, unit in zip(seen.chain.forward_cost, seen.units, strict=False)
+    calls = [call for call in step.seen.calls if call.forward == 0]
+    sites = {
+        call.number: trace.operators[call.operator].site for call in calls if call.operator >= 0
+    }
+    saved: Counter[str] = Counter()
+    for call in calls:
+        saved[sites.get(call.number, "")] += _saved(step, call)
+    again: dict[str, dict[int, tuple[int, ...]]] = defaultdict(dict)
+    for number, path in candidate.choice.items():
+        call = step.seen.calls[number]
+        again[str(call.func)][call.place] = path
+    counts = Counter(str(call.func) for call in calls)
+    return CheckpointPlan(
+        module=type(module).__name__,
+        parameters=parameters_of(module),
+        again={name: dict(sorted(places.items())) for name, places in sorted(again.items())},
+        counts={name: counts[name] for name in sorted(again)},
+        peak=peak,
+        slowdown=slowdown,
+        recomputed_flops=recomputed_flops(step, candidate),
+        saved_bytes=candidate.outcome.saved_bytes,
+        peak_without=step.of({}).peak,
+        blocks=tuple(
+            _block(
+                name,
+                [call for call in calls if is_in(sites.get(call.number, ""), name)],
+                step,
+                candidate,
+            )
+            for name in blocks_of(module, saved, blocks)
+        ),
+        kept=_hindrances(calls, sites),
     )
 
 
-def _keeps(parts: Sequence[Part]) -> Iterator[tuple[int, str]]:
-    """What each block keeps between forward and backward."""
-    for part in parts:
-        if isinstance(part, int):
-            yield part, "all"
-        else:
-            first, *others = blocks([part])
-            yield first, "input"
-            yield from ((block, "nothing") for block in others)
+def recomputed_flops(step: Rehearsal, candidate: Candidate) -> int:
+    """FLOPs of all that runs again in a step."""
+    return sum(step.seen.calls[n].flops * runs for n, runs in candidate.outcome.runs.items())
 
 
-def _depth(parts: Sequence[Part], depth: int = 0) -> Iterator[tuple[int, int]]:
-    for part in parts:
-        if isinstance(part, int):
-            yield part, depth
-        else:
-            yield from _depth(part.parts, depth + 1)
+def _block(name: str, calls: Sequence[SeenCall], step: Rehearsal, candidate: Candidate) -> Block:
+    runs, choice = candidate.outcome.runs, candidate.choice
+    saved = sum(_saved(step, call) for call in calls)
+    kept = sum(_kept(step, candidate, call) for call in calls)
+    again = [choice[call.number] for call in calls if call.number in choice]
+    return Block(
+        block=name,
+        runs=1 + max((runs.get(call.number, 0) for call in calls), default=-1),
+        keeps="all" if not again else "some" if kept else "nothing",
+        depth=max(map(len, again), default=0),
+        saved_bytes=saved,
+        kept_bytes=kept,
+        forward_flops=sum(call.flops for call in calls),
+        recomputed_flops=sum(call.flops * runs.get(call.number, 0) for call in calls),
+    )
+
+
+def _saved(step: Rehearsal, call: SeenCall) -> int:
+    values = step.seen.values
+    return sum(values[value].bytes for value in call.made if values[value].saves)
+
+
+def _kept(step: Rehearsal, candidate: Candidate, call: SeenCall) -> int:
+    if call.number in candidate.choice:
+        return 0
+    return sum(
+        step.seen.values[value].bytes for value in call.made if value in candidate.outcome.kept
+    )
+
+
+def _hindrances(calls: Sequence[SeenCall], sites: dict[int, str]) -> tuple[str, ...]:
+    found = dict.fromkeys(
+        f"{sites.get(call.number) or 'the module'}: {call.hindrance}"
+        for call in calls
+        if call.hindrance
+    )
+    return tuple(found)

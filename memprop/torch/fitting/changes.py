@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from memprop.torch.checkpoint.checkpointed import held_tensors
+from memprop.torch.checkpoint.shared_copy import held_tensors
 from memprop.torch.fitting.job import Job, Made
 
 

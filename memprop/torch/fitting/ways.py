@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from memprop.torch.checkpoint.plan import CheckpointPlan
 from memprop.torch.fitting.changes import in_bfloat16, sliced, with_optimizer
 from memprop.torch.fitting.checkpoints import Plans, plans_of
 from memprop.torch.fitting.eight_bit import AdamW8bit
@@ -165,20 +166,17 @@ class Simulations:
         way = self._with_plan(plans, place)
         if way.tried is not None and not way.fits and place and not is_last:
             over = (way.tried.reserved or way.tried.peak) - int(USABLE * limit)
-            place = plans.cheapest_within(plans.peak(place) - over)
+            place = plans.cheapest_within(plans.plans[place].peak - over)
             way = self._with_plan(plans, place)
         return way
 
     def _with_plan(self, plans: Plans, place: int) -> Way:
-        told = plans.told(place)
-        budget = f"{-(-plans.peak(place) // 2**20)} MiB"  # enough: rounded up
+        plan = plans.plans[place]
+        budget = f"{-(-plan.peak // 2**20)} MiB"  # enough: rounded up
         way = Way(
-            name=f"recompute {told.again} of {told.of} blocks",
-            how=(
-                f'mpt.auto_checkpoint(module, inputs, "{budget}", loss=..., optimizer=...): '
-                f"{told.first} to {told.last}"
-            ),
-            cost=f"{told.slower:.0%} more FLOPs",
+            name=f"recompute {_blocks(plan)}",
+            how=f'mpt.auto_checkpoint(module, inputs, "{budget}", loss=..., optimizer=...)',
+            cost=f"{plan.slowdown - 1:.1%} more FLOPs",
         )
         job = replace(self._job, make=lambda _: plans.carried_out(place))
         return self._way(way, job)
@@ -215,7 +213,7 @@ class Simulations:
             job = with_optimizer(job, AdamW8bit)
             names.append("8-bit state")
         if isinstance(plans, Plans):
-            names.append(f"recompute {plans.told(0).again} blocks")
+            names.append(f"recompute {_blocks(plans.plans[0])}")
             job = replace(job, make=_recomputing(job, plans))
         way = Way(name=" + ".join(names), how="as each of them", cost="as each of them")
         way = self._way(way, job)
@@ -229,6 +227,12 @@ class Simulations:
     def _slice_within(self, tried: Tried) -> int:
         """How large slices may be, if nearly all bytes are proportional to the batch."""
         return int(USABLE * 0.9 * self._batch * self._job.limit / tried.peak)
+
+
+def _blocks(plan: CheckpointPlan) -> str:
+    """How many of the blocks a plan computes again, in part or all of them."""
+    again = sum(block.recomputed_flops > 0 for block in plan.blocks)
+    return f"in {again} of {len(plan.blocks)} blocks"
 
 
 def _recomputing(job: Job, plans: Plans) -> Make:

@@ -11,6 +11,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.torch.record.again import Ran, noted
 from memprop.torch.record.communication import Exchange
 from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
@@ -111,6 +112,7 @@ class Ledger(TorchDispatchMode):
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        noted(None)
         self._block.close()
 
     def now(self) -> Moment:
@@ -351,6 +353,7 @@ class Ledger(TorchDispatchMode):
             self._operator = self._operators.backward()
         else:
             self._operator = self._operators.forward(func)
+            noted(Ran(id(self._recorder), self._operator))
         if self._operator != before:
             self._read.clear()
 

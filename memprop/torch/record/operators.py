@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch._C._autograd import _get_sequence_nr
 
+from memprop.torch.record.again import number_of_again
 from memprop.torch.record.lines import Lines
 from memprop.torch.record.modules import Modules, layer_of
 from memprop.torch.record.phases import Phases
@@ -136,6 +137,10 @@ class Operators:
 
     def again(self, func: Any) -> int:
         """The number of a forward operator that a backward node recomputes."""
+        told = number_of_again(id(self._recorder))
+        if told is not None:
+            self._enter(_node())
+            return told
         self._enter(_node())
         path = self._modules.path
         name = _joined(path, _name_of(func))

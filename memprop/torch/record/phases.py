@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from memprop.torch.record.again import is_running_again
 from memprop.torch.record.backwards import Backwards
 from memprop.torch.record.modules import Modules
 
@@ -95,7 +96,8 @@ class Phases:
         self.backward = part == "backward"
         self.makes_graph = self.backward and self._backwards.makes_graph
         # A checkpoint enables gradients for what it computes again; a backward pass has none.
-        self.recomputes = inside and torch.is_grad_enabled() and not self.makes_graph
+        again = torch.is_grad_enabled() and not self.makes_graph
+        self.recomputes = inside and (again or is_running_again())
         self.now = "forward" if self.recomputes else part
         self.name = self._name_of(self.now)
 

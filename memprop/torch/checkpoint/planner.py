@@ -1,0 +1,201 @@
+"""Which calls run again, for a budget: candidates from the planner of chains, then made better."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Final
+
+from memprop.schedules.optimal import frontier_plans
+from memprop.torch.checkpoint.as_chain import StepChain, as_chain
+from memprop.torch.checkpoint.choices import choice_of
+from memprop.torch.checkpoint.rehearsal import Choice, Outcome, Rehearsal
+from memprop.torch.checkpoint.stages import Cutting
+from memprop.traces.trace import Trace
+
+EVERY_CHOICE: Final = 12
+"""Up to so many units of calls, every choice among them is tried."""
+_CUTTINGS: Final = (
+    Cutting(0.34, at_dear=True),
+    Cutting(0.34, at_dear=False),
+    Cutting(1, at_dear=True),
+)
+"""Large stages leave more to choose within them, small ones more between them."""
+_BESIDE: Final = 6
+"""The step may need a little more or less than its chain says, so plans near the best are tried."""
+_TRIES: Final = 150
+"""How often one unit is kept instead and all gone through again, at most."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A choice and what it comes to."""
+
+    choice: Choice
+    outcome: Outcome
+
+
+class Candidates:
+    """The choices that are worth their memory; each is gone through when it is asked for.
+
+    Args:
+        step: the step.
+        trace: of the step.
+    """
+
+    def __init__(self, step: Rehearsal, trace: Trace) -> None:
+        self._few = worth_it(gone_through(step, choice) for choice in _few_choices(step))
+        chains = (as_chain(step, trace, cutting) for cutting in _CUTTINGS)
+        found = {tuple(chain.stages): chain for chain in chains if chain is not None}
+        self._curves = [_Curve(chain) for chain in found.values()]
+
+    def every(self, most: int = 10**9) -> list[Candidate]:
+        """Those that are worth their memory, by rising peak.
+
+        Args:
+            most: how many plans of each chain are gone through, about.
+        """
+        return worth_it([*self._few, *(one for c in self._curves for one in c.some(most))])
+
+    def within(self, room: int) -> Candidate | None:
+        """The cheapest whose peak is within ``room`` bytes; ``None`` if none is."""
+        found = [*self._few, *(one for c in self._curves for one in c.near(room))]
+        return min(
+            (one for one in found if one.outcome.peak <= room),
+            key=lambda one: one.outcome.cost,
+            default=None,
+        )
+
+    @property
+    def least(self) -> Candidate:
+        """That of the lowest peak, as far as is known."""
+        found = [*self._few, *(one for c in self._curves for one in c.near(0))]
+        return min(found, key=lambda one: (one.outcome.peak, one.outcome.cost))
+
+
+class _Curve:
+    """The plans of one chain, from the least memory to the least cost."""
+
+    def __init__(self, chain: StepChain) -> None:
+        self._chain = chain
+        self._plans = frontier_plans(chain.chain)
+        self._known: dict[int, Candidate] = {}
+
+    def some(self, most: int) -> Iterator[Candidate]:
+        """So many of them, evenly spread, or all."""
+        last = len(self._plans) - 1
+        every = range(last + 1)
+        places = {round(part * last / most) for part in range(most + 1)} if last > most else every
+        return map(self._at, sorted(places))
+
+    def near(self, room: int) -> Iterator[Candidate]:
+        """Those beside the place at which peaks begin to exceed ``room`` bytes."""
+        places = range(len(self._plans))
+        near = bisect_left(places, True, key=lambda place: self._at(place).outcome.peak > room)
+        return map(self._at, range(max(near - _BESIDE, 0), min(near + _BESIDE, len(places))))
+
+    def _at(self, place: int) -> Candidate:
+        if place not in self._known:
+            step = self._chain.step
+            choice = step.in_all_passes(choice_of(self._plans[place], self._chain))
+            self._known[place] = gone_through(step, choice)
+        return self._known[place]
+
+
+def gone_through(step: Rehearsal, choice: Choice) -> Candidate:
+    """A choice with what it comes to, without calls that run for nobody."""
+    choice = {call: path for call, path in choice.items() if step.can_run_again[call]}
+    outcome = step.of(choice)
+    asked = {call: path for call, path in choice.items() if outcome.runs.get(call)}
+    if len(asked) < len(choice):
+        outcome = step.of(asked)
+    return Candidate(asked, outcome)
+
+
+def worth_it(found: Iterable[Candidate]) -> list[Candidate]:
+    """Those that cost less than every other with as low a peak, by rising peak."""
+    kept: list[Candidate] = []
+    for one in sorted(found, key=lambda c: (c.outcome.peak, c.outcome.cost, len(c.choice))):
+        if not kept or one.outcome.cost < kept[-1].outcome.cost:
+            kept.append(one)
+    return kept
+
+
+def _few_choices(step: Rehearsal) -> Iterator[Choice]:
+    """All choices of a small module; else the one that keeps everything."""
+    yield {}
+    units = list(dict.fromkeys(_worth_dropping(step)))
+    if len(units) > EVERY_CHOICE:
+        return
+    for count in range(1, len(units) + 1):
+        for chosen in combinations(units, count):
+            yield dict.fromkeys((call for unit in chosen for call in unit), ())
+
+
+def _worth_dropping(step: Rehearsal) -> Iterator[tuple[int, ...]]:
+    """The units that can run again, and of whose values something is saved or read later."""
+    asked = set(step.of(step.everything()).runs)
+    for call in step.seen.calls:
+        if call.forward == 0 and call.number in asked:
+            yield step.unit_of[call.number]
+
+
+def improved(step: Rehearsal, given: Candidate, room: int, tries: int = _TRIES) -> Candidate:
+    """A candidate within ``room`` bytes that costs less, or the same one.
+
+    The planner of chains decides for all of a stage, and keeps what a stage hands on. Here what is
+    cheap for its bytes is computed again as well, which makes room to keep what is dear.
+    """
+    best = _keeping_more(step, given, room, tries)
+    cheap = _cheap_and_kept(step, best)
+    while cheap:
+        more = dict.fromkeys((call for unit in cheap for call in unit), ())
+        trial = gone_through(step, step.in_all_passes({**more, **best.choice}))
+        if trial.outcome.peak <= room:
+            trial = _keeping_more(step, trial, room, tries)
+        if trial.outcome.peak <= room and trial.outcome.cost < best.outcome.cost:
+            best = trial
+        cheap = cheap[: len(cheap) // 2]
+    return best
+
+
+def _cheap_and_kept(step: Rehearsal, candidate: Candidate) -> list[tuple[int, ...]]:
+    """Units that are kept though something dearer for its bytes runs again, cheapest first."""
+    dear = max((_worth(step, unit) for unit in _units(step, candidate.choice)), default=0)
+    makers = (step.seen.values[value].call for value in candidate.outcome.kept)
+    kept = (call for call in makers if step.can_run_again[call])
+    units = sorted(_units(step, dict.fromkeys(kept)), key=lambda unit: _worth(step, unit))
+    return [unit for unit in units if _worth(step, unit) < dear]
+
+
+def _keeping_more(step: Rehearsal, given: Candidate, room: int, most: int) -> Candidate:
+    """A candidate within ``room`` bytes that keeps what can be kept, the dearest first."""
+    best, tries = given, 0
+    units = sorted(_units(step, given.choice), key=lambda unit: -_worth(step, unit))
+    while units and tries < most:
+        later = []
+        for unit in units:
+            if tries == most or unit[0] not in best.choice:
+                continue
+            tries += 1
+            left = step.in_all_passes({c: best.choice[c] for c in unit})
+            trial = gone_through(step, {c: p for c, p in best.choice.items() if c not in left})
+            if trial.outcome.peak <= room and trial.outcome.cost < best.outcome.cost:
+                best = trial
+            else:
+                later.append(unit)
+        if len(later) == len(units):
+            break
+        units = later
+    return best
+
+
+def _units(step: Rehearsal, choice: Mapping[int, object]) -> list[tuple[int, ...]]:
+    first = [call for call in choice if step.seen.calls[call].forward == 0]
+    return list(dict.fromkeys(step.unit_of[call] for call in first))
+
+
+def _worth(step: Rehearsal, unit: tuple[int, ...]) -> float:
+    """What it costs to compute a byte of a unit again."""
+    size = sum(step.seen.values[v].bytes for call in unit for v in step.seen.calls[call].made)
+    return sum(step.costs[call] for call in unit) / max(size, 1)

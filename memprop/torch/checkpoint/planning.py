@@ -1,0 +1,205 @@
+"""Planning for one step: it is observed once, and plans are confirmed in simulated steps."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from memprop.errors import InvalidValueError
+from memprop.schedules.plan import infeasible
+from memprop.torch.checkpoint.costs import (
+    Costs,
+    Pricing,
+    check_cost,
+    in_flops,
+    in_seconds,
+    pricing_of,
+)
+from memprop.torch.checkpoint.explained import plan_of
+from memprop.torch.checkpoint.observed import Seen, observed
+from memprop.torch.checkpoint.plan import CheckpointPlan
+from memprop.torch.checkpoint.planned import operator_of, planned
+from memprop.torch.checkpoint.planner import Candidate, Candidates, improved, worth_it
+from memprop.torch.checkpoint.rehearsal import Rehearsal
+from memprop.torch.fake.simulated import without_memory
+from memprop.torch.inputs import check_module
+from memprop.torch.record.ledger import Ledger
+from memprop.torch.recorded import recorded
+from memprop.torch.seconds.watch import Calls
+from memprop.torch.state.start import Start, left_as_it_was
+from memprop.torch.task import Task, new_gradients_dropped, run, warm_up
+from memprop.traces.trace import Trace
+
+_TRIES = 20
+"""How often each point of a curve is improved."""
+_ROUNDS = 5
+"""How often a budget is lowered by what a simulated step took more than was worked out."""
+
+
+@dataclass(frozen=True)
+class Planning:
+    """A step to plan for.
+
+    Attributes:
+        task: the step, on fake tensors, as it is after a first one.
+        begin: the state before the first step.
+        step: the step as it was observed.
+        trace: of that.
+        costs: of its calls, and of all of it.
+        blocks: the path of the list of modules that plans are told by.
+    """
+
+    task: Task
+    begin: Start
+    step: Rehearsal
+    trace: Trace
+    costs: Costs
+    blocks: str | None
+
+    @cached_property
+    def candidates(self) -> Candidates:
+        """The choices that are worth their memory."""
+        return Candidates(self.step, self.trace)
+
+    def curve(self, points: int) -> list[Candidate]:
+        """The choices that are worth their memory, by rising peak; about so many."""
+        found = self.candidates.every(points)
+        return worth_it(improved(self.step, one, one.outcome.peak, _TRIES) for one in found)
+
+    @property
+    def work(self) -> float:
+        """The cost of a step that keeps everything."""
+        return self.costs.of_step
+
+    def within(self, room: int) -> CheckpointPlan:
+        """The cheapest plan whose steps are within ``room`` bytes.
+
+        Raises:
+            InfeasibleBudget: there is none.
+        """
+        off = 0
+        for _ in range(_ROUNDS):
+            fitting = self.candidates.within(room - off)
+            if fitting is None:
+                break
+            best = improved(self.step, fitting, room - off)
+            plan = self.plan(best, self.peak(best))
+            if plan.peak <= room:
+                return plan
+            off += plan.peak - room
+        least = self.candidates.least
+        plan = self.plan(least, self.peak(least))
+        if plan.peak > room:
+            raise infeasible(room, plan.peak)
+        return plan
+
+    def plan(self, candidate: Candidate, peak: int) -> CheckpointPlan:
+        """The plan of a candidate with this peak."""
+        made = plan_of(
+            self.task.module,
+            self.step,
+            self.trace,
+            candidate,
+            peak=peak,
+            slowdown=1 + candidate.outcome.cost / (self.work or 1),
+            blocks=self.blocks,
+        )
+        return replace(made, cost=self.costs.unit, estimated=self.costs.estimated)
+
+    def peak(self, candidate: Candidate) -> int:
+        """The peak of simulated steps of a candidate, the first and a later one."""
+        module = planned(self.task.module, *self.paths(candidate))
+        task = replace(self.task, module=module)
+        later = _held(_simulated(task))
+        if self.task.optimizer is None:
+            return later
+        now = start_of(self.task)
+        self.begin.put_back()
+        first = _held(_simulated(task))
+        now.put_back()
+        return max(first, later)
+
+    def paths(self, candidate: Candidate) -> tuple[dict[Any, dict[int, Any]], dict[Any, int]]:
+        """What a tape must know of a candidate."""
+        plan = self.plan(candidate, 0)
+        again = {operator_of(name): dict(calls) for name, calls in plan.again.items()}
+        return again, {operator_of(name): count for name, count in plan.counts.items()}
+
+
+def _simulated(task: Task) -> Trace:
+    with new_gradients_dropped(task):
+        return recorded(task, real=False)
+
+
+def _held(trace: Trace) -> int:
+    """What is held against a budget: what CUDA's allocator reserves; live bytes elsewhere."""
+    reserved = trace.reserved_peak
+    return trace.peak if reserved is None else reserved
+
+
+def start_of(task: Task) -> Start:
+    """The state in which a step would begin now."""
+    return Start.now(task.module, task.inputs, task.loss, task.target, optimizer=task.optimizer)
+
+
+@contextmanager
+def planning(
+    module: nn.Module,
+    inputs: Any,
+    *,
+    blocks: str | None = None,
+    cost: str = "flops",
+    **options: Any,
+) -> Iterator[Planning]:
+    """What is to be planned, inside the block. Afterwards everything is as it was.
+
+    Args:
+        module: the module.
+        inputs: of the step.
+        blocks: the path of the list of modules that plans are told by.
+        cost: what is held against memory, "flops" or "seconds".
+        options: of the step: loss, target, optimizer, autocast, micro_batches, device, gpu.
+    """
+    check_module(module)
+    _check_made(module)
+    pricing = None
+    if check_cost(cost) == "seconds":
+        pricing = pricing_of(module, options.get("device"), options.get("gpu", "h100"))
+    with (
+        left_as_it_was(module, inputs, options["loss"], options["target"]),
+        without_memory(module, inputs, mode="train", **options) as task,
+    ):
+        begin = start_of(task)
+        warm_up(task, 1, run if task.pretence is None else partial(recorded, real=False))
+        few = replace(task, micro_batches=min(task.micro_batches, 2))
+        seen, trace, costs = _observed(few, pricing)
+        yield Planning(task, begin, Rehearsal(seen, trace, costs.of_calls), trace, costs, blocks)
+
+
+def _observed(task: Task, pricing: Pricing | None) -> tuple[Seen, Trace, Costs]:
+    """A step as it was observed, with its costs: seconds where there is something that tells."""
+    if pricing is None:
+        seen, trace = observed(task)
+        return seen, trace, in_flops(seen, trace)
+    watched: list[Calls] = []
+
+    def watching(ledger: Ledger) -> Calls:
+        watched.append(Calls(ledger, task.pretence))
+        return watched[-1]
+
+    seen, trace = observed(task, watching)
+    return seen, trace, in_seconds(seen, watched[-1].asked, pricing)
+
+
+def _check_made(module: nn.Module) -> None:
+    """Raise InvalidValueError for what can be neither simulated nor copied."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InvalidValueError(
+                f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
+                "plan the module that it was made of"
+            )

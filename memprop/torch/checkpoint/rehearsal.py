@@ -1,0 +1,330 @@
+"""What a choice of recomputation comes to, worked out from one observed step.
+
+The rules are those of :mod:`memprop.torch.checkpoint.values`; nothing runs.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from memprop.torch.checkpoint.observed import Seen, SeenCall
+from memprop.torch.checkpoint.values import Path
+from memprop.traces.events import FREE
+from memprop.traces.trace import Trace
+
+Choice = Mapping[int, Path]
+"""The calls that run again, by number, with the groups that each belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a choice comes to.
+
+    Attributes:
+        peak: live bytes of the whole step.
+        cost: of all that runs again.
+        saved_bytes: what is kept of the forward pass for the backward pass.
+        runs: how often each call runs again.
+        kept: the values that are kept.
+        live: bytes after each event.
+        most: bytes that are live at most at each event, or while calls run again before it.
+    """
+
+    peak: int
+    cost: float
+    saved_bytes: int
+    runs: Mapping[int, int]
+    kept: frozenset[int]
+    live: np.ndarray
+    most: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Calls that run again together, before an event."""
+
+    event: int
+    peak: int
+    held: int
+
+
+class Rehearsal:
+    """An observed step, to be gone through with one choice after the other.
+
+    Args:
+        seen: the step.
+        trace: of the step.
+        costs: of each call; FLOPs if not given.
+    """
+
+    def __init__(self, seen: Seen, trace: Trace, costs: Sequence[float] | None = None) -> None:
+        self.seen = seen
+        self.costs = [call.flops for call in seen.calls] if costs is None else costs
+        self.live = np.asarray(trace.live.total, dtype=np.int64)
+        self.events = len(self.live)
+        self.died = self._deaths(trace)
+        self.workspace = [self._workspace(call) for call in seen.calls]
+        self.unit_of = _units(seen)
+        self.can_run_again = self._repeatable()
+        self.asked = [
+            min((save.asked for save in value.saves if save.asked >= 0), default=self.events)
+            for value in seen.values
+        ]
+        self.released = [
+            max((self._end(save.released) for save in value.saves), default=-1)
+            for value in seen.values
+        ]
+        self.requests = sorted(
+            (save.asked, save.order, value.number, self._end(save.released))
+            for value in seen.values
+            for save in value.saves
+            if save.asked >= 0
+        )
+
+    def everything(self) -> dict[int, Path]:
+        """The choice of all calls that can run again."""
+        return {call.number: () for call in self.seen.calls if self.can_run_again[call.number]}
+
+    def in_all_passes(self, choice: Choice) -> dict[int, Path]:
+        """A choice for one forward pass of several that are alike as one for all of them."""
+        if self.seen.forwards < 2:
+            return dict(choice)
+        paths = {self._key(number): path for number, path in choice.items()}
+        keys = ((call.number, self._key(call.number)) for call in self.seen.calls)
+        return {number: paths[key] for number, key in keys if key in paths}
+
+    def _key(self, number: int) -> tuple[object, int]:
+        call = self.seen.calls[number]
+        return call.func, call.place
+
+    def _end(self, event: int) -> int:
+        return self.events if event < 0 else event
+
+    def _deaths(self, trace: Trace) -> list[int]:
+        """For each value the event at which its storage is released by all but autograd."""
+        freed: dict[int, int] = {}
+        kinds = trace.events.kind
+        storages = trace.events.storage
+        for event in np.flatnonzero(kinds == FREE):
+            freed[int(storages[event])] = int(event)
+        return [freed.get(value.storage, self.events) for value in self.seen.values]
+
+    def _workspace(self, call: SeenCall) -> int:
+        """Bytes that a call needs while it runs, beyond what it makes."""
+        if call.end <= call.begin:
+            return 0
+        during = self.live[call.begin : call.end]
+        before = int(self.live[call.begin - 1]) if call.begin else 0
+        return max(int(during.max()) - before - self.new_bytes(call), 0)
+
+    def new_bytes(self, call: SeenCall) -> int:
+        """Bytes of the storages that a call makes."""
+        if call.changed >= 0:
+            return 0
+        return sum(self.seen.values[value].bytes for value in call.made)
+
+    def _repeatable(self) -> list[bool]:
+        """Whether each call can run again, in view of what becomes of its operands."""
+        values, can = self.seen.values, [False] * len(self.seen.calls)
+
+        def is_there(number: int) -> bool:
+            value = values[number]
+            return not value.overwritten or (value.call >= 0 and can[value.call])
+
+        for call in self.seen.calls:
+            can[call.number] = not call.hindrance and all(map(is_there, call.inputs))
+            if call.changed >= 0 and can[call.number]:
+                maker = values[call.changed].call
+                can[call.number] = maker >= 0 and can[maker]
+        return [all(can[one] for one in self.unit_of[number]) for number in range(len(can))]
+
+    def of(self, choice: Choice) -> Outcome:
+        """The peak and the cost of a step that computes these calls again.
+
+        Args:
+            choice: calls that can run again.
+        """
+        run = _Run(self, choice)
+        for request in self.requests:
+            run.ask(*request)
+        kept = run.kept_until()
+        for value, until in kept.items():
+            self._keep(run.moved, value, until)
+        live = self.live + np.cumsum(run.moved[:-1])
+        most = live.copy()
+        for event, peak in _peaks(run.batches, live):
+            most[event] = max(most[event], peak)
+        cost = sum(self.costs[call] * times for call, times in run.runs.items())
+        saved = sum(self.seen.values[value].bytes for value in kept)
+        return Outcome(
+            peak=int(most.max(initial=0)),
+            cost=cost,
+            saved_bytes=saved,
+            runs=run.runs,
+            kept=frozenset(kept),
+            live=live,
+            most=most,
+        )
+
+    def _keep(self, moved: np.ndarray, number: int, until: int) -> None:
+        """Add a value that is kept to what is live anyway."""
+        size, died, asked = self.seen.values[number].bytes, self.died[number], self.asked[number]
+        released = max(self.released[number], asked)
+        if died < asked:
+            _add(moved, size, died, min(asked, until))
+        else:  # it lives on by itself: no node needs another one
+            _add(moved, -size, asked, min(released, died))
+        _add(moved, size, max(released, died), until)
+
+
+def _units(seen: Seen) -> list[tuple[int, ...]]:
+    """For each call the calls that run again together: those that write over one another's."""
+    unit: list[list[int]] = [[call.number] for call in seen.calls]
+    for call in seen.calls:
+        maker = seen.values[call.changed].call if call.changed >= 0 else -1
+        if maker >= 0:
+            unit[maker].append(call.number)
+            unit[call.number] = unit[maker]
+    return [tuple(numbers) for numbers in unit]
+
+
+def _add(moved: np.ndarray, size: int, begin: int, end: int) -> None:
+    """Let some bytes be live from one event up to another."""
+    if begin < end:
+        moved[begin] += size
+        moved[end] -= size
+
+
+def _peaks(batches: Sequence[_Batch], live: np.ndarray) -> Iterator[tuple[int, int]]:
+    """What is live at most while calls run again."""
+    held, event = 0, -1
+    for batch in batches:
+        held = held if batch.event == event else 0
+        event = batch.event
+        yield event, (int(live[event - 1]) if event > 0 else 0) + held + batch.peak
+        held += batch.held
+
+
+_LASTING: Final = 2**62
+"""Later than any event."""
+
+
+class _Run:
+    """One way through a step.
+
+    Attributes:
+        runs: how often each call ran again.
+        batches: the calls that ran again together.
+        moved: by how much each event changes what is live, in addition to what it does anyway.
+    """
+
+    def __init__(self, step: Rehearsal, choice: Choice) -> None:
+        self.runs: Counter[int] = Counter()
+        self.batches: list[_Batch] = []
+        self.moved = np.zeros(step.events + 1, dtype=np.int64)
+        self._step, self._choice = step, choice
+        self._values, self._calls = step.seen.values, step.seen.calls
+        self._waiting = Counter(number for _, _, number, _ in step.requests)
+        self._there: dict[int, int] = {}
+        """The values that were computed again and are held, each with the event that ends that."""
+
+    def ask(self, event: int, _: int, number: int, released: int) -> None:
+        """A node asks for a value."""
+        if self._values[number].call not in self._choice:
+            return
+        if self._there.get(number, -1) <= event:
+            self._compute(event, number)
+        self._waiting[number] -= 1
+        if self._waiting[number] == 0:
+            self._there[number] = released
+
+    def kept_until(self) -> dict[int, int]:
+        """The values that are kept, each with the event at which nobody holds it any more."""
+        ends: dict[int, int] = {}
+        until = {
+            value.number: self._step.released[value.number]
+            for value in self._values
+            if value.call >= 0 and value.saves and value.call not in self._choice
+        }
+        for number in sorted(self._choice, reverse=True):
+            call = self._calls[number]
+            wanted = [ends.get(value, self._step.released[value]) for value in call.made]
+            end = max(wanted, default=-1)
+            if end < 0:
+                continue
+            for value in call.operands:
+                maker = self._values[value].call
+                if maker in self._choice:
+                    ends[value] = max(ends.get(value, self._step.released[value]), end)
+                elif maker >= 0:
+                    until[value] = max(until.get(value, -1), end)
+        return until
+
+    def _compute(self, event: int, target: int) -> None:
+        """Compute a value, and hold what else comes out on the way and is waited for."""
+        calls = self._calls_for(event, target)
+        path = self._choice[self._values[target].call]
+        wanted = Counter({target: 1})
+        for call in calls:
+            wanted.update(self._computed(event, call))
+        fresh: dict[int, int] = {}
+        now = most = held = 0
+        for call in calls:
+            self.runs[call.number] += 1
+            size = self._step.new_bytes(call)
+            over = call.changed
+            taken = 0
+            if over >= 0:
+                taken = fresh.get(over, 0) if self._there.get(over, -1) <= event else 0
+                size = self._values[over].bytes - taken
+            most = max(most, now + size + self._step.workspace[call.number])
+            now += size
+            if taken:
+                del fresh[over]
+            for number in call.made:
+                if self._is_held(number, path):
+                    held += self._hold(event, number, target)
+                if wanted[number] or self._there.get(number, -1) > event:
+                    fresh[number] = self._values[number].bytes
+                else:
+                    now -= self._values[number].bytes
+            for number in self._computed(event, call):
+                wanted[number] -= 1
+                if not wanted[number] and self._there.get(number, -1) <= event:
+                    now -= fresh.pop(number, 0)
+        self.batches.append(_Batch(event, most, held))
+
+    def _calls_for(self, event: int, target: int) -> list[SeenCall]:
+        """The calls that make a value out of what is there, in order."""
+        found: set[int] = set()
+        todo = [target]
+        while todo:
+            call = self._values[todo.pop()].call
+            if call not in found:
+                found.add(call)
+                todo.extend(self._computed(event, self._calls[call]))
+        return [self._calls[number] for number in sorted(found)]
+
+    def _computed(self, event: int, call: SeenCall) -> list[int]:
+        """The operands of a call that must be computed again before it."""
+        return [
+            value
+            for value in call.inputs
+            if self._values[value].call in self._choice and self._there.get(value, -1) <= event
+        ]
+
+    def _is_held(self, number: int, path: Path) -> bool:
+        own = self._choice[self._values[number].call]
+        return self._waiting[number] > 0 and path[: len(own)] == own
+
+    def _hold(self, event: int, number: int, target: int) -> int:
+        """Hold a value until the nodes that wait for it have got it; what is live more for it."""
+        self._there[number] = _LASTING
+        asked = self._step.asked[number]
+        if number == target or asked <= event:
+            return 0  # from when it is asked for on it is live in any case
+        _add(self.moved, self._values[number].bytes, event, asked)
+        return self._values[number].bytes

@@ -1,0 +1,1 @@
+"""How long operators take: measured on the device at hand, or from the rates of a GPU."""

@@ -1,0 +1,56 @@
+"""Choices of what runs again, for tests: random ones, and all of a small module."""
+
+from itertools import combinations
+from unittest.mock import patch
+
+import asks_for_torch  # noqa: F401
+
+from memprop.torch.checkpoint.planned import planned
+from memprop.torch.checkpoint.planner import gone_through
+from memprop.torch.checkpoint.planning import planning
+
+NOTHING = {"loss": None, "target": None, "optimizer": None, "autocast": None, "micro_batches": 1}
+
+
+def units_of(step):
+    """Calls that run again together, of which that is possible."""
+    calls = (call for call in step.seen.calls if step.can_run_again[call.number])
+    return list(dict.fromkeys(step.unit_of[call.number] for call in calls))
+
+
+def random_choice(step, rng):
+    """Some of the calls, in groups one within the other or none."""
+    share, groups = rng.random(), rng.choice([0, 1, 3])
+    choice = {}
+    for unit in units_of(step):
+        if rng.random() < share:
+            place = unit[0] * groups // len(step.seen.calls)
+            choice |= dict.fromkeys(unit, (place,)[: min(groups, rng.randint(0, 1))])
+    return gone_through(step, choice)
+
+
+def everything(step):
+    """All that can run again."""
+    yield gone_through(step, step.everything())
+
+
+def every_choice(step):
+    """All choices among the units."""
+    units = units_of(step)
+    for count in range(len(units) + 1):
+        for chosen in combinations(units, count):
+            yield gone_through(step, {call: () for unit in chosen for call in unit})
+
+
+def chosen_for(module, inputs, choose):
+    """The choices that ``choose`` makes for a step, each with the module that carries it out."""
+    with planning(module, inputs, **NOTHING) as step:
+        found = list(choose(step.step))
+        paths = [step.paths(candidate) for candidate in found]
+    # Only now: inside the block fake tensors take the place of the module's.
+    return [(one, planned(module, *each)) for one, each in zip(found, paths, strict=True)]
+
+
+def without_trying_every_choice():
+    """The planner of chains by itself."""
+    return patch("memprop.torch.checkpoint.planner.EVERY_CHOICE", 0)
