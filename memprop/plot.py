@@ -16,10 +16,20 @@ throughout in SVG and PDF.
 
 from memprop.traces.figures import plot_breakdown as breakdown
 from memprop.traces.figures import plot_comparison as compare
+from memprop.traces.figures import plot_frontier as frontier
 from memprop.traces.figures import plot_lifetimes as lifetimes
 from memprop.traces.figures import plot_reserved as reserved
 from memprop.traces.figures import plot_segments as segments
 from memprop.traces.figures import plot_steps as steps
 from memprop.traces.figures import plot_timeline as timeline
 
-__all__ = ["breakdown", "compare", "lifetimes", "reserved", "segments", "steps", "timeline"]
+__all__ = [
+    "breakdown",
+    "compare",
+    "frontier",
+    "lifetimes",
+    "reserved",
+    "segments",
+    "steps",
+    "timeline",
+]

@@ -81,7 +81,7 @@ def _found(factory: "Factory", batch: int | None, given: dict[str, Any]) -> "tup
     from memprop.torch.fitting.resized import batch_of, resized
     from memprop.torch.fitting.without_numbers import made_without_numbers
 
-    first = _parts(
+    first = parts_of_module(
         made_without_numbers(factory.made if batch is None else partial(_at, factory, batch))
     )
     own = batch_of(first["inputs"])
@@ -90,7 +90,7 @@ def _found(factory: "Factory", batch: int | None, given: dict[str, Any]) -> "tup
 
     def make(wanted: int) -> tuple[Any, ...]:
         is_first = waiting and wanted == size
-        parts = waiting.pop() if is_first else _parts(_at(factory, wanted))
+        parts = waiting.pop() if is_first else parts_of_module(_at(factory, wanted))
         inputs, target = parts["inputs"], parts.get("target")
         if not factory.takes("batch"):
             inputs, target = resized((inputs, target), own, wanted)
@@ -114,8 +114,8 @@ def _at(factory: "Factory", batch: int) -> Any:
     return factory.made(batch=batch) if factory.takes("batch") else factory.made()
 
 
-def _parts(made: Any) -> Mapping[str, Any]:
-    """What a factory returned, by name.
+def parts_of_module(made: Any, command: str = "memprop fit") -> Mapping[str, Any]:
+    """What a factory of a module of PyTorch returned, by name.
 
     Raises:
         InvalidTypeError: it is no module of PyTorch with its inputs.
@@ -130,7 +130,7 @@ def _parts(made: Any) -> Mapping[str, Any]:
     complete = isinstance(parts, Mapping) and {"module", "inputs"} <= parts.keys()
     if not complete or not (isinstance(parts["module"], nn.Module) or isfunction(parts["module"])):
         raise InvalidTypeError(
-            f"the factory returned a {type(made).__name__}: memprop fit is for modules of PyTorch; "
+            f"the factory returned a {type(made).__name__}: {command} is for modules of PyTorch; "
             "return (module, inputs), or a dict with 'module', 'inputs', 'loss', 'target', "
             "'optimizer'"
         )

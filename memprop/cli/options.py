@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Annotated, Any, Final
 
 import typer
@@ -135,3 +135,20 @@ class TakesModel:
 def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]], TakesModel]:
     """A decorator for commands that take a model, with the default depth and width of it."""
     return functools.partial(TakesModel, depth=depth, width=width)
+
+
+def refuse_those_of_a_model(context: typer.Context, of_a_factory: Container[str]) -> None:
+    """Raise BadParameter for an option that describes a model, given with a factory.
+
+    Args:
+        context: of the command.
+        of_a_factory: the options that a factory can have.
+    """
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in of_a_factory and source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise typer.BadParameter(
+                f"--{option} describes a model of memprop's own and means nothing to a factory: "
+                f"pass --arg {name}=... if yours takes it"
+            )

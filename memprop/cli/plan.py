@@ -1,16 +1,45 @@
 """``memprop plan``: what to keep and what to recompute, for one budget or for all."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from memprop.cli import options
 
+_OF_A_FACTORY = {
+    *("factory", "arg", "budget", "frontier", "device", "gpu", "cost", "out", "as_json")
+}
+"""What can be given with a factory; everything else describes a model of memprop's own."""
+_OF_A_FACTORY_ALONE = ("arg", "device", "gpu", "cost", "out")
+
 
 @options.describe_model(depth=8, width=256)
 def plan(
     describe: Callable[[], Any],
+    context: typer.Context,
+    factory: Annotated[
+        str | None,
+        typer.Argument(
+            help="my_script.py:make_model: your own code, which is run. It returns (module, "
+            "inputs) of PyTorch, or a dict with 'module', 'inputs', 'loss', 'target', 'optimizer'."
+        ),
+    ] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="name=value for the factory; may come again.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Of a factory's module: cuda, which needs no GPU, or cpu."),
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="Which GPU cuda is, such as h100 or rtx4090.")] = "h100",
+    cost: Annotated[
+        str, typer.Option(help="What a factory's plan minimizes: flops or seconds.")
+    ] = "flops",
+    out: Annotated[
+        Path | None, typer.Option(help="A file for a factory's plan: see CheckpointPlan.load.")
+    ] = None,
     batch: options.Batch = 512,
     budget: Annotated[str | None, typer.Option(help="Memory to keep to, such as '8 MiB'.")] = None,
     frontier: Annotated[
@@ -29,6 +58,8 @@ def plan(
     For example:
 
     memprop plan --depth 64 --width 256 --batch 512 --budget "40 MiB"
+
+    memprop plan my_script.py:make_model --budget "8 GiB" --out plan.json
     """
     from memprop.errors import InvalidValueError
     from memprop.schedules.optimal import check_budget
@@ -38,6 +69,17 @@ def plan(
     if offload is not None and not frontier:
         raise InvalidValueError("--offload DIR adds a row to the table of --frontier: name both")
     room = None if budget is None else check_budget(budget)
+    if factory is not None:
+        from memprop.cli.plan_factory import plan_factory
+
+        options.refuse_those_of_a_model(context, _OF_A_FACTORY)
+        step = {"device": device, "gpu": gpu, "cost": cost}
+        plan_factory(factory, arg or [], room=room, step_options=step, out=out, as_json=as_json)
+        return
+    for name in _OF_A_FACTORY_ALONE:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"--{name} needs a factory, as my_script.py:make_model")
     step_options = {"optimizer": optimizer, "update": update}
     made = describe()
     if room is None:

@@ -53,23 +53,12 @@ def profile(
     if factory is not None:
         from memprop.cli.factory import profile_factory
 
-        _refuse_options_of_a_model(context)
+        options.refuse_those_of_a_model(context, _OF_A_FACTORY)
         profile_factory(factory, arg or [], simulated=simulated, out=out, as_json=as_json)
         return
     if arg or simulated:
         raise typer.BadParameter("--arg and --simulated need a factory, as my_script.py:make_model")
     _profile_own(describe(), batch, schedule, mode, optimizer, update, out, as_json)
-
-
-def _refuse_options_of_a_model(context: typer.Context) -> None:
-    for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in _OF_A_FACTORY and source is not None and source.name == "COMMANDLINE":
-            option = name.replace("_", "-")
-            raise typer.BadParameter(
-                f"--{option} describes a model of memprop's own and means nothing to a factory: "
-                f"pass --arg {name}=... if yours takes it"
-            )
 
 
 def _profile_own(

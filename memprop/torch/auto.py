@@ -85,7 +85,7 @@ def auto_checkpoint(
             DeprecationWarning,
             stacklevel=3,
         )
-    plan = _plan(
+    plan = plan_for(
         module,
         inputs,
         budget,
@@ -134,7 +134,7 @@ def checkpoint_plan(
         and ``peak_without`` in bytes, ``slowdown``, ``recomputed_flops``, ``kept`` (what cannot
         run again, and why), ``cost``, and ``estimated``.
     """
-    return _plan(
+    return plan_for(
         module,
         inputs,
         budget,
@@ -150,9 +150,10 @@ def checkpoint_plan(
     ).table
 
 
-def _plan(
+def plan_for(
     module: nn.Module, inputs: Any, budget: str | SupportsIndex, **options: Any
 ) -> CheckpointPlan:
+    """The plan that :func:`auto_checkpoint` carries out; the arguments are its own."""
     room = check_budget(budget)
     with planning(module, inputs, **options) as step:
         return replace(step.within(room), budget=room)

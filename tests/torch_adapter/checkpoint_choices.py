@@ -9,8 +9,6 @@ from memprop.torch.checkpoint.planned import planned
 from memprop.torch.checkpoint.planner import gone_through
 from memprop.torch.checkpoint.planning import planning
 
-NOTHING = {"loss": None, "target": None, "optimizer": None, "autocast": None, "micro_batches": 1}
-
 
 def units_of(step):
     """Calls that run again together, of which that is possible."""
@@ -44,7 +42,7 @@ def every_choice(step):
 
 def chosen_for(module, inputs, choose):
     """The choices that ``choose`` makes for a step, each with the module that carries it out."""
-    with planning(module, inputs, **NOTHING) as step:
+    with planning(module, inputs) as step:
         found = list(choose(step.step))
         paths = [step.paths(candidate) for candidate in found]
     # Only now: inside the block fake tensors take the place of the module's.

@@ -54,7 +54,7 @@ def check_cost(cost: str) -> str:
 
 def in_flops(seen: Seen, trace: Trace) -> Costs:
     """The FLOPs of a step."""
-    whole = sum(operator.flops or 0 for operator in trace.operators)
+    whole = sum(operator.flops or 0 for operator in trace.operators) - seen.made_up
     return Costs(unit="flops", of_calls=[call.flops for call in seen.calls], of_step=whole)
 
 

@@ -125,6 +125,7 @@ class Seen:
         saves: every save, of what was there before the forward pass too, in order.
         forwards: how many passes there were.
         asked: how many saves nodes have asked for.
+        made_up: FLOPs that the trace has for making what nodes asked for, one for each element.
     """
 
     calls: list[SeenCall] = field(default_factory=list)
@@ -132,6 +133,7 @@ class Seen:
     saves: list[Save] = field(default_factory=list)
     forwards: int = 0
     asked: int = 0
+    made_up: int = 0
 
 
 class Observer(TorchDispatchMode):
@@ -283,6 +285,7 @@ class Observer(TorchDispatchMode):
         if awaited.whole is None:
             length = saved.bytes // saved.tensor.element_size()
             awaited.whole = saved.tensor.new_empty(length)
+            self._seen.made_up += length
         awaited.give(id(saved))
         return view.on(awaited.whole)
 

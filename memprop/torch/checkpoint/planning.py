@@ -34,6 +34,13 @@ from memprop.torch.state.start import Start, left_as_it_was
 from memprop.torch.task import Task, new_gradients_dropped, run, warm_up
 from memprop.traces.trace import Trace
 
+_DEFAULTS = {
+    "loss": None,
+    "target": None,
+    "optimizer": None,
+    "autocast": None,
+    "micro_batches": 1,
+}
 _TRIES = 20
 """How often each point of a curve is improved."""
 _ROUNDS = 5
@@ -164,6 +171,7 @@ def planning(
         cost: what is held against memory, "flops" or "seconds".
         options: of the step: loss, target, optimizer, autocast, micro_batches, device, gpu.
     """
+    options = {**_DEFAULTS, **options}
     check_module(module)
     _check_made(module)
     pricing = None
