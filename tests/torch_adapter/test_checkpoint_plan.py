@@ -120,8 +120,8 @@ def test_the_figure_of_a_curve_has_its_points(curve):
 
 def test_the_compiler_keeps_what_the_plan_keeps(torch, mpt):
     """A partition without Inductor: what the compiled forward hands to the backward."""
-    from functorch.compile import make_boxed_func
     from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._functorch.partitioners import min_cut_rematerialization_partition
 
     torch.manual_seed(0)
