@@ -206,3 +206,15 @@ def test_what_cannot_be_planned_is_told_in_a_line(factory, capsys, argv, said):
 def test_options_of_a_factory_need_one(capsys):
     assert run(["plan", "--depth", "3", "--budget", "8 MiB", "--gpu", "a100"]) == 2
     assert "--gpu needs a factory" in capsys.readouterr().err
+
+
+def test_a_budget_for_a_gpu_is_for_what_its_allocator_reserves(torch, mpt):
+    with torch.device("meta"):
+        module, x = blocks(torch, count=3, width=256), torch.empty(8192, 256)
+    step = {"optimizer": torch.optim.AdamW, "device": "cuda"}
+    plain = mpt.simulate(module, x, warmup=1, **step).reserved_peak
+    budget = plain * 3 // 4
+    planned = mpt.auto_checkpoint(module, x, budget, **step)
+    reserved = mpt.simulate(planned, x, warmup=1, **step).reserved_peak
+    assert reserved == planned.plan.peak <= budget
+    assert planned.plan.slowdown < 1.1

@@ -28,6 +28,7 @@ from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import check_module
 from memprop.torch.record.ledger import Ledger
+from memprop.torch.record.requests import RequestLog
 from memprop.torch.recorded import recorded
 from memprop.torch.seconds.watch import Calls
 from memprop.torch.state.start import Start, left_as_it_was
@@ -43,7 +44,7 @@ _DEFAULTS = {
 }
 _TRIES = 20
 """How often each point of a curve is improved."""
-_ROUNDS = 5
+_ROUNDS = 8
 """How often a budget is lowered by what a simulated step took more than was worked out."""
 
 
@@ -121,14 +122,27 @@ class Planning:
         """The peak of simulated steps of a candidate, the first and a later one."""
         module = planned(self.task.module, *self.paths(candidate))
         task = replace(self.task, module=module)
+        if task.pretence is not None:
+            # The allocator is that of a new process, which knows nothing of what was planned with.
+            task = replace(task, pretence=replace(task.pretence, log=RequestLog()))
+            with self._at_the_beginning():
+                _simulated(task)
+                return _held(_simulated(task))
         later = _held(_simulated(task))
-        if self.task.optimizer is None:
+        if task.optimizer is None:
             return later
+        with self._at_the_beginning():
+            return max(_held(_simulated(task)), later)
+
+    @contextmanager
+    def _at_the_beginning(self) -> Iterator[None]:
+        """Inside the block everything is as it was before the first step."""
         now = start_of(self.task)
         self.begin.put_back()
-        first = _held(_simulated(task))
-        now.put_back()
-        return max(first, later)
+        try:
+            yield
+        finally:
+            now.put_back()
 
     def paths(self, candidate: Candidate) -> tuple[dict[Any, dict[int, Any]], dict[Any, int]]:
         """What a tape must know of a candidate."""
