@@ -173,12 +173,12 @@ def report(table: pd.DataFrame) -> str:
 
 def draw(path: Path) -> None:
     module, tokens = model_and_tokens()
-    figure, axes = plt.subplots(len(SHARES), figsize=(10, 11), layout="constrained")
+    figure, axes = plt.subplots(len(SHARES), figsize=(10, 13), layout="constrained")
     for share, ax in zip(SHARES, axes, strict=True):
         budget = budget_at(share, module, tokens)
         planned = mpt.auto_checkpoint(module, tokens, budget, loss=loss, target=tokens)
         trace = mpt.simulate(planned, tokens, loss=loss, target=tokens)
-        top = 1.3 * budget_at(100, module, tokens)
+        top = 1.55 * budget_at(100, module, tokens)
         timeline(trace, ax, top=top)
         ax.axhline(budget, color="black", linestyle="--", linewidth=1)
         ax.set_title(f"{share} % of the activations: budget {format_bytes(budget)}", loc="left")

@@ -57,6 +57,14 @@ def loop(leak=1.0):
     )
 
 
+def curve():
+    """Every plan of a deep network."""
+    return mp.frontier(mp.MLP([64, *[128] * 12, 10]), batch=256)
+
+
+POINTS = {"every layer twice": (3_000_000, 1.33)}
+
+
 def two_loops():
     """One that leaks beside one that does not, on a dark style."""
     with plt.style.context("dark_background"):
@@ -103,6 +111,7 @@ GALLERY = {
         )
     ),
     "breakdown_of_one": lambda: panel(lambda ax: mp.plot.breakdown(step("sqrt"), ax)),
+    "frontier": lambda: panel(lambda ax: mp.plot.frontier(curve(), ax, points=POINTS)),
     "segments": lambda: panel(lambda ax: mp.plot.segments(on_a_gpu(), ax)),
     "reserved": lambda: panel(lambda ax: mp.plot.reserved(on_a_gpu(), ax)),
     "steps": lambda: panel(lambda ax: mp.plot.steps(loop(), ax)),

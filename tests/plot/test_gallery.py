@@ -5,7 +5,7 @@ import matplotlib.colors
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from gallery import BASELINE, GALLERY, loop, on_a_gpu, save, step
+from gallery import BASELINE, GALLERY, curve, loop, on_a_gpu, save, step
 from matplotlib.testing.compare import compare_images
 
 import memprop as mp
@@ -42,6 +42,7 @@ FIGURES = {
     "segments": lambda ax=None: mp.plot.segments(on_a_gpu(), ax),
     "reserved": lambda ax=None: mp.plot.reserved(on_a_gpu(), ax),
     "steps": lambda ax=None: mp.plot.steps(loop(), ax),
+    "frontier": lambda ax=None: mp.plot.frontier(curve(), ax),
 }
 
 

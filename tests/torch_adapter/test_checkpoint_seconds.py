@@ -365,10 +365,12 @@ def test_what_takes_long_is_kept_though_it_has_few_flops(torch, mpt, monkeypatch
     module, x = network(torch)
     plans = list(mpt.frontier(module, x, cost="seconds")["plan"])
     assert any(plan.again for plan in plans)
-    for plan in plans:
-        assert operator not in again(plan)
-        assert plan.slowdown < 1.01
-        assert plan.cost == "seconds"
+    assert all(plan.cost == "seconds" for plan in plans)
+    kept = [plan for plan in plans if operator not in again(plan)]
+    assert any(plan.again for plan in kept)
+    assert all(plan.slowdown < 1.01 for plan in kept)
+    # It runs again only in plans that need fewer bytes than any that keeps it.
+    assert all(plan.peak < kept[0].peak for plan in plans if plan not in kept)
 
 
 def test_seconds_choose_otherwise_than_flops_within_one_budget(torch, mpt, monkeypatch):
@@ -403,8 +405,12 @@ def test_the_slowdown_is_in_time(torch, mpt, monkeypatch):
     monkeypatch.setattr(planning, "in_seconds", noted)
     frontier = mpt.frontier(module, x, cost="seconds")
     for plan in frontier["plan"]:
-        runs = sum(len(places) for places in plan.again.values())
-        assert plan.slowdown == pytest.approx(1 + runs / seen[0])
+        paths = [path for places in plan.again.values() for path in places.values()]
+        expected = 1 + len(paths) / seen[0]
+        if max(map(len, paths), default=0) <= 1:  # no groups within groups
+            assert plan.slowdown == pytest.approx(expected)
+        else:
+            assert plan.slowdown > expected
     assert frontier["slowdown"].iloc[0] > 1
 
 

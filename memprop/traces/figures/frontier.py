@@ -36,7 +36,9 @@ def plot_frontier(
     if not len(table):
         raise InvalidValueError("there is no plan to draw: the table of frontier() has no row")
     axes = axes_for(ax)
-    known = table.dropna(subset=["slowdown"]).sort_values("peak_bytes")
+    known = table.dropna(subset=["slowdown"]).sort_values(["peak_bytes", "slowdown"])
+    # The table of a model has schedules by name, too, and some of these are no bargain.
+    known = known[known["slowdown"] < known["slowdown"].cummin().shift(fill_value=float("inf"))]
     axes.plot(
         known["peak_bytes"],
         known["slowdown"],
