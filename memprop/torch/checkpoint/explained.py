@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -10,6 +11,7 @@ from memprop.torch.checkpoint.observed import SeenCall
 from memprop.torch.checkpoint.plan import Block, CheckpointPlan, parameters_of
 from memprop.torch.checkpoint.planner import Candidate
 from memprop.torch.checkpoint.rehearsal import Rehearsal
+from memprop.torch.checkpoint.values import Path
 from memprop.traces.trace import Trace
 
 
@@ -41,21 +43,17 @@ def plan_of(
     saved: Counter[str] = Counter()
     for call in calls:
         saved[sites.get(call.number, "")] += _saved(step, call)
-    again: dict[str, dict[int, tuple[int, ...]]] = defaultdict(dict)
-    for number, path in candidate.choice.items():
-        call = step.seen.calls[number]
-        again[str(call.func)][call.place] = path
-    counts = Counter(str(call.func) for call in calls)
+    again, counts = paths_of(step, candidate)
     return CheckpointPlan(
         module=type(module).__name__,
         parameters=parameters_of(module),
-        again={name: dict(sorted(places.items())) for name, places in sorted(again.items())},
-        counts={name: counts[name] for name in sorted(again)},
+        again={str(func): places for func, places in again.items()},
+        counts={str(func): count for func, count in counts.items()},
         peak=peak,
         slowdown=slowdown,
         recomputed_flops=recomputed_flops(step, candidate),
         saved_bytes=candidate.outcome.saved_bytes,
-        peak_without=step.of({}).peak,
+        peak_without=step.plain_peak,
         blocks=tuple(
             _block(
                 name,
@@ -67,6 +65,19 @@ def plan_of(
         ),
         kept=_hindrances(calls, sites),
     )
+
+
+def paths_of(
+    step: Rehearsal, candidate: Candidate
+) -> tuple[dict[Any, dict[int, Path]], dict[Any, int]]:
+    """What runs again, and how many calls of these operators a forward pass has."""
+    again: dict[Any, dict[int, Path]] = defaultdict(dict)
+    for number in sorted(candidate.choice):
+        call = step.seen.calls[number]
+        again[call.func][call.place] = candidate.choice[number]
+    counts = Counter(call.func for call in step.seen.calls if call.forward == 0)
+    named = sorted(again, key=str)
+    return {func: again[func] for func in named}, {func: counts[func] for func in named}
 
 
 def recomputed_flops(step: Rehearsal, candidate: Candidate) -> int:

@@ -19,10 +19,10 @@ from memprop.torch.checkpoint.costs import (
     in_seconds,
     pricing_of,
 )
-from memprop.torch.checkpoint.explained import plan_of
+from memprop.torch.checkpoint.explained import paths_of, plan_of
 from memprop.torch.checkpoint.observed import Seen, observed
 from memprop.torch.checkpoint.plan import CheckpointPlan
-from memprop.torch.checkpoint.planned import operator_of, planned
+from memprop.torch.checkpoint.planned import planned
 from memprop.torch.checkpoint.planner import Candidate, Candidates, improved, worth_it
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
@@ -146,9 +146,7 @@ class Planning:
 
     def paths(self, candidate: Candidate) -> tuple[dict[Any, dict[int, Any]], dict[Any, int]]:
         """What a tape must know of a candidate."""
-        plan = self.plan(candidate, 0)
-        again = {operator_of(name): dict(calls) for name, calls in plan.again.items()}
-        return again, {operator_of(name): count for name, count in plan.counts.items()}
+        return paths_of(self.step, candidate)
 
 
 def _simulated(task: Task) -> Trace:

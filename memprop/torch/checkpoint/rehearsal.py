@@ -6,6 +6,7 @@ The rules are those of :mod:`memprop.torch.checkpoint.values`; nothing runs.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -83,6 +84,11 @@ class Rehearsal:
             for save in value.saves
             if save.asked >= 0
         )
+
+    @cached_property
+    def plain_peak(self) -> int:
+        """Live bytes of the step that keeps everything."""
+        return self.of({}).peak
 
     def everything(self) -> dict[int, Path]:
         """The choice of all calls that can run again."""

@@ -18,7 +18,6 @@ class Plans:
     Attributes:
         made: the model that the plans are for.
         plans: by rising peak of live bytes, about; none of them keeps everything.
-        blocks: how many blocks the model has.
     """
 
     made: Made

@@ -7,21 +7,6 @@ import numpy as np
 import torch
 
 
-def switches() -> tuple[object, ...]:
-    """The switches of this thread that say how operators run."""
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.is_autocast_enabled("cuda"),
-        torch.get_autocast_dtype("cpu"),
-        torch.get_autocast_dtype("cuda"),
-        torch.get_default_dtype(),
-        torch.are_deterministic_algorithms_enabled(),
-        torch._C._len_torch_function_stack(),
-    )
-
-
 def random_states() -> tuple[object, ...]:
     """The states of the generators of Python and NumPy."""
     return random.getstate(), np.random.get_state()  # noqa: NPY002 - the user's code may use it
@@ -62,11 +47,3 @@ def _generators() -> Iterator[torch.Generator]:
     yield torch.default_generator
     if torch.cuda.is_initialized() and not torch.cuda.is_current_stream_capturing():
         yield from torch.cuda.default_generators
-
-
-def drawn() -> tuple[object, ...]:
-    """A value that changes whenever one of the global generators is used."""
-    _, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    with torch._C._DisableTorchDispatch():
-        own = b"".join(state.numpy().tobytes() for state in torch_states())
-    return random.getstate(), np.asarray(keys).tobytes(), *rest, own

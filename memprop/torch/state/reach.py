@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
-import torch
 from torch import nn
 
 from memprop.torch.state.places import Globals, TensorMeta, is_foreign, kind_of
@@ -193,10 +192,6 @@ class Snapshot:
         """What these hold now."""
         return cls(tuple((place, place.kind.save(place.thing)) for place in places))
 
-    def without_graph(self) -> "Snapshot":
-        """The same, but without the graphs of the tensors in it, which would keep whole steps."""
-        return Snapshot(tuple((place, _without_graph(saved)) for place, saved in self.places))
-
     def changed(self) -> Iterator[tuple[Found, Any]]:
         """The places that hold something else now, and what was saved of them."""
         for place, saved in self.places:
@@ -208,23 +203,3 @@ class Snapshot:
         for place, saved in self.changed():
             if place.kind.put is not None:
                 place.kind.put(place.thing, saved)
-
-
-def _without_graph(saved: Any) -> Any:
-    """What was saved of a place, with every result of operators cut off from them."""
-    if saved.__class__ is tuple:
-        return tuple(map(_without_graph, saved))
-    if saved.__class__ is dict:
-        if any(map(_has_graph, saved.values())):
-            return {name: _leaf(value) for name, value in saved.items()}
-    elif saved.__class__ is list and any(map(_has_graph, saved)):
-        return [_leaf(value) for value in saved]
-    return saved
-
-
-def _has_graph(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.grad_fn is not None
-
-
-def _leaf(value: Any) -> Any:
-    return value.detach().requires_grad_() if _has_graph(value) else value
