@@ -1,6 +1,5 @@
 """Loops that are hard to watch: threads, processes, functional transforms, objects with tricks."""
 
-import gc
 import os
 import signal
 import threading
@@ -313,6 +312,8 @@ def test_a_simulation_within_a_profile_is_no_part_of_it():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers here")
+# Python drops what is raised within a finalizer, an interrupt too. The next one ends the loop.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interrupt_at_any_moment_ends_the_recording():
     before = hooks()
 
@@ -328,8 +329,6 @@ def test_an_interrupt_at_any_moment_ends_the_recording():
                 train(model, optimizer, x)
                 prof.step()
 
-    # Hypothesis times the garbage collector. An interrupt within its callback would be a warning.
-    callbacks, gc.callbacks[:] = gc.callbacks[:], []
     usual = signal.signal(signal.SIGALRM, interrupt)
     try:
         for moment in range(20):
@@ -342,5 +341,4 @@ def test_an_interrupt_at_any_moment_ends_the_recording():
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, usual)
-        gc.callbacks[:] = callbacks
     train(*small_model())
