@@ -499,7 +499,8 @@ def _has_memory(tensor: torch.Tensor) -> bool:
     """Whether a tensor has a storage, which one on "meta" has in a simulation only."""
     if tensor.layout != torch.strided:
         return False
-    return not tensor.is_meta or isinstance(tensor, FakeTensor)
+    # A fake tensor goes through all modes to tell its device, so its class comes first.
+    return isinstance(tensor, FakeTensor) or not tensor.is_meta
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:
