@@ -2,7 +2,8 @@
 
 For six modules and three settings of PyTorch's knob: the bytes that its partition of the step hands
 from forward to backward, and the FLOPs that it computes again, counted in its graphs by memprop's
-own formulas. Beside it, the plan of mpt.frontier that saves no more bytes with the fewest FLOPs.
+own formulas. Beside it the plan of memprop's planner that saves no more bytes, and what a real step
+of it holds when its backward pass begins, as mpt.trace sees it.
 
 Run: python experiments/benchmarks/checkpoint_knob.py [--out reports/checkpoint_knob]
 """
@@ -13,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch._functorch.config as functorch_config
@@ -25,6 +27,8 @@ from torch.nn import functional
 
 import memprop.torch as mpt
 from memprop import format_bytes
+from memprop.torch.checkpoint.plan import CheckpointPlan
+from memprop.torch.checkpoint.planning import planning
 from memprop.torch.record.flops import flops_of
 
 KNOBS = (0.5, 0.3, 0.1)
@@ -157,18 +161,31 @@ def partitioned(module: nn.Module, x: torch.Tensor, divide: Callable[..., Any]) 
     return saved, flops
 
 
+def planned_within(module: nn.Module, x: torch.Tensor, saved: int) -> CheckpointPlan | None:
+    """The cheapest plan that saves no more than so many bytes."""
+    with planning(module, x) as step:
+        found = step.candidates.within(saved, lambda outcome: outcome.saved_bytes)
+        return None if found is None else step.plan(found, found.outcome.peak)
+
+
+def held(module: nn.Module, x: torch.Tensor, plan: CheckpointPlan) -> int:
+    """What a real step holds when backward begins and did not hold before, but for its output."""
+    trace = mpt.trace(plan.apply(module), x)
+    backward = int(np.argmax(trace.events.phase == trace.phases.index("backward")))
+    forward = int(np.argmax(trace.events.phase == trace.phases.index("forward")))
+    return int(trace.live.total[backward - 1] - trace.live.total[forward])
+
+
 def rows() -> pd.DataFrame:
     found = []
     for make in MODELS:
         torch.manual_seed(0)
         module, x = make()
         _, plain = partitioned(module, x, default_partition)
-        curve = mpt.frontier(module, x, points=200)
         for knob in KNOBS:
             with functorch_config.patch(activation_memory_budget=knob):
                 saved, flops = partitioned(module, x, min_cut_rematerialization_partition)
-            plans = [plan for plan in curve["plan"] if plan.saved_bytes <= saved]
-            ours = min(plans, key=lambda plan: plan.recomputed_flops, default=None)
+            ours = planned_within(module, x, saved)
             found.append(
                 {
                     "model": make.__name__,
@@ -177,6 +194,7 @@ def rows() -> pd.DataFrame:
                     "their FLOPs": flops - plain,
                     "our saved": "none" if ours is None else format_bytes(ours.saved_bytes),
                     "our FLOPs": None if ours is None else ours.recomputed_flops,
+                    "our traced": "none" if ours is None else format_bytes(held(module, x, ours)),
                 }
             )
             print(found[-1], flush=True)

@@ -9,11 +9,11 @@ stored, and compute it again, can be cheaper for about one small chain in thirte
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import gcd
-from typing import TYPE_CHECKING, Final, SupportsIndex
+from typing import TYPE_CHECKING, Final, SupportsIndex, overload
 
 from memprop.checks import check_positive_integer
 from memprop.errors import InvalidTypeError, InvalidValueError
@@ -106,23 +106,59 @@ def optimal_frontier(chain: Chain, levels: int = LEVELS) -> "pd.DataFrame":
 @lru_cache(maxsize=8)
 def frontier_plans(chain: Chain, levels: int = LEVELS) -> tuple[Plan, ...]:
     """The plans behind :func:`optimal_frontier`, by rising peak."""
-    most = everything_saved(chain)
-    if exact.is_short(chain):
-        found = [
-            _plan(chain, exact.actions(chain, c), _EXACT, _covered(chain))
-            for c in exact.choices(chain)
-        ]
-    else:
-        grid = _grid(chain, most.peak, levels)
-        costs = grid.levels()
-        drops = [t for t in range(len(costs)) if costs[t] < (costs[t - 1] if t else float("inf"))]
-        found = [_plan(chain, grid.actions(t), _rounded(grid)) for t in drops]
-        found.append(_plan(chain, least.actions(chain), _LEAST))
     kept: list[Plan] = []
-    for plan in sorted([*found, most], key=lambda plan: (plan.peak, plan.cost)):
+    for plan in sorted(PlansOnDemand(chain, levels), key=lambda plan: (plan.peak, plan.cost)):
         if not kept or plan.cost < kept[-1].cost:
             kept.append(plan)
     return tuple(kept)
+
+
+class PlansOnDemand(Sequence[Plan]):
+    """The plans among which :func:`frontier_plans` finds its own, from the least memory on.
+
+    The recurrence is solved at once. A plan is made out of it when it is asked for, which takes a
+    while for each. Where sizes are rounded, a plan may need a little more than the one after it.
+    """
+
+    def __init__(self, chain: Chain, levels: int = LEVELS) -> None:
+        most = everything_saved(chain)
+        self._makers: list[Callable[[], Plan]]
+        if exact.is_short(chain):
+            self._makers = [partial(_exactly, chain, choice) for choice in exact.choices(chain)]
+        else:
+            grid = _grid(chain, most.peak, levels)
+            self._makers = [lambda: _plan(chain, least.actions(chain), _LEAST)]
+            self._makers += [partial(_at_level, chain, grid, level) for level in _drops(grid)]
+        self._made = {len(self._makers): most}
+
+    def __len__(self) -> int:
+        return len(self._makers) + 1
+
+    @overload
+    def __getitem__(self, place: int) -> Plan: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Plan]: ...
+    def __getitem__(self, place: int | slice) -> Plan | Sequence[Plan]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(len(self))[place]]
+        place = range(len(self))[place]
+        if place not in self._made:
+            self._made[place] = self._makers[place]()
+        return self._made[place]
+
+
+def _exactly(chain: Chain, choice: exact.Choice) -> Plan:
+    return _plan(chain, exact.actions(chain, choice), _EXACT, _covered(chain))
+
+
+def _at_level(chain: Chain, grid: Grid, level: int) -> Plan:
+    return _plan(chain, grid.actions(level), _rounded(grid))
+
+
+def _drops(grid: Grid) -> list[int]:
+    """The levels of memory at which a lower cost can be had."""
+    costs = grid.levels()
+    return [t for t in range(len(costs)) if costs[t] < (costs[t - 1] if t else float("inf"))]
 
 
 def plans_below(chain: Chain, room: int, count: int) -> list[Plan]:
@@ -133,9 +169,9 @@ def plans_below(chain: Chain, room: int, count: int) -> list[Plan]:
     if exact.is_short(chain):
         return [plan for plan in frontier_plans(chain) if plan.peak <= room][-count:]
     grid = _grid(chain, everything_saved(chain).peak, LEVELS)
-    costs = grid.levels()[: max((room - chain.input_bytes) // grid.terms.unit + 1, 0)]
-    drops = [t for t in range(len(costs)) if costs[t] < (costs[t - 1] if t else float("inf"))]
-    return [_plan(chain, grid.actions(t), _rounded(grid)) for t in drops[-count:]]
+    within = (room - chain.input_bytes) // grid.terms.unit
+    drops = [level for level in _drops(grid) if level <= within]
+    return [_at_level(chain, grid, level) for level in drops[-count:]]
 
 
 def everything_saved(chain: Chain) -> Plan:

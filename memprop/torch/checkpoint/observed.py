@@ -31,7 +31,7 @@ from memprop.torch.fake.cuda.devices import host_of
 from memprop.torch.record.again import last_noted
 from memprop.torch.record.flops import flops_of
 from memprop.torch.record.ledger import Ledger
-from memprop.torch.record.ours import fake_mode
+from memprop.torch.record.ours import asked_device, fake_mode
 from memprop.torch.record.parts import any_wraps
 from memprop.torch.record.schema import operands, written
 from memprop.torch.recorded import recorded
@@ -164,6 +164,8 @@ class Observer(TorchDispatchMode):
             yield
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (device := asked_device(func, args)) is not None:
+            return device
         kwargs = kwargs or {}
         if any_wraps(types):
             return NotImplemented

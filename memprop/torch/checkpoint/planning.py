@@ -91,10 +91,9 @@ class Planning:
         """
         off = 0
         for _ in range(_ROUNDS):
-            fitting = self.candidates.within(room - off)
-            if fitting is None:
+            best = self.candidates.within(room - off)
+            if best is None:
                 break
-            best = improved(self.step, fitting, room - off)
             plan = self.plan(best, self.peak(best))
             if plan.peak <= room:
                 return plan

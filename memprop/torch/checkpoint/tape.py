@@ -30,7 +30,7 @@ from memprop.torch.checkpoint.values import (
     computed,
 )
 from memprop.torch.record.again import last_noted
-from memprop.torch.record.ours import fake_mode
+from memprop.torch.record.ours import asked_device, fake_mode
 from memprop.torch.record.parts import any_wraps
 from memprop.torch.record.schema import operands, with_operands, written
 
@@ -72,6 +72,8 @@ class Tape(TorchDispatchMode):
         self._values.clear()  # what no node has saved is not wanted any more
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (device := asked_device(func, args)) is not None:
+            return device
         kwargs = kwargs or {}
         if any_wraps(types):
             return NotImplemented  # it comes again with what they wrap

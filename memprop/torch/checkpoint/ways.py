@@ -4,25 +4,28 @@ For a price of a byte, the best way minimizes the price of what is kept and the 
 computed again. That is a minimum cut (of a project selection problem): a value that is needed is
 kept, or computed again by a call, which needs its operands. From a low price to a high one come
 the ways that are worth it: first norms, activations, dropout and casts are computed again, then
-attention, at last products.
+attention, at last products. What runs again at one price does so at every higher one.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
 
 import networkx
+from networkx.algorithms.flow import boykov_kolmogorov
 
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.checkpoint.stages import Stage
 
-PRICES: Final = 12
-"""How many prices of a byte are tried, each the same multiple of the one before."""
+MOST: Final = 12
+"""Ways of a stage, at most: the planner's time grows with them."""
 
 Again = frozenset[int]
 """The calls of a stage that run again in its backward, if it goes one way."""
 
-_END: Final = "end"
-_START: Final = "start"
+_END: Final = ("end", ())
+_START: Final = ("start", ())
+_CALL: Final = "call"
 
 
 def ways_of_all(step: Rehearsal, stages: Sequence[Stage]) -> list[list[Again]]:
@@ -67,26 +70,61 @@ def _likeness(step: Rehearsal, stage: Stage) -> tuple[object, ...]:
     )
 
 
-def ways_of(step: Rehearsal, stage: Stage) -> list[Again]:
-    """The ways of a stage, from the one that computes nothing again on."""
+def ways_of(step: Rehearsal, stage: Stage, most: int = MOST) -> list[Again]:
+    """The ways of a stage that are the best for some price of a byte, from nothing on.
+
+    Args:
+        step: the step.
+        stage: calls of it.
+        most: about so many are looked for.
+    """
     graph = _graph(step, stage)
+    highest = _highest_price(graph)
+    if highest is None:
+        return [frozenset()]
+    nothing, everything = _kept(graph), _best(graph, highest)
+    between = _between(graph, nothing, everything, most - 2)
     found: list[Again] = [frozenset()]
-    for price in _prices(graph):
-        way = _best(graph, price)
-        if way not in found:
-            found.append(way)
-    return found
+    for cut in (*between, everything):
+        # Each holds those before it but where two come to the same.
+        found.append(found[-1] | cut.again)
+    return [found[0], *(after for before, after in pairwise(found) if after != before)]
 
 
-def _prices(graph: networkx.DiGraph) -> Iterator[float]:
-    """Prices of a byte: from where nothing is computed again up to where all is that can be."""
-    costs = [edge["cost"] for _, _, edge in graph.edges(data=True) if edge.get("cost")]
-    sizes = [edge["bytes"] for _, _, edge in graph.edges(data=True) if edge.get("bytes")]
-    if not costs or not sizes:
+class _Cut(NamedTuple):
+    """The calls that run again, what they cost, and the bytes that are kept."""
+
+    again: Again
+    cost: float
+    bytes: int
+
+
+def _between(graph: networkx.DiGraph, low: _Cut, high: _Cut, most: int) -> Iterator[_Cut]:
+    """The cuts that are the best for prices between those of two others.
+
+    The price at which both come to the same is tried: there another cut is better, or none is
+    (Eisner and Severance 1976, https://doi.org/10.1145/321978.321982).
+    """
+    saved, more = low.bytes - high.bytes, high.cost - low.cost
+    if most < 1 or saved <= 0 or more <= 0:
         return
-    low, high = min(costs) / sum(sizes), 2 * sum(costs) / min(sizes)
-    for place in range(PRICES):
-        yield low * (high / low) ** (place / (PRICES - 1))
+    price = more / saved
+    found = _best(graph, price)
+    if found.cost + price * found.bytes >= (low.cost + price * low.bytes) * (1 - _ROUNDING):
+        return
+    yield from _between(graph, low, found, most // 2)
+    yield found
+    yield from _between(graph, found, high, (most - 1) // 2)
+
+
+_ROUNDING: Final = 1e-9
+
+
+def _highest_price(graph: networkx.DiGraph) -> float | None:
+    """A price of a byte at which all is computed again that can be; ``None`` if nothing can."""
+    costs = [edge["cost"] for _, _, edge in graph.edges(data=True) if "cost" in edge]
+    sizes = [edge["bytes"] for _, _, edge in graph.edges(data=True) if edge.get("bytes")]
+    return 1 + 2 * sum(costs) / min(sizes) if costs and sizes else None
 
 
 def _graph(step: Rehearsal, stage: Stage) -> networkx.DiGraph:
@@ -104,28 +142,42 @@ def _graph(step: Rehearsal, stage: Stage) -> networkx.DiGraph:
         unit = step.unit_of[number]
         if step.can_run_again[unit[0]]:
             cost = sum(step.costs[one] for one in unit)
-            graph.add_edge(("call", unit), _END, cost=cost)
+            graph.add_edge((_CALL, unit), _END, cost=cost)
         for made in call.made:
             if made in there or values[made].overwritten:
                 continue
-            graph.add_edge(("value", made), ("call", unit), bytes=values[made].bytes)
+            graph.add_edge(("value", made), (_CALL, unit), bytes=values[made].bytes)
             if values[made].saves:
                 graph.add_edge(_START, ("value", made))
         for read in call.inputs:
             maker = values[read].call
             if maker in inside and read not in there and step.unit_of[maker] != unit:
-                graph.add_edge(("call", unit), ("value", read))
+                graph.add_edge((_CALL, unit), ("value", read))
     return graph
 
 
-def _best(graph: networkx.DiGraph, price: float) -> Again:
-    """The calls that run again where a byte has this price."""
+def _best(graph: networkx.DiGraph, price: float) -> _Cut:
+    """The cut that is the best where a byte has this price."""
     for _, _, edge in graph.edges(data=True):
         if "bytes" in edge:
             edge["capacity"] = edge["bytes"] * price
         elif "cost" in edge:
             edge["capacity"] = edge["cost"]
-    _, (needed, _) = networkx.minimum_cut(graph, _START, _END)
-    return frozenset(
-        number for kind, unit in needed - {_START} if kind == "call" for number in unit
+    _, (needed, _) = networkx.minimum_cut(graph, _START, _END, flow_func=boykov_kolmogorov)
+    return _cut(graph, needed)
+
+
+def _kept(graph: networkx.DiGraph) -> _Cut:
+    """The cut that keeps all that is saved."""
+    return _cut(graph, {_START, *graph.successors(_START)})
+
+
+def _cut(graph: networkx.DiGraph, needed: Collection[Any]) -> _Cut:
+    crossing = [
+        edge for place in needed for after, edge in graph[place].items() if after not in needed
+    ]
+    return _Cut(
+        again=frozenset(n for kind, unit in needed if kind == _CALL for n in unit),
+        cost=sum(edge.get("cost", 0) for edge in crossing),
+        bytes=sum(edge.get("bytes", 0) for edge in crossing),
     )

@@ -10,6 +10,7 @@ import torch
 
 from memprop.torch.fake.cuda.kernels import INSTEAD, ON_CUDA
 from memprop.torch.fake.recurrent import workspace_bytes
+from memprop.torch.fake.remembered import remembered
 from memprop.torch.record.schema import named_arguments, operands, with_operands
 
 _aten: Final = torch.ops.aten
@@ -30,7 +31,11 @@ def faked(func: Any, args: Sequence[Any], kwargs: dict[str, Any], *, cuda: bool 
         return INSTEAD[func](named_arguments(func, args, kwargs))
     if func is _GROUPED_MM and args[0].dtype != torch.bfloat16:
         return _grouped_mm(func, args, kwargs)
-    return _corrected(func, args, kwargs, func(*args, **kwargs), cuda=cuda)
+
+    def run() -> Any:
+        return _corrected(func, args, kwargs, func(*args, **kwargs), cuda=cuda)
+
+    return run() if cuda and func in _ON_CUDA else remembered(func, args, kwargs, run, cuda)
 
 
 def _grouped_mm(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

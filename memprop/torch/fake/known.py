@@ -22,6 +22,7 @@ from memprop.torch.fake.cuda.devices import Devices
 from memprop.torch.fake.tensors import Fakes, has_device
 from memprop.torch.fake.untouched import Untouched
 from memprop.torch.record.communication import is_collective
+from memprop.torch.record.ours import asked_device
 from memprop.torch.record.parts import any_wraps
 from memprop.torch.record.schema import (
     makes_tensors,
@@ -105,6 +106,8 @@ class Known(TorchDispatchMode):
         return made
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (device := asked_device(func, args)) is not None:
+            return device
         kwargs = kwargs or {}
         if any_wraps(types):
             return NotImplemented  # it comes again with what they wrap

@@ -17,7 +17,7 @@ from memprop.torch.record.flops import flops_of
 from memprop.torch.record.held import held_by_graph
 from memprop.torch.record.modules import layer_of
 from memprop.torch.record.operators import Operators
-from memprop.torch.record.ours import fake_mode
+from memprop.torch.record.ours import asked_device, fake_mode
 from memprop.torch.record.parts import any_wraps, parts, wraps
 from memprop.torch.record.phases import Phases
 from memprop.torch.record.places import device_of
@@ -225,6 +225,8 @@ class Ledger(TorchDispatchMode):
                 self._recorder.rename(variable, kept=variable in kept)
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if (device := asked_device(func, args)) is not None:
+            return device
         kwargs = kwargs or {}
         if any_wraps(types):
             return NotImplemented  # it comes again with what they wrap

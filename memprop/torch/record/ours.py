@@ -2,10 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 class Ours:
@@ -38,6 +39,19 @@ class Ours:
 def fake_mode() -> Any:
     """The mode in which fake tensors are made now, if one is active."""
     return torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+
+
+def asked_device(func: Any, args: Sequence[Any]) -> torch.device | None:
+    """The device of a fake tensor, if an operator asks for it and does nothing else.
+
+    PyTorch asks more often than it computes, through every dispatch mode there is.
+    """
+    if func is not _DEVICE or type(args[0]) is not FakeTensor:
+        return None
+    return None if args[0].fake_mode.in_kernel_invocation else args[0].fake_device
+
+
+_DEVICE: Final = torch.ops.prim.device.default
 
 
 def _is_of_python(thread: int) -> bool:
