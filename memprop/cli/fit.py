@@ -149,8 +149,8 @@ def _made_optimizer(parts: Mapping[str, Any]) -> Any:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int], None]]:
     """Shows on stderr what is simulated: in a bar, or as lines where it is no terminal."""
-    from memprop.cli.output import waiting
     from memprop.torch.fitting.largest import MOST_SIMULATIONS
+    from memprop.waiting import waiting
 
     with waiting("simulating") as describe:
 

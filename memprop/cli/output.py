@@ -3,14 +3,11 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from memprop.cli.chart import timeline
@@ -21,7 +18,6 @@ from memprop.version import __version__
 
 MOST_ROWS = 40
 _NEVER_FOLDED = 10
-_PATIENCE_SECONDS = 2.0
 _WIDE = 90
 """Characters from which on the table of cached intermediates has its events."""
 
@@ -35,31 +31,6 @@ def console() -> Console:
     """Where tables go: stdout, as wide as the terminal, or wide enough when piped."""
     piped = not sys.stdout.isatty()
     return Console(width=120 if piped else None, highlight=False, markup=False)
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[Callable[[str], None] | None]:
-    """Show a moving bar and the time on stderr, once what is inside has taken two seconds.
-
-    Where stderr is no terminal, nothing is shown.
-
-    Yields:
-        What changes the text beside the bar; ``None`` where there is no bar.
-    """
-    if not sys.stderr.isatty():
-        yield None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(what, total=None)
-    timer = Timer(_PATIENCE_SECONDS, bar.start)
-    timer.start()
-    try:
-        yield lambda text: bar.update(task, description=text)
-    finally:
-        timer.cancel()
-        timer.join()  # it may be about to start the bar
-        bar.stop()
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -91,10 +91,11 @@ def plan(
 def _frontier(
     model: Any, batch: int, step_options: dict[str, str], offload: str | None, as_json: bool
 ) -> None:
-    from memprop.cli.output import console, print_json, table, waiting
+    from memprop.cli.output import console, print_json, table
     from memprop.engine.rates import measure_rates
     from memprop.tradeoff import frontier
     from memprop.units import format_bytes
+    from memprop.waiting import waiting
 
     with waiting("planning"):
         rates = None if offload is None else measure_rates(offload)
@@ -130,10 +131,11 @@ def _frontier(
 
 def _budget(model: Any, batch: int, step_options: dict[str, str], room: int, as_json: bool) -> None:
     from memprop.cli.chart import timeline
-    from memprop.cli.output import console, print_json, table, waiting
+    from memprop.cli.output import console, print_json, table
     from memprop.engine.step import simulate
     from memprop.tradeoff import is_least, schedule
     from memprop.units import format_bytes
+    from memprop.waiting import waiting
 
     with waiting("planning"):
         found = schedule(model, batch, f"budget:{room}", **step_options)

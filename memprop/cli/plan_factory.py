@@ -36,15 +36,13 @@ def plan_factory(
         out: a file for the plan.
         as_json: whether to print one JSON document.
     """
-    from memprop.cli.output import waiting
     from memprop.torch.fitting.without_numbers import made_without_numbers
 
     with printing_to_stderr() if as_json else nullcontext():
         made = factory_of(where, given)
         parts = dict(parts_of_module(made_without_numbers(made.made), "memprop plan"))
         parts = {key: value for key, value in parts.items() if key not in _NOT_PLANNED}
-        with waiting("planning"):
-            found = in_users_code(lambda: _found(parts, room, step_options))
+        found = in_users_code(lambda: _found(parts, room, step_options))
     if room is None:
         (_print_curve_json if as_json else _print_curve)(where, found)
         return

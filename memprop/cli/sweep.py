@@ -57,7 +57,6 @@ def sweep(
 
     memprop sweep experiments/depth_batch.toml
     """
-    from memprop.cli.output import waiting
     from memprop.data import load_data
     from memprop.machine.choice import chosen
     from memprop.report.write import ENVIRONMENT, SPEC
@@ -67,6 +66,7 @@ def sweep(
     from memprop.sweep.predicted import predict_sweep
     from memprop.sweep.runner import RunOptions, run_sweep
     from memprop.sweep.spec import load_spec
+    from memprop.waiting import waiting
 
     loaded = load_spec(spec)
     load_data(loaded.data.source)  # better an error now than one in every trial

@@ -25,6 +25,8 @@ _CUTTINGS: Final = (
 """Large stages leave more to choose within them, small ones more between them."""
 _BESIDE: Final = 6
 """The step may need a little more or less than its chain says, so plans near the best are tried."""
+_LEVELS: Final = 400
+"""Memory levels of a chain: what a plan really comes to is worked out in any case."""
 _TRIES: Final = 60
 """How often one unit is kept instead and all gone through again, at most."""
 
@@ -136,7 +138,7 @@ class _OfChain(_Curve):
     def __init__(self, chain: StepChain) -> None:
         super().__init__(chain.step)
         self._chain = chain
-        self._plans = PlansOnDemand(chain.chain)
+        self._plans = PlansOnDemand(chain.chain, _LEVELS)
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -172,7 +174,9 @@ def gone_through(step: Rehearsal, choice: Choice) -> Candidate:
     choice = {call: path for call, path in choice.items() if step.can_run_again[call]}
     outcome = step.of(choice)
     asked = {call: path for call, path in choice.items() if outcome.runs.get(call)}
-    if len(asked) < len(choice):
+    left = (call for call in choice if call not in asked)
+    values = (step.seen.values[value] for call in left for value in step.seen.calls[call].made)
+    if any(value.saves for value in values):  # by nodes that never ask for it: so it is kept
         outcome = step.of(asked)
     return Candidate(asked, outcome)
 

@@ -34,6 +34,7 @@ from memprop.torch.seconds.watch import Calls
 from memprop.torch.state.start import Start, left_as_it_was
 from memprop.torch.task import Task, new_gradients_dropped, run, warm_up
 from memprop.traces.trace import Trace
+from memprop.waiting import waiting
 
 _DEFAULTS = {
     "loss": None,
@@ -189,6 +190,7 @@ def planning(
     if check_cost(cost) == "seconds":
         pricing = pricing_of(module, options.get("device"), options.get("gpu", "h100"))
     with (
+        waiting("planning what to compute again"),
         left_as_it_was(module, inputs, options["loss"], options["target"]),
         without_memory(module, inputs, mode="train", **options) as task,
     ):

@@ -89,6 +89,8 @@ class Storages:
         self._appeared = appeared
         self._now = now
         self._alive: dict[int, Storage] = {}
+        self._where: dict[int, int] = {}
+        """The key of the storage that each variable lives in, or lived in last."""
         self._count = 0
         self._idle = False
 
@@ -115,6 +117,7 @@ class Storages:
         # All at once: an interrupt finds the step before or this one, and no mixture.
         dead = [key for key in alive if key not in self._alive]
         self._recorder, self._alive, self._count, self._idle = recorder, alive, len(alive), False
+        self._where = {storage.variable: key for key, storage in alive.items()}
         for key in dead:
             self._event(recorder.free, alive.pop(key))
 
@@ -158,6 +161,7 @@ class Storages:
             self._appeared(tensor, storage.number, given)
         # In this order: an interrupt between the two leaves no death of what was never born.
         self._recorder.allocate(variable, storage.number, size, *moment)
+        self._where[variable] = key
         self._alive[key] = storage
 
     @contextmanager
@@ -176,6 +180,7 @@ class Storages:
         """The operator that runs wrote a new value, ``variable``, over the storage of a tensor."""
         old = self._alive[_key(tensor)]
         new = replace(old, variable=variable, origin=origin)
+        self._where[variable] = _key(tensor)
         self._alive[_key(tensor)] = new
         self._event(self._recorder.allocate, new)
         self._event(self._recorder.free, old)
@@ -203,7 +208,8 @@ class Storages:
 
     def holds(self, variable: int) -> bool:
         """Whether a variable is alive."""
-        return any(storage.variable == variable for storage in self._alive.values())
+        storage = self._alive.get(self._where.get(variable, -1))
+        return storage is not None and storage.variable == variable
 
     def variables(self) -> set[int]:
         """The variables that are alive."""
