@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from memprop.torch.state.places import put_table
+from memprop.torch.state.places import base_of, entries_of, items_of, put_table
 from memprop.torch.state.reach import Found, Reach, Snapshot
 
 
@@ -79,15 +79,16 @@ class StandIns:
             self._in_table(parameters)
 
     def _in_table(self, table: MutableMapping[Any, Any]) -> None:
-        now = {self.swapped(key): self.swapped(value) for key, value in table.items()}
-        if any(key not in table or table[key] is not value for key, value in now.items()):
+        before = entries_of(table)
+        now = {self.swapped(key): self.swapped(value) for key, value in before.items()}
+        if any(key not in before or before[key] is not value for key, value in now.items()):
             put_table(table, now)
 
     def _in_items(self, items: Any) -> None:
-        for place, value in enumerate(items):
+        for place, value in enumerate(items_of(items)):
             swapped = self.swapped(value)
             if swapped is not value:
-                items[place] = swapped
+                base_of(items).__setitem__(items, place, swapped)
 
     def _in_cell(self, cell: CellType) -> None:
         try:

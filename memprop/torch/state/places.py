@@ -44,45 +44,71 @@ class TensorMeta:
     inside: Callable[[Any], Iterable[tuple[str, Any]]] = lambda _: ()
 
 
+def _length(container: Any) -> int:
+    return base_of(container).__len__(container)
+
+
 def _same_values(values: Iterable[Any], saved: Iterable[Any]) -> bool:
     return all(map(operator.is_, values, saved))
 
 
-def _same_table(table: dict[Any, Any], saved: dict[Any, Any]) -> bool:
+def base_of(container: Any) -> Any:
+    """The class of Python's own whose methods know what a container holds.
+
+    Those of a user's class may do anything: make an object for each key, load, count, refuse.
+    """
+    return next(base for base in _CONTAINERS if isinstance(container, base))
+
+
+_CONTAINERS: Final = (OrderedDict, dict, list, deque, set, tuple)
+
+
+def entries_of(table: Any) -> dict[Any, Any]:
+    """What a dictionary holds."""
+    return dict(base_of(table).items(table))
+
+
+def items_of(items: Any) -> list[Any]:
+    """What a list, or another container of items, holds."""
+    return list(base_of(items).__iter__(items))
+
+
+def _same_table(table: Any, saved: dict[Any, Any]) -> bool:
+    now = entries_of(table)
     return (
-        len(table) == len(saved)
-        and _same_values(table.values(), saved.values())
-        and _same_values(table, saved)
+        len(now) == len(saved)
+        and _same_values(now.values(), saved.values())
+        and _same_values(now, saved)
     )
 
 
 def put_table(table: Any, saved: dict[Any, Any]) -> None:
-    """Make a dictionary hold what was saved of it, past the methods of its class."""
-    kind: Any = OrderedDict if isinstance(table, OrderedDict) else dict
-    kind.clear(table)
-    kind.update(table, saved)
+    """Make a dictionary hold what was saved of it."""
+    base_of(table).clear(table)
+    base_of(table).update(table, saved)
 
 
-def _put_items(items: Any, saved: Any) -> None:
-    items.clear()
-    items.extend(saved)
+def _put_items(items: Any, saved: list[Any]) -> None:
+    base_of(items).clear(items)
+    base_of(items).extend(items, saved)
 
 
-def _put_set(items: set[Any], saved: set[Any]) -> None:
-    items.clear()
-    items.update(saved)
+def _put_set(items: Any, saved: set[Any]) -> None:
+    set.clear(items)
+    set.update(items, saved)
 
 
-def _same_items(items: Any, saved: Any) -> bool:
-    return len(items) == len(saved) and _same_values(items, saved)
+def _same_items(items: Any, saved: list[Any]) -> bool:
+    now = items_of(items)
+    return len(now) == len(saved) and _same_values(now, saved)
 
 
-def _named_items(items: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"[{place}]", item) for place, item in enumerate(items))
+def _named_items(items: Any) -> Iterator[tuple[str, Any]]:
+    return ((f"[{place}]", item) for place, item in enumerate(items_of(items)))
 
 
-def _named_entries(table: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"[{key!r}]", value) for key, value in table.items())
+def _named_entries(table: Any) -> Iterator[tuple[str, Any]]:
+    return ((f"[{key!r}]", value) for key, value in entries_of(table).items())
 
 
 def _named_attributes(thing: Any) -> Iterator[tuple[str, Any]]:
@@ -201,9 +227,14 @@ SLOTS: Final = TensorMeta(
     _put_slots,
     lambda thing: ((f".{name}", value) for name, value in _slots(thing).items()),
 )
-TABLE: Final = TensorMeta(lambda table: dict(table), _same_table, put_table, _named_entries)
-ITEMS: Final = TensorMeta(list, _same_items, _put_items, _named_items)
-SET: Final = TensorMeta(set, lambda items, saved: items == saved, _put_set, _named_items)
+TABLE: Final = TensorMeta(entries_of, _same_table, put_table, _named_entries)
+ITEMS: Final = TensorMeta(items_of, _same_items, _put_items, _named_items)
+SET: Final = TensorMeta(
+    lambda items: set(items_of(items)),
+    lambda items, saved: set.__eq__(items, saved),
+    _put_set,
+    _named_items,
+)
 CELL: Final = TensorMeta(
     _cell, lambda cell, saved: _cell(cell) is saved, _put_cell, lambda cell: [("", _cell(cell))]
 )
@@ -265,12 +296,12 @@ RANDOM: Final = TensorMeta(
 )
 ITERATOR: Final = TensorMeta(lambda _: None, lambda _, __: True, None)
 """What hands out one value after the other; it can neither be looked at nor put back."""
-TOO_LARGE: Final = TensorMeta(len, lambda thing, saved: len(thing) == saved, None)
+TOO_LARGE: Final = TensorMeta(_length, lambda thing, saved: _length(thing) == saved, None)
 TENSOR: Final = TensorMeta(
     lambda tensor: None if tensor.is_inference() else tensor._version,
     lambda tensor, saved: saved is None or tensor._version == saved,
     None,
-    lambda tensor: _named_items(_hooks_of(tensor)),
+    lambda tensor: _named_items(list(_hooks_of(tensor))),
 )
 """Its version tells of writes; what it holds is for others to keep."""
 
@@ -362,7 +393,7 @@ def kind_of(thing: Any) -> TensorMeta | None:
     if issubclass(own, type):
         return None if issubclass(thing, Enum) or is_foreign(thing.__module__) else _CLASS
     found = _kind_of_instances(own)
-    if found in _SIZED and len(thing) > _LARGE:
+    if found in _SIZED and _length(thing) > _LARGE:
         return TOO_LARGE
     if found is ARRAY and thing.nbytes > _LARGE_BYTES:
         return None
