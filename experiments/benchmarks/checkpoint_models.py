@@ -12,7 +12,6 @@ Run: python experiments/benchmarks/checkpoint_models.py [--out reports/checkpoin
 
 import argparse
 import copy
-import sys
 import time
 from collections.abc import Callable
 from itertools import pairwise
@@ -415,20 +414,28 @@ peak (1); `slowdown` is predicted by FLOPs.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="auto_checkpoint on stock models")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="a folder; what it has of other models stays")
     parser.add_argument("names", nargs="*", choices=[*MODELS, []], metavar="NAME")
     asked = parser.parse_args()
-    rows: list[dict[str, Any]] = []
+    tables = []
     for name in asked.names or MODELS:
-        rows += rows_of(name)
-        print(as_text(pd.DataFrame(rows[-len(SHARES) :])).to_string(index=False, header=False))
-        sys.stdout.flush()
-    table = pd.DataFrame(rows)
-    print(report(table))
-    if asked.out is not None:
-        asked.out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(asked.out / "results.csv", index=False)
-        (asked.out / "README.md").write_text(report(table), encoding="utf-8")
+        tables.append(pd.DataFrame(rows_of(name)))
+        print(as_text(tables[-1]).to_string(index=False, header=False), flush=True)
+        if asked.out is not None:
+            _store(asked.out, tables[-1])
+    if asked.out is None:
+        print(report(pd.concat(tables)))
+
+
+def _store(folder: Path, table: pd.DataFrame) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    results = folder / "results.csv"
+    if results.exists():
+        before = pd.read_csv(results, keep_default_na=False)
+        table = pd.concat([before[~before["model"].isin(table["model"])], table])
+    table = table.sort_values("model", kind="stable", key=lambda names: names.map([*MODELS].index))
+    table.to_csv(results, index=False)
+    (folder / "README.md").write_text(report(table), encoding="utf-8")
 
 
 if __name__ == "__main__":
