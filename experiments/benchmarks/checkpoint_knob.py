@@ -9,6 +9,7 @@ Run: python -m experiments.benchmarks.checkpoint_knob [--out reports/checkpoint_
 """
 
 import argparse
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.nn import functional
 import memprop.torch as mpt
 from experiments.benchmarks.compiled_steps import compiled
 from memprop import format_bytes
+from memprop.errors import InfeasibleBudget
 from memprop.torch.checkpoint.plan import CheckpointPlan
 from memprop.torch.checkpoint.planning import planning
 
@@ -127,9 +129,18 @@ def planned_within(module: nn.Module, x: torch.Tensor, saved: int) -> Checkpoint
         return None if found is None else step.plan(found, found.outcome.peak)
 
 
+def flops_within(module: nn.Module, x: torch.Tensor, peak: int) -> float:
+    """The FLOPs that a plan with this budget computes again; infinite if there is none."""
+    try:
+        return mpt.auto_checkpoint(module, x, peak).plan.recomputed_flops
+    except InfeasibleBudget:
+        return math.inf
+
+
 def held(module: nn.Module, x: torch.Tensor, plan: CheckpointPlan) -> int:
     """What a real step holds when backward begins and did not hold before, but for its output."""
     trace = mpt.trace(plan.apply(module), x)
+    module.zero_grad()
     backward = int(np.argmax(trace.events.phase == trace.phases.index("backward")))
     forward = int(np.argmax(trace.events.phase == trace.phases.index("forward")))
     return int(trace.live.total[backward - 1] - trace.live.total[forward])
@@ -146,7 +157,6 @@ def rows() -> pd.DataFrame:
             ours = planned_within(module, x, theirs.saved_bytes)
             peak = mpt.trace_step(theirs.run).peak
             module.zero_grad()
-            within = mpt.auto_checkpoint(module, x, peak).plan
             found.append(
                 {
                     "model": make.__name__,
@@ -157,7 +167,7 @@ def rows() -> pd.DataFrame:
                     "our_traced_bytes": None if ours is None else held(module, x, ours),
                     "our_flops": None if ours is None else ours.recomputed_flops,
                     "peak": peak,
-                    "our_flops_at_peak": within.recomputed_flops,
+                    "our_flops_at_peak": flops_within(module, x, peak),
                 }
             )
             print(found[-1], flush=True)
@@ -180,7 +190,8 @@ Written by `python -m experiments.benchmarks.checkpoint_knob --out reports/check
 
 At the bytes that the knob's partition saves for the backward pass, memprop's plan computes no more
 MFLOPs again in {no_more} of {len(table)} cases, fewer in {fewer}. At the peak that its graphs
-reach, run operator by operator and traced, it computes no more again in {at_peak} of {len(table)}.
+reach, run operator by operator and traced, it computes no more again in {at_peak} of {len(table)}
+(`inf` is where no plan of an eager step has that peak).
 
 - `saved_bytes`, `flops`: what the knob's forward graph hands to its backward graph, and the MFLOPs
   that its graphs have beyond those of a partition that computes nothing again.

@@ -182,7 +182,7 @@ def clip() -> Made:
         text_config={
             **sizes,
             "vocab_size": WORDS,
-            "max_position_embeddings": 32,
+            "max_position_embeddings": 64,
             "eos_token_id": 2,
             "bos_token_id": 1,
             "pad_token_id": 0,

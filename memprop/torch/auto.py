@@ -33,6 +33,7 @@ def auto_checkpoint(
     device: torch.device | str | None = None,
     gpu: str = "h100",
     cost: str = "flops",
+    compiled: bool = False,
     explain: bool = False,
 ) -> nn.Module:
     """The module with as little computed again as a byte budget for its training step asks for.
@@ -68,6 +69,9 @@ def auto_checkpoint(
             folder; for a GPU that is not there, and for what cannot be measured, seconds come from
             a roofline of its FLOP/s and bytes/s. A plan's ``slowdown`` is in this, and its
             ``estimated`` names the operators that were not measured.
+        compiled: plan for ``torch.compile(planned)``. Its peak is that of the graphs that the
+            compiler is given, run operator by operator; Inductor, which fuses operators, takes
+            about as many bytes or somewhat fewer. The module must be one graph.
         explain: the old way to :func:`memprop.torch.checkpoint_plan`, which returns a table.
 
     Returns:
@@ -98,6 +102,7 @@ def auto_checkpoint(
         device=device,
         gpu=gpu,
         cost=cost,
+        compiled=compiled,
     )
     if explain:
         table: Any = plan.table
@@ -120,6 +125,7 @@ def checkpoint_plan(
     device: torch.device | str | None = None,
     gpu: str = "h100",
     cost: str = "flops",
+    compiled: bool = False,
 ) -> "pd.DataFrame":
     """What :func:`memprop.torch.auto_checkpoint` would compute again, as a table.
 
@@ -147,6 +153,7 @@ def checkpoint_plan(
         device=device,
         gpu=gpu,
         cost=cost,
+        compiled=compiled,
     ).table
 
 

@@ -106,7 +106,7 @@ def run(task: Task, begin: Begin = lambda *_: None) -> dict[str, Any]:
     args, kwargs = arguments(task.inputs)
     output = loss = None
     for _ in range(task.micro_batches):
-        with _autocast(task):
+        with autocast_of(task):
             begin("forward")
             output = task.module(*args, **kwargs)
             begin("loss")
@@ -149,13 +149,14 @@ def new_gradients_dropped(task: Task) -> Iterator[None]:
 def _infer(task: Task, begin: Begin) -> Any:
     begin("forward")
     args, kwargs = arguments(task.inputs)
-    with torch.set_grad_enabled(task.gradients_in_forward), _autocast(task):
+    with torch.set_grad_enabled(task.gradients_in_forward), autocast_of(task):
         output = task.module(*args, **kwargs)
     begin("end")
     return output
 
 
-def _autocast(task: Task) -> AbstractContextManager[Any]:
+def autocast_of(task: Task) -> AbstractContextManager[Any]:
+    """The autocast that the forward pass and the loss of a task run in."""
     if task.autocast is None:
         return nullcontext()
     return torch.autocast(task.device.type, dtype=task.autocast)

@@ -64,6 +64,7 @@ class CheckpointPlan:
         kept: what cannot run again, and why.
         cost: what was held against memory, and what the slow-down is of: "flops" or "seconds".
         estimated: the operators whose seconds are those of a roofline, and were not measured.
+        compiled: whether it is for the module as torch.compile runs it.
         schema: the version of the file's format.
     """
 
@@ -81,6 +82,7 @@ class CheckpointPlan:
     kept: tuple[str, ...] = ()
     cost: str = "flops"
     estimated: tuple[str, ...] = ()
+    compiled: bool = False
     schema: int = SCHEMA
 
     @property

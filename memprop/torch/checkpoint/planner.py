@@ -54,14 +54,16 @@ class Candidates:
     Args:
         step: the step.
         trace: of the step.
+        groups: whether calls may run again in groups, of whole stages.
     """
 
-    def __init__(self, step: Rehearsal, trace: Trace) -> None:
+    def __init__(self, step: Rehearsal, trace: Trace, *, groups: bool = True) -> None:
         self._step = step
         self._few = worth_it(
             gone_through(step, step.in_all_passes(choice)) for choice in _few_choices(step)
         )
-        chains = (as_chain(step, trace, cutting) for cutting in _CUTTINGS)
+        cuttings = _CUTTINGS if groups else ()
+        chains = (as_chain(step, trace, cutting) for cutting in cuttings)
         found = {tuple(chain.stages): chain for chain in chains if chain is not None}
         self._curves = [_Graded(step), *map(_OfChain, found.values())]
 
@@ -171,7 +173,7 @@ class _Graded(_Curve):
 
 def gone_through(step: Rehearsal, choice: Choice) -> Candidate:
     """A choice with what it comes to, without calls that run for nobody."""
-    choice = {call: path for call, path in choice.items() if step.can_run_again[call]}
+    choice = step.possible(choice)
     outcome = step.of(choice)
     asked = {call: path for call, path in choice.items() if outcome.runs.get(call)}
     left = (call for call in choice if call not in asked)

@@ -26,13 +26,13 @@ from memprop.torch.checkpoint.planned import planned
 from memprop.torch.checkpoint.planner import Candidate, Candidates, improved, worth_it
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
-from memprop.torch.inputs import check_module
+from memprop.torch.inputs import arguments, check_module
 from memprop.torch.record.ledger import Ledger
 from memprop.torch.record.requests import RequestLog
 from memprop.torch.recorded import recorded
 from memprop.torch.seconds.watch import Calls
 from memprop.torch.state.start import Start, left_as_it_was
-from memprop.torch.task import Task, new_gradients_dropped, run, warm_up
+from memprop.torch.task import Task, autocast_of, new_gradients_dropped, run, warm_up
 from memprop.traces.trace import Trace
 from memprop.waiting import waiting
 
@@ -60,6 +60,7 @@ class Planning:
         trace: of that.
         costs: of its calls, and of all of it.
         blocks: the path of the list of modules that plans are told by.
+        compiled: whether plans are for the module as torch.compile runs it.
     """
 
     task: Task
@@ -68,11 +69,12 @@ class Planning:
     trace: Trace
     costs: Costs
     blocks: str | None
+    compiled: bool = False
 
     @cached_property
     def candidates(self) -> Candidates:
         """The choices that are worth their memory."""
-        return Candidates(self.step, self.trace)
+        return Candidates(self.step, self.trace, groups=not self.compiled)
 
     def curve(self, points: int) -> list[Candidate]:
         """The choices that are worth their memory, by rising peak; about so many."""
@@ -116,11 +118,15 @@ class Planning:
             slowdown=1 + candidate.outcome.cost / (self.work or 1),
             blocks=self.blocks,
         )
-        return replace(made, cost=self.costs.unit, estimated=self.costs.estimated)
+        return replace(
+            made, cost=self.costs.unit, estimated=self.costs.estimated, compiled=self.compiled
+        )
 
     def peak(self, candidate: Candidate) -> int:
         """The peak of simulated steps of a candidate, the first and a later one."""
         module = planned(self.task.module, *self.paths(candidate))
+        if self.compiled:
+            module = self._as_compiled(module)
         task = replace(self.task, module=module)
         if task.pretence is not None:
             # The allocator is that of a new process, which knows nothing of what was planned with.
@@ -133,6 +139,13 @@ class Planning:
             return later
         with self._at_the_beginning():
             return max(_held(_simulated(task)), later)
+
+    def _as_compiled(self, module: nn.Module) -> nn.Module:
+        from memprop.torch.checkpoint.compiled import as_compiled  # dynamo takes a second to load
+
+        args, kwargs = arguments(self.task.inputs)
+        with autocast_of(self.task):
+            return as_compiled(module, args, kwargs)
 
     @contextmanager
     def _at_the_beginning(self) -> Iterator[None]:
@@ -172,6 +185,7 @@ def planning(
     *,
     blocks: str | None = None,
     cost: str = "flops",
+    compiled: bool = False,
     **options: Any,
 ) -> Iterator[Planning]:
     """What is to be planned, inside the block. Afterwards everything is as it was.
@@ -181,11 +195,17 @@ def planning(
         inputs: of the step.
         blocks: the path of the list of modules that plans are told by.
         cost: what is held against memory, "flops" or "seconds".
+        compiled: whether plans are for the module as torch.compile runs it.
         options: of the step: loss, target, optimizer, autocast, micro_batches, device, gpu.
     """
     options = {**_DEFAULTS, **options}
     check_module(module)
     _check_made(module)
+    if compiled and options.get("device") is not None:
+        raise InvalidValueError(
+            f"compiled=True plans for where the module is, and not for device="
+            f"{options['device']!r}: leave one of them out"
+        )
     pricing = None
     if check_cost(cost) == "seconds":
         pricing = pricing_of(module, options.get("device"), options.get("gpu", "h100"))
@@ -198,7 +218,8 @@ def planning(
         warm_up(task, 1, run if task.pretence is None else partial(recorded, real=False))
         few = replace(task, micro_batches=min(task.micro_batches, 2))
         seen, trace, costs = _observed(few, pricing)
-        yield Planning(task, begin, Rehearsal(seen, trace, costs.of_calls), trace, costs, blocks)
+        step = Rehearsal(seen, trace, costs.of_calls)
+        yield Planning(task, begin, step, trace, costs, blocks, compiled)
 
 
 def _observed(task: Task, pricing: Pricing | None) -> tuple[Seen, Trace, Costs]:

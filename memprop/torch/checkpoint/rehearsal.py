@@ -70,6 +70,7 @@ class Rehearsal:
         self.workspace = [self._workspace(call) for call in seen.calls]
         self.unit_of = _units(seen)
         self.can_run_again = self._repeatable()
+        self._bound = self._bound_to()
         self.asked = [
             min((save.asked for save in value.saves if save.asked >= 0), default=self.events)
             for value in seen.values
@@ -93,6 +94,36 @@ class Rehearsal:
     def everything(self) -> dict[int, Path]:
         """The choice of all calls that can run again."""
         return {call.number: () for call in self.seen.calls if self.can_run_again[call.number]}
+
+    def possible(self, choice: Choice) -> dict[int, Path]:
+        """A choice without calls that cannot run again if the others of it do.
+
+        One that reads what was written over later can only if that is made again.
+        """
+        found = {call: path for call, path in choice.items() if self.can_run_again[call]}
+        left = [call for call in self._bound if call in found]
+        while left:
+            without = [call for call in left if any(one not in found for one in self._bound[call])]
+            if not without:
+                break
+            for unit in {self.unit_of[call] for call in without}:
+                for call in unit:
+                    found.pop(call, None)
+            left = [call for call in left if call in found]
+        return found
+
+    def _bound_to(self) -> dict[int, list[int]]:
+        """For calls that read what was written over later, those that made it."""
+        values = self.seen.values
+        makers = {
+            call.number: [values[v].call for v in call.inputs if values[v].overwritten]
+            for call in self.seen.calls
+        }
+        own = (
+            (call, [m for m in made if m not in self.unit_of[call]])
+            for call, made in makers.items()
+        )
+        return {call: made for call, made in own if made}
 
     def in_all_passes(self, choice: Choice) -> dict[int, Path]:
         """A choice for one forward pass of several that are alike as one for all of them."""

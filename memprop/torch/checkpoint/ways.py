@@ -144,7 +144,10 @@ def _graph(step: Rehearsal, stage: Stage) -> networkx.DiGraph:
             cost = sum(step.costs[one] for one in unit)
             graph.add_edge((_CALL, unit), _END, cost=cost)
         for made in call.made:
-            if made in there or values[made].overwritten:
+            if made in there:
+                continue
+            if values[made].overwritten:  # it is gone: there is no keeping it
+                graph.add_edge(("value", made), (_CALL, unit))
                 continue
             graph.add_edge(("value", made), (_CALL, unit), bytes=values[made].bytes)
             if values[made].saves:
