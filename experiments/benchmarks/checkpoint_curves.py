@@ -75,6 +75,10 @@ def slowdowns(plain: Callable[[], None], steps: Sequence[Callable[[], None]]) ->
     return [other / first for other in others]
 
 
+NAMES = {gpt: "GPT", unet: "U-Net"}
+TIMES = {"flops": "time in FLOPs", "seconds": "time in seconds"}
+
+
 class Flops(TorchDispatchMode):
     """Counts the FLOPs of all that runs inside the block, by memprop's formulas."""
 
@@ -104,7 +108,8 @@ def draw(make: Callable[[], tuple[nn.Module, torch.Tensor]], above: Axes, below:
     whole = compiled(module, x, knob=None).run
     knobs = [compiled(module, x, knob).run for knob in KNOBS]
 
-    names = ["plain", "every block", *(f"knob {knob}" for knob in KNOBS)]
+    names = ["plain", "a checkpoint around every block"]
+    names += [f"activation_memory_budget {knob}" for knob in KNOBS]
     peaks = [mpt.trace(module, x).peak, mpt.trace(by_hand, x).peak]
     peaks += [mpt.trace_step(knob).peak for knob in knobs]
     in_flops = [1.0, flops(blocks) / flops(plain)]
@@ -116,15 +121,13 @@ def draw(make: Callable[[], tuple[nn.Module, torch.Tensor]], above: Axes, below:
         curve = mpt.frontier(module, x, cost=cost, points=48)
         points = dict(zip(names, zip(peaks, heights, strict=True), strict=True))
         mp.plot.frontier(curve, axes, points=points, label="auto_checkpoint")
-        axes.set_title(f"{make.__name__}, {cost}", loc="left")
+        axes.set_title(f"{NAMES[make]}, {TIMES[cost]}", loc="left")
+        axes.get_legend().remove()
         print(make.__name__, cost, points, flush=True)
     places = [round(part * (len(curve) - 1) / MEASURED) for part in range(MEASURED)]
     plans = [curve["plan"].iloc[place] for place in places]
     taken = slowdowns(plain, [step_of(plan.apply(module), x) for plan in plans])
-    below.plot(
-        [plan.peak for plan in plans], taken, "kx", label="auto_checkpoint, a real step's time"
-    )
-    below.legend()
+    below.plot([plan.peak for plan in plans], taken, "kx", label="auto_checkpoint, measured")
     print([(plan.peak, plan.slowdown) for plan in plans], taken, flush=True)
 
 
@@ -132,9 +135,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="auto_checkpoint's curves")
     parser.add_argument("--out", type=Path, default=Path("docs/images/checkpoint_curves.png"))
     asked = parser.parse_args()
-    figure, axes = plt.subplots(2, 2, figsize=(11, 7.5), layout="constrained")
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7.5), layout="constrained")
     for make, column in zip((gpt, unet), range(2), strict=True):
         draw(make, axes[0][column], axes[1][column])
+    handles, labels = axes[1][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(asked.out, dpi=100)
 
 

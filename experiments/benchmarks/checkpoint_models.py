@@ -389,7 +389,7 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
 
 def report(table: pd.DataFrame) -> str:
     exact = int((table["predicted_peak"] == table["traced_peak"]).sum())
-    off = ((table["traced_peak"] - table["predicted_peak"]) / table["predicted_peak"]).abs().max()
+    off = int((table["traced_peak"] - table["predicted_peak"]).abs().max())
     within, same_bits = int(table["within"].sum()), int(table["same_bits"].sum())
     return f"""# auto_checkpoint on stock models
 
@@ -401,7 +401,7 @@ Written by
 - Losses, gradients, parameters and buffers of {UPDATES} updates are those of the plain module,
   bit by bit: {same_bits} of {len(table)}.
 - The predicted peak is the traced one to the byte in {exact} of {len(table)}, and at most
-  {off:.2%} off.
+  {off} bytes off.
 
 `share` is where the budget lies between the least that a plan keeps to (0) and the plain step's
 peak (1); `slowdown` is predicted by FLOPs.

@@ -9,10 +9,10 @@ import typer
 from memprop.cli import options
 
 _OF_A_FACTORY = {
-    *("factory", "arg", "budget", "frontier", "device", "gpu", "cost", "out", "as_json")
+    *("factory", "arg", "budget", "frontier", "device", "gpu", "cost", "compiled", "out", "as_json")
 }
 """What can be given with a factory; everything else describes a model of memprop's own."""
-_OF_A_FACTORY_ALONE = ("arg", "device", "gpu", "cost", "out")
+_OF_A_FACTORY_ALONE = ("arg", "device", "gpu", "cost", "compiled", "out")
 
 
 @options.describe_model(depth=8, width=256)
@@ -37,6 +37,9 @@ def plan(
     cost: Annotated[
         str, typer.Option(help="What a factory's plan minimizes: flops or seconds.")
     ] = "flops",
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Plan for torch.compile, with --budget.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="A file for a factory's plan: see CheckpointPlan.load.")
     ] = None,
@@ -68,12 +71,16 @@ def plan(
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
     if offload is not None and not frontier:
         raise InvalidValueError("--offload DIR adds a row to the table of --frontier: name both")
+    if compiled and frontier:
+        raise InvalidValueError("--compiled plans for one budget: name --budget SIZE")
     room = None if budget is None else check_budget(budget)
     if factory is not None:
         from memprop.cli.plan_factory import plan_factory
 
         options.refuse_those_of_a_model(context, _OF_A_FACTORY)
-        step = {"device": device, "gpu": gpu, "cost": cost}
+        step: dict[str, Any] = {"device": device, "gpu": gpu, "cost": cost}
+        if compiled:
+            step["compiled"] = True
         plan_factory(factory, arg or [], room=room, step_options=step, out=out, as_json=as_json)
         return
     for name in _OF_A_FACTORY_ALONE:

@@ -32,7 +32,7 @@ def plan_factory(
         where: "my_script.py:make_model", or "package.module:make_model".
         given: its arguments, each as "name=value".
         room: the budget in bytes; ``None`` for the whole curve.
-        step_options: device, gpu and cost.
+        step_options: device, gpu, cost and compiled.
         out: a file for the plan.
         as_json: whether to print one JSON document.
     """
@@ -101,6 +101,7 @@ def _print_json(where: str, plan: "CheckpointPlan") -> None:
             "peak_without": plan.peak_without,
             "slowdown": plan.slowdown,
             "cost": plan.cost,
+            "compiled": plan.compiled,
             "recomputed_flops": plan.recomputed_flops,
             "saved_bytes": plan.saved_bytes,
             "kept": list(plan.kept),

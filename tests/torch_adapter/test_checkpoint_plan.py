@@ -182,6 +182,10 @@ def test_plan_on_the_command_line(mpt, factory, tmp_path, capsys):
     assert replace(loaded, blocks=()).peak == told["peak"]
     assert run(["plan", factory, "--budget", "3 MiB"]) == 0
     assert "predicted slow-down" in capsys.readouterr().out
+    assert run(["plan", factory, "--budget", "3 MiB", "--compiled", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["compiled"]
+    assert run(["plan", factory, "--frontier", "--compiled"]) == 2
+    assert "--compiled plans for one budget" in capsys.readouterr().err
     assert run(["plan", factory, "--frontier", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["frontier"]
     assert rows[-1]["slowdown"] == 1

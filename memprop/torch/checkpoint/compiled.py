@@ -5,6 +5,7 @@ step takes about as many bytes or somewhat fewer.
 """
 
 import copy
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -153,13 +154,25 @@ def _compiled(module: nn.Module, backend: Any, inputs: Any) -> Any:
     # The compiler keeps what it makes with the code that it was asked for. This code is nobody's.
     own = FunctionType(call.__code__.replace(), globals(), "call", None, call.__closure__)
     try:
-        return torch.compile(own, backend=backend, fullgraph=True, dynamic=False)(*inputs)
+        with _without_warnings():
+            return torch.compile(own, backend=backend, fullgraph=True, dynamic=False)(*inputs)
     except TorchDynamoException as error:
         first = str(error).strip().partition("\n")[0]
         raise InvalidValueError(
             f"torch.compile does not make one graph of {type(module).__name__} ({first}): plan "
             "without compiled=True, or for the parts that it compiles"
         ) from error
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Inside the block nothing warns of what runs twice in a checkpoint, for here nothing does."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _Interpreter(fx.Interpreter):

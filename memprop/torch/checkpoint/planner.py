@@ -260,7 +260,7 @@ def _keeping_more(
             if tries == most:
                 return best
             tries += 1
-            kept = step.in_all_passes({c: best.choice[c] for c in unit})
+            kept = step.in_all_passes({c: best.choice[c] for c in unit if c in best.choice})
             trial = gone_through(step, {c: p for c, p in best.choice.items() if c not in kept})
             if measure(trial.outcome) > room:
                 break
