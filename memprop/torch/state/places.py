@@ -55,9 +55,11 @@ def _same_values(values: Iterable[Any], saved: Iterable[Any]) -> bool:
 def base_of(container: Any) -> Any:
     """The class of Python's own whose methods know what a container holds.
 
-    Those of a user's class may do anything: make an object for each key, load, count, refuse.
+    Those of a user's class may do anything: make an object for each key, load, count, refuse. What
+    is like a container, as a scripted module's table of parameters, has its own.
     """
-    return next(base for base in _CONTAINERS if isinstance(container, base))
+    bases = (base for base in _CONTAINERS if isinstance(container, base))
+    return next(bases, type(container))
 
 
 _CONTAINERS: Final = (OrderedDict, dict, list, deque, set, tuple)
