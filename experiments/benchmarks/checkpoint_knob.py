@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -70,14 +71,16 @@ class Convolutions(nn.Sequential):
 
 
 class UNet(nn.Module):
-    def __init__(self, width: int = 16, depth: int = 3) -> None:
+    def __init__(
+        self, width: int = 16, depth: int = 3, convolutions: Callable[..., Any] = Convolutions
+    ) -> None:
         super().__init__()
         sizes = [width * 2**level for level in range(depth + 1)]
-        self.first = Convolutions(3, sizes[0])
+        self.first = convolutions(3, sizes[0])
         pairs = list(pairwise(sizes))
-        self.down = nn.ModuleList([Convolutions(a, b) for a, b in pairs])
+        self.down = nn.ModuleList([convolutions(a, b) for a, b in pairs])
         self.up = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, 2) for a, b in reversed(pairs)])
-        self.merge = nn.ModuleList([Convolutions(2 * a, a) for a, _ in reversed(pairs)])
+        self.merge = nn.ModuleList([convolutions(2 * a, a) for a, _ in reversed(pairs)])
         self.last = nn.Conv2d(sizes[0], 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -7,23 +7,22 @@ dropout; losses, gradients, parameters and buffers are compared bit by bit. The 
 of the planned module is that of mpt.trace.
 
 Needs: pip install torch==2.14.1 torchvision==0.29.1 transformers
-Run: python experiments/benchmarks/checkpoint_models.py [--out reports/checkpoint_models] [NAME ...]
+Run: python -m experiments.benchmarks.checkpoint_models [--out reports/checkpoint_models] [NAME ...]
 """
 
 import argparse
 import copy
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn import functional
 
 import memprop.torch as mpt
+from experiments.benchmarks.checkpoint_knob import UNet
 from memprop import format_bytes
 from memprop.errors import InfeasibleBudget
 
@@ -43,46 +42,36 @@ def pixels() -> dict[str, Any]:
     return {"pixel_values": torch.randn(BATCH, 3, 32, 32), "labels": torch.arange(BATCH) % 2}
 
 
-def decoder(name: str, **more: Any) -> Callable[[], Made]:
-    """A causal language model of transformers."""
+SIZES = {
+    "vocab_size": WORDS,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+
+
+def language_model(name: str, task: str, **more: Any) -> Callable[[], Made]:
+    """A language model of transformers."""
 
     def make() -> Made:
         import transformers
 
-        sizes = {
-            "vocab_size": WORDS,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 64,
-            "pad_token_id": 0,
-            "use_cache": False,
-        }
-        config = getattr(transformers, f"{name}Config")(**{**sizes, **more})
-        return getattr(transformers, f"{name}ForCausalLM")(config), text()
+        config = getattr(transformers, f"{name}Config")(**{**SIZES, **more})
+        return getattr(transformers, f"{name}For{task}")(config), text()
 
     return make
+
+
+def decoder(name: str, **more: Any) -> Callable[[], Made]:
+    """A causal language model of transformers."""
+    return language_model(name, "CausalLM", pad_token_id=0, use_cache=False, **more)
 
 
 def encoder(name: str, **more: Any) -> Callable[[], Made]:
     """A masked language model of transformers."""
-
-    def make() -> Made:
-        import transformers
-
-        sizes = {
-            "vocab_size": WORDS,
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "max_position_embeddings": 64,
-        }
-        config = getattr(transformers, f"{name}Config")(**{**sizes, **more})
-        return getattr(transformers, f"{name}ForMaskedLM")(config), text()
-
-    return make
+    return language_model(name, "MaskedLM", **more)
 
 
 def gpt2() -> Made:
@@ -238,29 +227,8 @@ class Convolutions(nn.Sequential):
         super().__init__(*parts)
 
 
-class UNet(nn.Module):
-    def __init__(self, width: int = 8, depth: int = 3) -> None:
-        super().__init__()
-        sizes = [width * 2**level for level in range(depth + 1)]
-        pairs = list(pairwise(sizes))
-        self.first = Convolutions(3, sizes[0])
-        self.down = nn.ModuleList([Convolutions(a, b) for a, b in pairs])
-        self.up = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, 2) for a, b in reversed(pairs)])
-        self.merge = nn.ModuleList([Convolutions(2 * a, a) for a, _ in reversed(pairs)])
-        self.last = nn.Conv2d(sizes[0], 2, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        seen = [self.first(x)]
-        for down in self.down:
-            seen.append(down(functional.max_pool2d(seen[-1], 2)))
-        x = seen.pop()
-        for up, merge in zip(self.up, self.merge, strict=True):
-            x = merge(torch.cat([seen.pop(), up(x)], 1))
-        return self.last(x)
-
-
 def unet() -> Made:
-    return UNet(), {"x": torch.randn(BATCH, 3, 64, 64)}
+    return UNet(8, convolutions=Convolutions), {"x": torch.randn(BATCH, 3, 64, 64)}
 
 
 MODELS: dict[str, Callable[[], Made]] = {
@@ -395,7 +363,7 @@ def report(table: pd.DataFrame) -> str:
 
 {table["model"].nunique()} models at {len(SHARES)} budgets, PyTorch {torch.__version__} on the CPU.
 Written by
-`python experiments/benchmarks/checkpoint_models.py --out reports/checkpoint_models`.
+`python -m experiments.benchmarks.checkpoint_models --out reports/checkpoint_models`.
 
 - Within budget, as traced: {within} of {len(table)}.
 - Losses, gradients, parameters and buffers of {UPDATES} updates are those of the plain module,

@@ -137,6 +137,12 @@ def describe_model(*, depth: int, width: int) -> Callable[[Callable[..., None]],
     return functools.partial(TakesModel, depth=depth, width=width)
 
 
+def was_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def refuse_those_of_a_model(context: typer.Context, of_a_factory: Container[str]) -> None:
     """Raise BadParameter for an option that describes a model, given with a factory.
 
@@ -145,8 +151,7 @@ def refuse_those_of_a_model(context: typer.Context, of_a_factory: Container[str]
         of_a_factory: the options that a factory can have.
     """
     for name in context.params:
-        source = context.get_parameter_source(name)
-        if name not in of_a_factory and source is not None and source.name == "COMMANDLINE":
+        if name not in of_a_factory and was_given(context, name):
             option = name.replace("_", "-")
             raise typer.BadParameter(
                 f"--{option} describes a model of memprop's own and means nothing to a factory: "

@@ -84,8 +84,7 @@ def plan(
         plan_factory(factory, arg or [], room=room, step_options=step, out=out, as_json=as_json)
         return
     for name in _OF_A_FACTORY_ALONE:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if options.was_given(context, name):
             raise typer.BadParameter(f"--{name} needs a factory, as my_script.py:make_model")
     step_options = {"optimizer": optimizer, "update": update}
     made = describe()

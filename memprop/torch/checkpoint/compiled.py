@@ -22,10 +22,11 @@ from torch._prims.rng_prims import run_and_save_rng_state, run_with_rng_state
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.nn.modules import module as module_hooks
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from memprop.errors import InvalidValueError
 from memprop.torch.checkpoint.shared_copy import shared_copy
+from memprop.torch.record.schema import tensors
 
 
 def as_compiled(module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> nn.Module:
@@ -79,7 +80,7 @@ class _Graphs:
     @classmethod
     def of(cls, module: nn.Module, args: Sequence[Any], kwargs: dict[str, Any]) -> "_Graphs":
         mode = FakeTensorMode()
-        held = dict([*module.named_parameters(), *module.named_buffers()])
+        held = _held(module)
         fakes = {name: _fake(mode, tensor) for name, tensor in held.items()}
         memo = {id(tensor): fakes[name] for name, tensor in held.items()}
         made = copy.deepcopy(module, memo)
@@ -99,7 +100,7 @@ class _Graphs:
             output = _compiled(made, backend, inputs)
         ((function, given, returned),) = calls
         places: dict[int, str | int] = {id(fake): name for name, fake in fakes.items()}
-        places |= {id(one): place for place, one in enumerate(_tensors(inputs))}
+        places |= {id(one): place for place, one in enumerate(tensors(inputs))}
         leaves, form = tree_flatten(output)
         at = {id(one): place for place, one in enumerate(returned)}
         if not all(id(one) in places for one in given) or not all(id(one) in at for one in leaves):
@@ -119,11 +120,11 @@ class _Forward:
     """The forward of a module that is compiled."""
 
     def __init__(self, module: nn.Module, graphs: _Graphs) -> None:
-        self._held = dict([*module.named_parameters(), *module.named_buffers()])
+        self._held = _held(module)
         self._graphs = graphs
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        inputs, graphs = _tensors((args, kwargs)), self._graphs
+        inputs, graphs = tensors((args, kwargs)), self._graphs
         given = [
             self._held[place] if isinstance(place, str) else inputs[place] for place in graphs.given
         ]
@@ -132,8 +133,9 @@ class _Forward:
         return tree_unflatten([returned[place] for place in graphs.results], graphs.output)
 
 
-def _tensors(tree: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+def _held(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers of a module, by name."""
+    return dict([*module.named_parameters(), *module.named_buffers()])
 
 
 def _fake(mode: FakeTensorMode, tensor: torch.Tensor) -> torch.Tensor:
