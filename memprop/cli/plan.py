@@ -9,10 +9,11 @@ import typer
 from memprop.cli import options
 
 _OF_A_FACTORY = {
-    *("factory", "arg", "budget", "frontier", "device", "gpu", "cost", "compiled", "out", "as_json")
+    *("factory", "arg", "budget", "frontier", "device", "gpu", "cost", "compiled", "offload"),
+    *("bandwidth", "out", "as_json"),
 }
 """What can be given with a factory; everything else describes a model of memprop's own."""
-_OF_A_FACTORY_ALONE = ("arg", "device", "gpu", "cost", "compiled", "out")
+_OF_A_FACTORY_ALONE = ("arg", "device", "gpu", "cost", "compiled", "bandwidth", "out")
 
 
 @options.describe_model(depth=8, width=256)
@@ -35,8 +36,9 @@ def plan(
     ] = None,
     gpu: Annotated[str, typer.Option(help="Which GPU cuda is, such as h100 or rtx4090.")] = "h100",
     cost: Annotated[
-        str, typer.Option(help="What a factory's plan minimizes: flops or seconds.")
-    ] = "flops",
+        str | None,
+        typer.Option(help="What a factory's plan minimizes: flops (if not given) or seconds."),
+    ] = None,
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Plan for torch.compile, with --budget.")
     ] = False,
@@ -50,7 +52,14 @@ def plan(
     ] = False,
     offload: Annotated[
         str | None,
-        typer.Option(help="With --frontier: also a row for storing variables in this folder."),
+        typer.Option(
+            help="cpu: of a factory's module, results may wait in the host's memory; or, with "
+            "--frontier, a folder: also a row for storing variables in it."
+        ),
+    ] = None,
+    bandwidth: Annotated[
+        str | None,
+        typer.Option(help="Bytes a second that are copied to the host, or back, as '25 GB'."),
     ] = None,
     optimizer: options.Optimizer = "none",
     update: options.Update = "at_end",
@@ -69,7 +78,7 @@ def plan(
 
     if frontier == (budget is not None):
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
-    if offload is not None and not frontier:
+    if offload is not None and factory is None and not frontier:
         raise InvalidValueError("--offload DIR adds a row to the table of --frontier: name both")
     if compiled and frontier:
         raise InvalidValueError("--compiled plans for one budget: name --budget SIZE")
@@ -79,6 +88,7 @@ def plan(
 
         options.refuse_those_of_a_model(context, _OF_A_FACTORY)
         step: dict[str, Any] = {"device": device, "gpu": gpu, "cost": cost}
+        step |= {"offload": offload, "bandwidth": bandwidth}
         if compiled:
             step["compiled"] = True
         plan_factory(factory, arg or [], room=room, step_options=step, out=out, as_json=as_json)

@@ -32,7 +32,7 @@ def plan_factory(
         where: "my_script.py:make_model", or "package.module:make_model".
         given: its arguments, each as "name=value".
         room: the budget in bytes; ``None`` for the whole curve.
-        step_options: device, gpu, cost and compiled.
+        step_options: device, gpu, cost, compiled, offload and bandwidth.
         out: a file for the plan.
         as_json: whether to print one JSON document.
     """
@@ -73,11 +73,13 @@ def _print_curve(where: str, found: "pd.DataFrame") -> None:
     from memprop.cli.output import console, table
     from memprop.units import format_bytes
 
+    offloads = bool(found["offloaded_bytes"].any())
     cells = [
         (
             format_bytes(int(row["peak_bytes"])),
             f"{row['peak_bytes']:,}",
             format_bytes(int(row["saved_bytes"])),
+            *([format_bytes(int(row["offloaded_bytes"]))] if offloads else []),
             f"{row['recomputed_flops']:,}",
             f"{row['slowdown']:.3f}",
         )
@@ -85,7 +87,8 @@ def _print_curve(where: str, found: "pd.DataFrame") -> None:
     ]
     screen = console()
     screen.print(f"{where}: {found['plan'].iloc[0].module}; simulated, nothing was run\n")
-    columns = ["peak", "bytes", "saved", "FLOPs again", "slow-down"]
+    host = ["on the host"] if offloads else []
+    columns = ["peak", "bytes", "saved", *host, "FLOPs again", "slow-down"]
     screen.print(table("Memory against recomputation", columns, cells))
 
 
@@ -104,6 +107,7 @@ def _print_json(where: str, plan: "CheckpointPlan") -> None:
             "compiled": plan.compiled,
             "recomputed_flops": plan.recomputed_flops,
             "saved_bytes": plan.saved_bytes,
+            "offloaded_bytes": plan.offloaded_bytes,
             "kept": list(plan.kept),
             "blocks": [vars(block) for block in plan.blocks],
         }
@@ -132,11 +136,13 @@ def _print_plan(where: str, plan: "CheckpointPlan") -> None:
             block.keeps,
             format_bytes(block.saved_bytes),
             format_bytes(block.kept_bytes),
+            *([format_bytes(block.offloaded_bytes)] if plan.offloaded else []),
             f"{block.recomputed_flops:,}",
         )
         for block in plan.blocks
     ]
-    columns = ["block", "runs", "keeps", "saved", "kept", "FLOPs again"]
+    host = ["on the host"] if plan.offloaded else []
+    columns = ["block", "runs", "keeps", "saved", "kept", *host, "FLOPs again"]
     screen.print("", table("What the blocks do", columns, cells))
     for reason in plan.kept:
         screen.print(f"kept, as it cannot run again: {reason}", soft_wrap=True)

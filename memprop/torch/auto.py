@@ -32,7 +32,9 @@ def auto_checkpoint(
     blocks: str | None = None,
     device: torch.device | str | None = None,
     gpu: str = "h100",
-    cost: str = "flops",
+    cost: str | None = None,
+    offload: str | None = None,
+    bandwidth: str | float | None = None,
     compiled: bool = False,
     explain: bool = False,
 ) -> nn.Module:
@@ -68,10 +70,16 @@ def auto_checkpoint(
             measured once where it would run, and what was measured is kept in the user's cache
             folder; for a GPU that is not there, and for what cannot be measured, seconds come from
             a roofline of its FLOP/s and bytes/s. A plan's ``slowdown`` is in this, and its
-            ``estimated`` names the operators that were not measured.
+            ``estimated`` names the operators that were not measured. It is "flops" if not given,
+            and "seconds" with ``offload``.
         compiled: plan for ``torch.compile(planned)``. Its peak is that of the graphs that the
             compiler is given, run operator by operator; Inductor, which fuses operators, takes
             about as many bytes or somewhat fewer. The module must be one graph.
+        offload: "cpu" lets results wait for the backward pass in pinned memory of the host, where
+            it takes less time to copy them there and back than to compute them again. The copies
+            are made in the stream of the computation. For modules on a GPU.
+        bandwidth: bytes a second that are copied to the host, or back, as 25e9 or "25 GB"; if not
+            given it is measured, or that of the PCIe link of a GPU that is not here.
         explain: the old way to :func:`memprop.torch.checkpoint_plan`, which returns a table.
 
     Returns:
@@ -102,6 +110,8 @@ def auto_checkpoint(
         device=device,
         gpu=gpu,
         cost=cost,
+        offload=offload,
+        bandwidth=bandwidth,
         compiled=compiled,
     )
     if explain:
@@ -124,7 +134,9 @@ def checkpoint_plan(
     blocks: str | None = None,
     device: torch.device | str | None = None,
     gpu: str = "h100",
-    cost: str = "flops",
+    cost: str | None = None,
+    offload: str | None = None,
+    bandwidth: str | float | None = None,
     compiled: bool = False,
 ) -> "pd.DataFrame":
     """What :func:`memprop.torch.auto_checkpoint` would compute again, as a table.
@@ -153,6 +165,8 @@ def checkpoint_plan(
         device=device,
         gpu=gpu,
         cost=cost,
+        offload=offload,
+        bandwidth=bandwidth,
         compiled=compiled,
     ).table
 

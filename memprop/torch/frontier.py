@@ -25,7 +25,9 @@ def frontier(
     blocks: str | None = None,
     device: torch.device | str | None = None,
     gpu: str = "h100",
-    cost: str = "flops",
+    cost: str | None = None,
+    offload: str | None = None,
+    bandwidth: str | float | None = None,
     points: int = 64,
 ) -> "pd.DataFrame":
     """The plans that are worth their memory, from the least of it to the least time.
@@ -42,14 +44,16 @@ def frontier(
         device: where to plan for; "cuda" needs no GPU.
         gpu: which GPU "cuda" is.
         cost: what is held against memory, "flops" or "seconds".
+        offload: "cpu" lets what is kept wait in the host's memory.
+        bandwidth: bytes a second that are copied to the host, or back.
         points: how many plans there are, about.
 
     Returns:
         A row per plan, by rising ``peak_bytes`` (live bytes of the whole step, worked out from one
         simulated step) and falling ``slowdown`` (the predicted time of a step over that of one that
-        keeps everything); ``saved_bytes``, ``recomputed_flops``, and ``plan``: a
-        :class:`memprop.torch.CheckpointPlan`, to be carried out by its ``apply(module)``. The last
-        row keeps everything. :func:`memprop.plot.frontier` draws it.
+        keeps everything); ``saved_bytes``, ``recomputed_flops``, ``offloaded_bytes`` (what waits on
+        the host), and ``plan``: a :class:`memprop.torch.CheckpointPlan`, to be carried out by its
+        ``apply(module)``. The last row keeps everything. :func:`memprop.plot.frontier` draws it.
 
     Raises:
         MempropError: an argument is wrong.
@@ -65,6 +69,8 @@ def frontier(
         "device": device,
         "gpu": gpu,
         "cost": cost,
+        "offload": offload,
+        "bandwidth": bandwidth,
     }
     with planning(module, inputs, blocks=blocks, **options) as step:
         plans = [step.plan(one, one.outcome.peak) for one in step.curve(points)]
@@ -74,6 +80,7 @@ def frontier(
             "slowdown": [plan.slowdown for plan in plans],
             "saved_bytes": [plan.saved_bytes for plan in plans],
             "recomputed_flops": [plan.recomputed_flops for plan in plans],
+            "offloaded_bytes": [plan.offloaded_bytes for plan in plans],
             "plan": plans,
         }
     )

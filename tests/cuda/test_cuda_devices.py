@@ -141,3 +141,20 @@ def test_a_step_that_was_run_on_cuda_has_what_its_allocator_counted(monkeypatch)
     assert (step.allocated_peak, step.reserved_peak) == (1000, 2000)
     assert CudaPeaks(torch.device("cpu")).since() == {}
     assert mpt.trace(nn.Linear(2, 2), torch.ones(2, 2)).allocated_peak is None
+
+
+def test_what_a_function_makes_for_itself_is_where_its_operands_are():
+    """The mask of causal attention by its formula, which PyTorch makes of nothing."""
+
+    class Causal(nn.Module):
+        def forward(self, q):
+            with nn.attention.sdpa_kernel(nn.attention.SDPBackend.MATH):
+                seen = nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+            return seen.sum() + torch.zeros(5).sum().cuda()  # and this the program makes on the CPU
+
+    step = mpt.simulate(Causal(), torch.randn(1, 2, 32, 8, requires_grad=True), device="cuda")
+    there = {one.name: one.device for one in step.variables}
+    assert there["tril"] == there["where"] == "cuda:0"
+    (mask,) = (one for one in step.variables if one.name == "where")
+    assert mask.bytes == 32 * 32 * 4
+    assert [one.name for one in step.on("cpu").variables][:1] == ["zeros"]

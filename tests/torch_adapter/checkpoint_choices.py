@@ -5,8 +5,10 @@ from unittest.mock import patch
 
 import asks_for_torch  # noqa: F401
 
+from memprop.torch.checkpoint.curves import gone_through
+from memprop.torch.checkpoint.host import LOADED
+from memprop.torch.checkpoint.offloading import offloadable
 from memprop.torch.checkpoint.planned import planned
-from memprop.torch.checkpoint.planner import gone_through
 from memprop.torch.checkpoint.planning import planning
 
 
@@ -16,15 +18,25 @@ def units_of(step):
     return list(dict.fromkeys(step.unit_of[call.number] for call in calls))
 
 
-def random_choice(step, rng):
-    """Some of the calls, in groups one within the other or none."""
+def random_choice(step, rng, *, offloads=False):
+    """Some of the calls, in groups one within the other or none; others wait on the host."""
     share, groups = rng.random(), rng.choice([0, 1, 3])
     choice = {}
     for unit in units_of(step):
         if rng.random() < share:
             place = unit[0] * groups // len(step.seen.calls)
             choice |= dict.fromkeys(unit, (place,)[: min(groups, rng.randint(0, 1))])
+    if offloads:
+        kept = gone_through(step, choice).outcome.kept
+        waiting = [call for call in offloadable(step, kept) if rng.random() < 0.6]
+        choice |= dict.fromkeys(waiting, LOADED)
     return gone_through(step, choice)
+
+
+def all_on_the_host(step):
+    """Nothing runs again, and all that can waits on the host."""
+    kept = gone_through(step, {}).outcome.kept
+    return gone_through(step, dict.fromkeys(offloadable(step, kept), LOADED))
 
 
 def everything(step):
@@ -40,9 +52,9 @@ def every_choice(step):
             yield gone_through(step, {call: () for unit in chosen for call in unit})
 
 
-def chosen_for(module, inputs, choose):
+def chosen_for(module, inputs, choose, **options):
     """The choices that ``choose`` makes for a step, each with the module that carries it out."""
-    with planning(module, inputs) as step:
+    with planning(module, inputs, **options) as step:
         found = list(choose(step.step))
         paths = [step.paths(candidate) for candidate in found]
     # Only now: inside the block fake tensors take the place of the module's.

@@ -167,6 +167,20 @@ class Custom(nn.Module):
         return Exp.apply(self.linear(x))
 
 
+class ComplexNumbers(nn.Module):
+    """Numbers whose conjugate and negative PyTorch puts off until something reads them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(16, 16, dtype=torch.cfloat) / 8)
+
+    def forward(self, x):
+        for _ in range(2):
+            y = x @ self.weight
+            x = y.conj() * torch.sin(y)
+        return x.abs() * y.conj().imag + torch.sin(y.conj().imag)
+
+
 class Sparse(nn.Module):
     def __init__(self):
         super().__init__()
@@ -280,6 +294,10 @@ def custom():
     return Custom(), torch.randn(6, 16)
 
 
+def complex_numbers():
+    return ComplexNumbers(), torch.randn(6, 16, dtype=torch.cfloat)
+
+
 def sparse():
     return Sparse(), torch.randint(50, (4, 5))
 
@@ -290,7 +308,7 @@ ZOO = {
         *(mlp, tied, in_place, views, cnn, attention_math, attention_fused, sdpa_math, sdpa_flash),
         *(encoder_layer, encoder_layer_evaluated, half_norms),
         *(checkpoints, reentrant_checkpoints, nested_checkpoints, frozen, twice, named),
-        *(lstm, without_gradient, norms, custom, sparse),
+        *(lstm, without_gradient, norms, custom, complex_numbers, sparse),
     )
 }
 SIMULATED = {name: build for name, build in ZOO.items() if name != "sparse"}

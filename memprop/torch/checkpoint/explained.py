@@ -1,15 +1,16 @@
 """A choice of calls as a plan, told by the blocks of the module."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from memprop.torch.checkpoint.blocks import blocks_of, is_in
+from memprop.torch.checkpoint.curves import Candidate
+from memprop.torch.checkpoint.host import Loaded
 from memprop.torch.checkpoint.observed import SeenCall
 from memprop.torch.checkpoint.plan import Block, CheckpointPlan, parameters_of
-from memprop.torch.checkpoint.planner import Candidate
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.checkpoint.values import Path
 from memprop.traces.trace import Trace
@@ -43,11 +44,14 @@ def plan_of(
     saved: Counter[str] = Counter()
     for call in calls:
         saved[sites.get(call.number, "")] += _saved(step, call)
-    again, counts = paths_of(step, candidate)
+    paths, counts = paths_of(step, candidate)
+    again, offloaded = _parted(paths)
     return CheckpointPlan(
         module=type(module).__name__,
         parameters=parameters_of(module),
-        again={str(func): places for func, places in again.items()},
+        again=again,
+        offloaded=offloaded,
+        offloaded_bytes=candidate.outcome.offloaded_bytes,
         counts={str(func): count for func, count in counts.items()},
         peak=peak,
         slowdown=slowdown,
@@ -70,7 +74,7 @@ def plan_of(
 def paths_of(
     step: Rehearsal, candidate: Candidate
 ) -> tuple[dict[Any, dict[int, Path]], dict[Any, int]]:
-    """What runs again, and how many calls of these operators a forward pass has."""
+    """What is not kept, and how many calls of these operators a forward pass has."""
     again: dict[Any, dict[int, Path]] = defaultdict(dict)
     for number in sorted(candidate.choice):
         call = step.seen.calls[number]
@@ -80,25 +84,47 @@ def paths_of(
     return {func: again[func] for func in named}, {func: counts[func] for func in named}
 
 
+def _parted(
+    paths: Mapping[Any, Mapping[int, Path]],
+) -> tuple[dict[str, dict[int, Path]], dict[str, tuple[int, ...]]]:
+    """By the names of operators, the calls that run again, and those that are brought back."""
+    again: dict[str, dict[int, Path]] = {}
+    offloaded: dict[str, tuple[int, ...]] = {}
+    for func, places in paths.items():
+        brought = tuple(place for place, path in places.items() if isinstance(path, Loaded))
+        if brought:
+            offloaded[str(func)] = brought
+        if len(brought) < len(places):
+            own = {place: path for place, path in places.items() if place not in brought}
+            again[str(func)] = own
+    return again, offloaded
+
+
 def recomputed_flops(step: Rehearsal, candidate: Candidate) -> int:
     """FLOPs of all that runs again in a step."""
-    return sum(step.seen.calls[n].flops * runs for n, runs in candidate.outcome.runs.items())
+    runs = candidate.outcome.runs.items()
+    again = ((n, times) for n, times in runs if not isinstance(candidate.choice[n], Loaded))
+    return sum(step.seen.calls[n].flops * times for n, times in again)
 
 
 def _block(name: str, calls: Sequence[SeenCall], step: Rehearsal, candidate: Candidate) -> Block:
     runs, choice = candidate.outcome.runs, candidate.choice
     saved = sum(_saved(step, call) for call in calls)
     kept = sum(_kept(step, candidate, call) for call in calls)
-    again = [choice[call.number] for call in calls if call.number in choice]
+    gone = [choice[call.number] for call in calls if call.number in choice]
+    brought = {c.number for c in calls if isinstance(choice.get(c.number), Loaded)}
     return Block(
         block=name,
-        runs=1 + max((runs.get(call.number, 0) for call in calls), default=-1),
-        keeps="all" if not again else "some" if kept else "nothing",
-        depth=max(map(len, again), default=0),
+        runs=1 + max((runs.get(c.number, 0) for c in calls if c.number not in brought), default=-1),
+        keeps="all" if not gone else "some" if kept else "nothing",
+        depth=max(map(len, gone), default=0),
         saved_bytes=saved,
         kept_bytes=kept,
         forward_flops=sum(call.flops for call in calls),
-        recomputed_flops=sum(call.flops * runs.get(call.number, 0) for call in calls),
+        recomputed_flops=sum(
+            call.flops * runs.get(call.number, 0) for call in calls if call.number not in brought
+        ),
+        offloaded_bytes=sum(_saved(step, call) for call in calls if call.number in brought),
     )
 
 

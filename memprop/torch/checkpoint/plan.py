@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path as File
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from torch import nn
 
 from memprop.errors import InvalidValueError
 from memprop.files import write_whole
+from memprop.torch.checkpoint.host import LOADED
 from memprop.torch.checkpoint.planned import operator_of, planned
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Block:
         kept_bytes: how much of that is kept, with what running again needs.
         forward_flops: of its forward.
         recomputed_flops: of what of it runs again.
+        offloaded_bytes: how much of what is saved waits in host memory.
     """
 
     block: str
@@ -42,6 +44,7 @@ class Block:
     kept_bytes: int
     forward_flops: int
     recomputed_flops: int
+    offloaded_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +68,9 @@ class CheckpointPlan:
         cost: what was held against memory, and what the slow-down is of: "flops" or "seconds".
         estimated: the operators whose seconds are those of a roofline, and were not measured.
         compiled: whether it is for the module as torch.compile runs it.
+        offloaded: for operators, by name, the calls whose results wait in host memory, counted from
+            0 in a forward pass.
+        offloaded_bytes: of all that waits there.
         schema: the version of the file's format.
     """
 
@@ -83,6 +89,8 @@ class CheckpointPlan:
     cost: str = "flops"
     estimated: tuple[str, ...] = ()
     compiled: bool = False
+    offloaded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    offloaded_bytes: int = 0
     schema: int = SCHEMA
 
     @property
@@ -101,6 +109,7 @@ class CheckpointPlan:
             "kept": list(self.kept),
             "cost": self.cost,
             "estimated": list(self.estimated),
+            "offloaded_bytes": self.offloaded_bytes,
         }
         return rows
 
@@ -114,7 +123,13 @@ class CheckpointPlan:
             InvalidValueError: it has other parameters.
         """
         self._check(module)
-        again = {operator_of(name): calls for name, calls in self.again.items()}
+        again = {
+            operator_of(name): {
+                **dict.fromkeys(self.offloaded.get(name, ()), LOADED),
+                **self.again.get(name, {}),
+            }
+            for name in dict.fromkeys([*self.again, *self.offloaded])
+        }
         counts = {operator_of(name): count for name, count in self.counts.items()}
         made = planned(module, again, counts)
         object.__setattr__(made, "plan", self)  # no part of the module
@@ -134,7 +149,7 @@ class CheckpointPlan:
         """
         try:
             plan = _ADAPTER.validate_json(File(path).read_bytes())
-            for name in (*plan.again, *plan.counts):
+            for name in (*plan.again, *plan.offloaded, *plan.counts):
                 operator_of(name)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]

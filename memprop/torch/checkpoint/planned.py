@@ -14,6 +14,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
+from memprop.torch.checkpoint.host import Loaded
 from memprop.torch.checkpoint.shared_copy import shared_copy
 from memprop.torch.checkpoint.tape import Paths, Tape
 
@@ -110,8 +111,12 @@ def contexts_for(paths: Paths) -> Callable[[], Any]:
         def policy(_: object, func: Any, *_args: Any, **_kwargs: Any) -> CheckpointPolicy:
             number = counts[func]
             counts[func] += 1
-            again = number in paths.get(func, ())
-            return CheckpointPolicy.MUST_RECOMPUTE if again else CheckpointPolicy.MUST_SAVE
+            path = paths.get(func, {}).get(number)
+            if path is None:
+                return CheckpointPolicy.MUST_SAVE
+            if isinstance(path, Loaded):
+                return CheckpointPolicy.MUST_CPU_OFFLOAD
+            return CheckpointPolicy.MUST_RECOMPUTE
 
         return create_selective_checkpoint_contexts(policy)
 

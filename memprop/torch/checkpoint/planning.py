@@ -1,5 +1,6 @@
 """Planning for one step: it is observed once, and plans are confirmed in simulated steps."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +20,14 @@ from memprop.torch.checkpoint.costs import (
     in_seconds,
     pricing_of,
 )
+from memprop.torch.checkpoint.curves import Candidate
 from memprop.torch.checkpoint.explained import paths_of, plan_of
+from memprop.torch.checkpoint.improving import improved
 from memprop.torch.checkpoint.observed import Seen, observed
+from memprop.torch.checkpoint.offloading import copying_seconds
 from memprop.torch.checkpoint.plan import CheckpointPlan
 from memprop.torch.checkpoint.planned import planned
-from memprop.torch.checkpoint.planner import Candidate, Candidates, improved, worth_it
+from memprop.torch.checkpoint.planner import Candidates, worth_it
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
 from memprop.torch.inputs import arguments, check_module
@@ -184,8 +188,10 @@ def planning(
     inputs: Any,
     *,
     blocks: str | None = None,
-    cost: str = "flops",
+    cost: str | None = None,
     compiled: bool = False,
+    offload: str | None = None,
+    bandwidth: str | float | None = None,
     **options: Any,
 ) -> Iterator[Planning]:
     """What is to be planned, inside the block. Afterwards everything is as it was.
@@ -194,8 +200,11 @@ def planning(
         module: the module.
         inputs: of the step.
         blocks: the path of the list of modules that plans are told by.
-        cost: what is held against memory, "flops" or "seconds".
+        cost: what is held against memory, "flops" or "seconds"; the former if not given, the latter
+            with ``offload``.
         compiled: whether plans are for the module as torch.compile runs it.
+        offload: where results may wait for the backward pass: "cpu" or ``None``.
+        bandwidth: bytes a second that are copied there or back.
         options: of the step: loss, target, optimizer, autocast, micro_batches, device, gpu.
     """
     options = {**_DEFAULTS, **options}
@@ -206,9 +215,16 @@ def planning(
             f"compiled=True plans for where the module is, and not for device="
             f"{options['device']!r}: leave one of them out"
         )
+    where = {"device": options.get("device"), "gpu": options.get("gpu", "h100")}
+    copying = math.inf
+    if offload is not None:
+        _check_offload(cost, compiled)
+        copying = copying_seconds(module, offload, bandwidth=bandwidth, **where)
+    elif bandwidth is not None:
+        raise InvalidValueError("bandwidth is that of offload='cpu': name both, or none")
     pricing = None
-    if check_cost(cost) == "seconds":
-        pricing = pricing_of(module, options.get("device"), options.get("gpu", "h100"))
+    if check_cost(cost or ("flops" if offload is None else "seconds")) == "seconds":
+        pricing = pricing_of(module, **where)
     with (
         waiting("planning what to compute again"),
         left_as_it_was(module, inputs, options["loss"], options["target"]),
@@ -218,8 +234,20 @@ def planning(
         warm_up(task, 1, run if task.pretence is None else partial(recorded, real=False))
         few = replace(task, micro_batches=min(task.micro_batches, 2))
         seen, trace, costs = _observed(few, pricing)
-        step = Rehearsal(seen, trace, costs.of_calls)
+        step = Rehearsal(seen, trace, costs.of_calls, copying)
         yield Planning(task, begin, step, trace, costs, blocks, compiled)
+
+
+def _check_offload(cost: str | None, compiled: bool) -> None:
+    if cost == "flops":
+        raise InvalidValueError(
+            "offload='cpu' holds the time of copies against that of computing again: leave "
+            "cost='flops' out, or name cost='seconds'"
+        )
+    if compiled:
+        raise InvalidValueError(
+            "offload='cpu' is planned for steps that are not compiled: leave compiled=True out"
+        )
 
 
 def _observed(task: Task, pricing: Pricing | None) -> tuple[Seen, Trace, Costs]:

@@ -3,6 +3,7 @@
 The rules are those of :mod:`memprop.torch.checkpoint.values`; nothing runs.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,15 @@ from typing import Final
 
 import numpy as np
 
+from memprop.torch.checkpoint.host import Loaded
 from memprop.torch.checkpoint.observed import Seen, SeenCall
 from memprop.torch.checkpoint.values import Path
 from memprop.traces.events import FREE
 from memprop.traces.trace import Trace
 
 Choice = Mapping[int, Path]
-"""The calls that run again, by number, with the groups that each belongs to."""
+"""The calls that run again, by number, with the groups that each belongs to, and those whose
+results are brought back from the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +29,13 @@ class Outcome:
 
     Attributes:
         peak: live bytes of the whole step.
-        cost: of all that runs again.
+        cost: of all that runs again, and of all copies to the host and back.
         saved_bytes: what is kept of the forward pass for the backward pass.
-        runs: how often each call runs again.
+        runs: how often each call runs again, or its results are brought back.
         kept: the values that are kept.
         live: bytes after each event.
         most: bytes that are live at most at each event, or while calls run again before it.
+        offloaded_bytes: what waits on the host.
     """
 
     peak: int
@@ -41,6 +45,7 @@ class Outcome:
     kept: frozenset[int]
     live: np.ndarray
     most: np.ndarray
+    offloaded_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,18 @@ class Rehearsal:
         seen: the step.
         trace: of the step.
         costs: of each call; FLOPs if not given.
+        copying: what it costs to copy a byte to the host, or back.
     """
 
-    def __init__(self, seen: Seen, trace: Trace, costs: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        seen: Seen,
+        trace: Trace,
+        costs: Sequence[float] | None = None,
+        copying: float = math.inf,
+    ) -> None:
         self.seen = seen
+        self.copying = copying
         self.costs = [call.flops for call in seen.calls] if costs is None else costs
         self.live = np.asarray(trace.live.total, dtype=np.int64)
         self.events = len(self.live)
@@ -100,8 +113,12 @@ class Rehearsal:
 
         One that reads what was written over later can only if that is made again.
         """
-        found = {call: path for call, path in choice.items() if self.can_run_again[call]}
-        left = [call for call in self._bound if call in found]
+        found = {
+            call: path
+            for call, path in choice.items()
+            if self.can_run_again[call] or isinstance(path, Loaded)
+        }
+        left = [c for c in self._bound if c in found and not isinstance(found[c], Loaded)]
         while left:
             without = [call for call in left if any(one not in found for one in self._bound[call])]
             if not without:
@@ -194,7 +211,11 @@ class Rehearsal:
         most = live.copy()
         for event, peak in _peaks(run.batches, live):
             most[event] = max(most[event], peak)
-        cost = sum(self.costs[call] * times for call, times in run.runs.items())
+        again = (one for one in run.runs.items() if not isinstance(choice[one[0]], Loaded))
+        cost = sum(self.costs[call] * times for call, times in again)
+        offloaded = self._offloaded_bytes(choice)
+        if offloaded:
+            cost += self.copying * (offloaded + run.loaded)
         saved = sum(self.seen.values[value].bytes for value in kept)
         return Outcome(
             peak=int(most.max(initial=0)),
@@ -204,7 +225,15 @@ class Rehearsal:
             kept=frozenset(kept),
             live=live,
             most=most,
+            offloaded_bytes=offloaded,
         )
+
+    def _offloaded_bytes(self, choice: Choice) -> int:
+        """What nodes save of the results that wait on the host."""
+        values = self.seen.values
+        brought = (call for call, path in choice.items() if isinstance(path, Loaded))
+        made = (values[number] for call in brought for number in self.seen.calls[call].made)
+        return sum(value.bytes for value in made if value.saves)
 
     def _keep(self, moved: np.ndarray, number: int, until: int) -> None:
         """Add a value that is kept to what is live anyway."""
@@ -255,11 +284,13 @@ class _Run:
     Attributes:
         runs: how often each call ran again.
         batches: the calls that ran again together.
+        loaded: bytes that were brought back from the host.
         moved: by how much each event changes what is live, in addition to what it does anyway.
     """
 
     def __init__(self, step: Rehearsal, choice: Choice) -> None:
         self.runs: Counter[int] = Counter()
+        self.loaded = 0
         self.batches: list[_Batch] = []
         self.moved = np.zeros(step.events + 1, dtype=np.int64)
         self._step, self._choice = step, choice
@@ -290,7 +321,7 @@ class _Run:
             call = self._calls[number]
             wanted = [ends.get(value, self._step.released[value]) for value in call.made]
             end = max(wanted, default=-1)
-            if end < 0:
+            if end < 0 or self._is_loaded(number):
                 continue
             for value in call.operands:
                 maker = self._values[value].call
@@ -311,17 +342,14 @@ class _Run:
         now = most = held = 0
         for call in calls:
             self.runs[call.number] += 1
-            size = self._step.new_bytes(call)
-            over = call.changed
-            taken = 0
-            if over >= 0:
-                taken = fresh.get(over, 0) if self._there.get(over, -1) <= event else 0
-                size = self._values[over].bytes - taken
-            most = max(most, now + size + self._step.workspace[call.number])
+            made = self._made(call, wanted)
+            taken = fresh.get(call.changed, 0) if self._there.get(call.changed, -1) <= event else 0
+            size = sum(self._values[number].bytes for number in made) - taken
+            most = max(most, now + size + self._workspace(call))
             now += size
             if taken:
-                del fresh[over]
-            for number in call.made:
+                del fresh[call.changed]
+            for number in made:
                 if self._is_held(number, path):
                     held += self._hold(event, number, target)
                 if wanted[number] or self._there.get(number, -1) > event:
@@ -333,6 +361,17 @@ class _Run:
                 if not wanted[number] and self._there.get(number, -1) <= event:
                     now -= fresh.pop(number, 0)
         self.batches.append(_Batch(event, most, held))
+
+    def _made(self, call: SeenCall, wanted: Mapping[int, int]) -> Sequence[int]:
+        """The values that there are after a call has run again; of loaded ones those wanted."""
+        if not self._is_loaded(call.number):
+            return call.made
+        found = [number for number in call.made if wanted[number]]
+        self.loaded += sum(self._values[number].bytes for number in found)
+        return found
+
+    def _workspace(self, call: SeenCall) -> int:
+        return 0 if self._is_loaded(call.number) else self._step.workspace[call.number]
 
     def _calls_for(self, event: int, target: int) -> list[SeenCall]:
         """The calls that make a value out of what is there, in order."""
@@ -347,11 +386,17 @@ class _Run:
 
     def _computed(self, event: int, call: SeenCall) -> list[int]:
         """The operands of a call that must be computed again before it."""
+        if self._is_loaded(call.number):
+            return []
         return [
             value
             for value in call.inputs
             if self._values[value].call in self._choice and self._there.get(value, -1) <= event
         ]
+
+    def _is_loaded(self, call: int) -> bool:
+        """Whether the results of a call are brought back from the host."""
+        return isinstance(self._choice.get(call), Loaded)
 
     def _is_held(self, number: int, path: Path) -> bool:
         own = self._choice[self._values[number].call]

@@ -11,6 +11,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from memprop.torch.checkpoint.host import Loaded, Offloaded
 from memprop.torch.checkpoint.repeatable import (
     draws,
     generators,
@@ -28,6 +29,7 @@ from memprop.torch.checkpoint.values import (
     Value,
     View,
     computed,
+    whole_of,
 )
 from memprop.torch.record.again import last_noted
 from memprop.torch.record.ours import asked_device, fake_mode
@@ -36,7 +38,7 @@ from memprop.torch.record.schema import operands, with_operands, written
 
 Paths = Mapping[Any, Mapping[int, Path]]
 """For an operator, and the how-many-th of its calls in a forward pass: the groups in which what it
-makes is computed again. What is not among them is left to PyTorch."""
+makes is computed again, or :data:`LOADED`. What is not among them is left to PyTorch."""
 
 
 class Tape(TorchDispatchMode):
@@ -63,6 +65,7 @@ class Tape(TorchDispatchMode):
         self._node = -1
         self._lock = threading.RLock()
         self._fakes = fake_mode()
+        self._pauses = False
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -80,7 +83,7 @@ class Tape(TorchDispatchMode):
         paths = self._paths.get(func)
         if paths is None and not is_mutable(func):
             return func(*args, **kwargs)
-        if fake_mode() is not self._fakes:
+        if self._pauses or fake_mode() is not self._fakes:
             return func(*args, **kwargs)
         number = self.seen[func]
         self.seen[func] += 1
@@ -88,7 +91,27 @@ class Tape(TorchDispatchMode):
         if path is None:
             self._forget(written(func, args, kwargs))
             return func(*args, **kwargs)
+        if isinstance(path, Loaded):
+            return self._followed(path, func, args, kwargs)
         return self._noted(path, func, args, kwargs)
+
+    def _followed(self, path: Path, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run an operator whose results go to the host as soon as nodes save them."""
+        self._forget(written(func, args, kwargs))
+        result = func(*args, **kwargs)
+        known = {tensor.untyped_storage()._cdata for tensor in operands(args, kwargs)}
+        for tensor in filter(is_plain, results(result)):
+            if tensor.untyped_storage()._cdata not in known:
+                known.add(tensor.untyped_storage()._cdata)
+                self._numbers += 1
+                self._add(tensor, Value(Offloaded(self._numbers, last_noted()), 0, path))
+        return result
+
+    def _add(self, tensor: torch.Tensor, value: Value) -> None:
+        """A call made this value, of which a tensor is a view."""
+        home = tensor.untyped_storage()
+        value.call.made(value)
+        self._values[home._cdata] = (weakref.ref(home), value)
 
     def _noted(self, path: Path, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Run an operator that is to run again."""
@@ -105,6 +128,8 @@ class Tape(TorchDispatchMode):
             value = self._value(tensor)
             if value is not None:
                 inputs.append(value)
+                if isinstance(value.call, Offloaded):
+                    value.call.hold(whole_of(tensor.detach()))
                 return Operand(value, View.of(tensor))
             return Source.of(tensor, watched=id(tensor) not in scratch)
 
@@ -128,9 +153,7 @@ class Tape(TorchDispatchMode):
             home = tensor.untyped_storage()
             if home._cdata not in known:  # no view of an operand, nor of a result before
                 known.add(home._cdata)
-                value = Value(call, place, path)
-                call.made(value)
-                self._values[home._cdata] = (weakref.ref(home), value)
+                self._add(tensor, Value(call, place, path))
         return result
 
     def _value(self, tensor: torch.Tensor) -> Value | None:
@@ -151,6 +174,13 @@ class Tape(TorchDispatchMode):
         value = self._value(tensor) if is_plain(tensor) else None
         if value is None:
             return Kept(tensor, tensor._version)
+        if isinstance(value.call, Offloaded):
+            self._pauses = True
+            try:
+                with torch.no_grad():
+                    value.call.store(whole_of(tensor.detach()))
+            finally:
+                self._pauses = False
         return Handle(value, View.of(tensor))
 
     def _unpack(self, saved: "Handle | Kept") -> torch.Tensor:

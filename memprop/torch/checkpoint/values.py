@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 
 from memprop.errors import ScheduleError
+from memprop.torch.checkpoint.host import Offloaded
 from memprop.torch.checkpoint.repeatable import results
 from memprop.torch.record.again import running_again
 
@@ -25,29 +26,43 @@ among the other's; else it is let go of and computed once more for these.
 
 
 class View(NamedTuple):
-    """How a tensor lies in its storage."""
+    """How a tensor lies in its storage, and what PyTorch has put off doing to its numbers."""
 
     dtype: torch.dtype
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
+    conjugated: bool
+    negated: bool
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "View":
         """The view that a tensor is."""
         return cls(
-            tensor.dtype, tuple(tensor.size()), tensor.stride(), int(tensor.storage_offset())
+            dtype=tensor.dtype,
+            size=tuple(tensor.size()),
+            stride=tensor.stride(),
+            offset=int(tensor.storage_offset()),
+            conjugated=tensor.is_conj(),
+            negated=tensor.is_neg(),
         )
 
     def on(self, whole: torch.Tensor) -> torch.Tensor:
         """The same view of another storage, of which ``whole`` is a view of one dimension."""
         if whole.dtype != self.dtype:
             whole = whole.view(self.dtype)
-        return whole.as_strided(self.size, self.stride, self.offset)
+        found = whole.as_strided(self.size, self.stride, self.offset)
+        if self.conjugated:
+            found = found.conj()
+        return torch.ops.aten._neg_view(found) if self.negated else found
 
 
 def whole_of(tensor: torch.Tensor) -> torch.Tensor:
-    """The storage of a tensor as a tensor of one dimension."""
+    """The storage of a tensor as a tensor of one dimension, of the numbers that it holds."""
+    if tensor.is_conj():
+        tensor = tensor.conj()
+    if tensor.is_neg():
+        tensor = torch.ops.aten._neg_view(tensor)
     length = tensor.untyped_storage().nbytes() // tensor.element_size()
     return tensor.as_strided((length,), (1,), 0)
 
@@ -97,14 +112,14 @@ class Value(Awaited):
     """What one operator made in one storage.
 
     Attributes:
-        call: makes it again.
+        call: makes it again, or brings it back.
         place: of the first result of the call that lies in the storage.
         path: the groups in which it is computed again.
     """
 
     __slots__ = ("call", "path", "place")
 
-    def __init__(self, call: "Call", place: int, path: Path) -> None:
+    def __init__(self, call: "Call | Offloaded", place: int, path: Path) -> None:
         super().__init__()
         self.call = call
         self.place = place
@@ -282,9 +297,9 @@ def computed(target: Value) -> torch.Tensor:
     return there[id(target)]
 
 
-def _calls_for(target: Value) -> list[Call]:
+def _calls_for(target: Value) -> list[Call | Offloaded]:
     """The calls that make a value out of what is there, in order."""
-    found: dict[int, Call] = {}
+    found: dict[int, Call | Offloaded] = {}
     todo = [target]
     while todo:
         value = todo.pop()
@@ -294,7 +309,7 @@ def _calls_for(target: Value) -> list[Call]:
     return [found[number] for number in sorted(found)]
 
 
-def _unshare(call: Call, there: dict[int, torch.Tensor]) -> None:
+def _unshare(call: Call | Offloaded, there: dict[int, torch.Tensor]) -> None:
     """Let a call that writes to a value which others wait for write to a copy."""
     value = call.changed
     if value is not None and value.whole is not None:

@@ -42,6 +42,7 @@ class Devices(TorchFunctionMode):
         super().__init__()
         self._wanted: torch.device | None = None
         self._pins = False
+        self._is_within = False
         self._internal = 0
 
     @contextmanager
@@ -65,13 +66,15 @@ class Devices(TorchFunctionMode):
     def place(self, made: Iterable[torch.Tensor], given: Iterable[torch.Tensor]) -> None:
         """Mark what an operator made on the CPU: of tensors of the CPU, or of none.
 
+        What PyTorch makes of none within a function of CUDA's tensors, as a mask, is on CUDA.
+
         Args:
             made: the dense tensors that it returned.
             given: those that it was given.
         """
         given = list(given)
         known = {tensor.untyped_storage()._cdata for tensor in given}
-        on_cpu = all(map(host_of, given))
+        on_cpu = all(map(host_of, given)) and not (self._is_within and not given)
         if self._wanted is not None:
             on_cpu = self._wanted == _CPU
         for tensor in made if on_cpu else ():
@@ -99,9 +102,21 @@ class Devices(TorchFunctionMode):
             with self._making(_CPU, pinned=True):
                 return func(*args, **{**kwargs, "pin_memory": False})
         if "device" not in kwargs or kwargs["device"] is None:
-            return func(*args, **kwargs)
+            before, self._is_within = self._is_within, self._any_on_cuda((*args, *kwargs.values()))
+            try:
+                return func(*args, **kwargs)
+            finally:
+                self._is_within = before
         with self._making(_named(kwargs["device"])):
             return func(*args, **{**kwargs, "device": cpu_for(kwargs["device"])})
+
+    def _any_on_cuda(self, args: Iterable[Any]) -> bool:
+        """Whether a dense tensor of CUDA is among the arguments of a function, or in a list."""
+        return any(
+            isinstance(one, torch.Tensor) and one.layout == torch.strided and host_of(one) is None
+            for arg in args
+            for one in (arg if isinstance(arg, list | tuple) else (arg,))
+        )
 
     def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> torch.Tensor:
         """A tensor moved: the same one if it is there already, else a copy."""
