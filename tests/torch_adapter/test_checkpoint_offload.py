@@ -1,4 +1,4 @@
-"""Results that wait in the host's memory: bytes to the byte, bits to the bit, time by the formula."""
+"""Results that wait in the host's memory: bytes to the byte, bits to the bit, time by a formula."""
 
 import copy
 import itertools
@@ -256,5 +256,5 @@ def test_what_makes_no_sense_is_refused_in_words(torch, mpt):
     with pytest.raises(mp.MempropError, match="name both, or none"):
         mpt.frontier(module, x, bandwidth="25 GB")
     for wrong in (0, -1, "0", float("nan"), float("inf"), "fast", None.__class__, True):
-        with pytest.raises(mp.MempropError, match="bandwidth|bytes"):
+        with pytest.raises(mp.MempropError, match=r"bandwidth|bytes"):
             mpt.frontier(module, x, bandwidth=wrong, **CUDA)

@@ -32,7 +32,8 @@ def choices(torch):
 NAMES = (
     *("mlp", "tied", "in_place", "views", "cnn", "attention_math", "attention_fused", "sdpa_math"),
     *("sdpa_flash", "encoder_layer", "encoder_layer_evaluated", "half_norms", "frozen", "twice"),
-    *("named", "lstm", "without_gradient", "norms", "custom", "complex_numbers"),
+    *("named", "lstm", "without_gradient", "norms", "custom", "complex_numbers", "gru"),
+    "rrelu",
 )
 WITH_CHECKPOINTS = ("checkpoints", "reentrant_checkpoints", "nested_checkpoints")
 """What these keep for themselves is not among what the step was seen to save."""

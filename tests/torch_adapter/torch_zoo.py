@@ -294,6 +294,27 @@ def custom():
     return Custom(), torch.randn(6, 16)
 
 
+class Gated(nn.Module):
+    """Its gates are parts of one tensor, written over one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(8, 8)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
+def gru():
+    return Gated(), torch.randn(3, 7, 8)
+
+
+def rrelu():
+    """Writes its noise to an operand that it does not return."""
+    layers = (nn.Linear(16, 32), nn.RReLU(), nn.Linear(32, 32), nn.RReLU(inplace=True))
+    return nn.Sequential(*layers, nn.Linear(32, 8)), torch.randn(6, 16)
+
+
 def complex_numbers():
     return ComplexNumbers(), torch.randn(6, 16, dtype=torch.cfloat)
 
@@ -308,7 +329,7 @@ ZOO = {
         *(mlp, tied, in_place, views, cnn, attention_math, attention_fused, sdpa_math, sdpa_flash),
         *(encoder_layer, encoder_layer_evaluated, half_norms),
         *(checkpoints, reentrant_checkpoints, nested_checkpoints, frozen, twice, named),
-        *(lstm, without_gradient, norms, custom, complex_numbers, sparse),
+        *(lstm, without_gradient, norms, custom, complex_numbers, gru, rrelu, sparse),
     )
 }
 SIMULATED = {name: build for name, build in ZOO.items() if name != "sparse"}

@@ -205,8 +205,7 @@ class Rehearsal:
         for request in self.requests:
             run.ask(*request)
         kept = run.kept_until()
-        for value, until in kept.items():
-            self._keep(run.moved, value, until)
+        homes = self._keep(run.moved, kept)
         live = self.live + np.cumsum(run.moved[:-1])
         most = live.copy()
         for event, peak in _peaks(run.batches, live):
@@ -216,7 +215,7 @@ class Rehearsal:
         offloaded = self._offloaded_bytes(choice)
         if offloaded:
             cost += self.copying * (offloaded + run.loaded)
-        saved = sum(self.seen.values[value].bytes for value in kept)
+        saved = sum(self.seen.values[value].bytes for value in homes)
         return Outcome(
             peak=int(most.max(initial=0)),
             cost=cost,
@@ -235,15 +234,23 @@ class Rehearsal:
         made = (values[number] for call in brought for number in self.seen.calls[call].made)
         return sum(value.bytes for value in made if value.saves)
 
-    def _keep(self, moved: np.ndarray, number: int, until: int) -> None:
-        """Add a value that is kept to what is live anyway."""
-        size, died, asked = self.seen.values[number].bytes, self.died[number], self.asked[number]
-        released = max(self.released[number], asked)
-        if died < asked:
-            _add(moved, size, died, min(asked, until))
-        else:  # it lives on by itself: no node needs another one
-            _add(moved, -size, asked, min(released, died))
-        _add(moved, size, max(released, died), until)
+    def _keep(self, moved: np.ndarray, kept: Mapping[int, int]) -> list[int]:
+        """Add values that are kept to what is live anyway, and say which of them share no storage.
+
+        Parts of a storage may be written over one after the other, as the gates of a GRU: so it
+        holds several values, and lives as long as the last of them.
+        """
+        homes: dict[object, int] = {}
+        ends: dict[object, int] = {}
+        for number, until in kept.items():
+            value = self.seen.values[number]
+            home = value.storage if value.storage >= 0 else (number,)
+            homes.setdefault(home, number)
+            ends[home] = max(until, ends.get(home, until))
+            _add(moved, -value.bytes, self.asked[number], self.released[number])  # no other one
+        for home, number in homes.items():
+            _add(moved, self.seen.values[number].bytes, self.died[number], ends[home])
+        return list(homes.values())
 
 
 def _units(seen: Seen) -> list[tuple[int, ...]]:

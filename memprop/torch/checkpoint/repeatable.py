@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 
-from memprop.torch.record.schema import named_arguments, operands
+from memprop.torch.record.schema import named_arguments, operands, written
 
 _PLAIN: Final = (torch.Tensor, nn.Parameter, FakeTensor)
 
@@ -32,6 +32,12 @@ def hindrance(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result:
     """
     if func.namespace != "aten":
         return f"{func.name()} is no operator of PyTorch's own: it may do something else each time"
+    returned = {tensor.untyped_storage()._cdata for tensor in results(result) if is_plain(tensor)}
+    scratch = statistics(func, args, kwargs)
+    for tensor in written(func, args, kwargs):
+        is_scratch = not is_plain(tensor) or any(tensor is one for one in scratch)
+        if not is_scratch and tensor.untyped_storage()._cdata not in returned:
+            return f"{func.name()} writes to a tensor that it does not return"
     for tensor in (*operands(args, kwargs), *results(result)):
         if not is_plain(tensor):
             return f"{func.name()} works on {_kind(tensor)}"
