@@ -22,7 +22,8 @@ time, and their turns are interleaved (``contest.py``), so that a noisy machine 
 The scripts in this folder answer questions of their own, each when it is run by its path:
 ``auto_checkpoint.py`` and ``torch_models.py`` are about models of PyTorch,
 ``checkpoint_seconds.py`` about costs in seconds, ``checkpoint_knob.py`` about torch.compile's
-activation_memory_budget beside ``mpt.frontier``, ``plan_frontier.py`` about planning,
+activation_memory_budget beside ``mpt.frontier``, ``checkpoint_exhaustive.py`` about plans beside
+the best of all choices (of ``random_graphs.py``), ``plan_frontier.py`` about planning,
 ``thousand_layers.py`` about training a very deep network, ``offload.py`` about variables that wait
 on disk, ``profiler_cost.py`` about what parts of the profiler cost. ``python -m
 experiments.benchmarks.ranks`` predicts a model that is sharded over many, ``python -m
