@@ -46,6 +46,8 @@ def parse_bytes(text: str | SupportsIndex) -> int:
 
 def _whole_bytes(value: SupportsIndex) -> int:
     try:
+        if isinstance(value, bool):
+            raise TypeError
         size_bytes = operator.index(value)
     except TypeError:
         raise InvalidTypeError(

@@ -30,7 +30,7 @@ def version_line() -> str:
 def console() -> Console:
     """Where tables go: stdout, as wide as the terminal, or wide enough when piped."""
     piped = not sys.stdout.isatty()
-    return Console(width=120 if piped else None, highlight=False, markup=False)
+    return Console(width=120 if piped else None, highlight=False, markup=False, emoji=False)
 
 
 def print_json(document: Mapping[str, Any]) -> None:

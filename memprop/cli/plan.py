@@ -80,6 +80,8 @@ def plan(
         raise InvalidValueError("plan needs one of --budget SIZE and --frontier")
     if offload is not None and factory is None and not frontier:
         raise InvalidValueError("--offload DIR adds a row to the table of --frontier: name both")
+    if out is not None and frontier:
+        raise InvalidValueError("--out writes the plan for one budget: name --budget SIZE")
     if compiled and frontier:
         raise InvalidValueError("--compiled plans for one budget: name --budget SIZE")
     room = None if budget is None else check_budget(budget)

@@ -1,6 +1,6 @@
 """``memprop plan my_script.py:make_model``: what to compute again in a step of a user's module."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ def plan_factory(
     with printing_to_stderr() if as_json else nullcontext():
         made = factory_of(where, given)
         parts = dict(parts_of_module(made_without_numbers(made.made), "memprop plan"))
+        _check_trains(parts)
         parts = {key: value for key, value in parts.items() if key not in _NOT_PLANNED}
         found = in_users_code(lambda: _found(parts, room, step_options))
     if room is None:
@@ -49,6 +50,16 @@ def plan_factory(
     if out is not None:
         found.save(out)
     (_print_json if as_json else _print_plan)(where, found)
+
+
+def _check_trains(parts: Mapping[str, Any]) -> None:
+    from memprop.errors import InvalidValueError
+
+    if parts.get("mode", "train") != "train":
+        raise InvalidValueError(
+            f"memprop plan is for training steps, and the factory says mode={parts['mode']!r}: "
+            "in an inference nothing is kept that could be computed again"
+        )
 
 
 def _found(parts: dict[str, Any], room: int | None, step_options: dict[str, Any]) -> Any:

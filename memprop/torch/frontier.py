@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from memprop.checks import check_positive_integer
 from memprop.torch.checkpoint.planning import planning
 from memprop.torch.inputs import Loss
 from memprop.torch.task import Optimizer
@@ -72,8 +73,9 @@ def frontier(
         "offload": offload,
         "bandwidth": bandwidth,
     }
+    count = check_positive_integer("points", points)
     with planning(module, inputs, blocks=blocks, **options) as step:
-        plans = [step.plan(one, one.outcome.peak) for one in step.curve(points)]
+        plans = [step.plan(one, one.outcome.peak) for one in step.curve(count)]
     return pd.DataFrame(
         {
             "peak_bytes": [plan.peak for plan in plans],

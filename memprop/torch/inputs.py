@@ -70,6 +70,11 @@ def loss_of(loss: Loss | None, output: Any, target: Any) -> torch.Tensor:
             f"the loss must be a scalar, got the shape {tuple(value.shape)}: "
             "pass loss=..., a function of the output that ends in .mean() or .sum()"
         )
+    if value.is_complex():
+        raise InvalidValueError(
+            "the loss must be a real number, got a complex one: pass loss=..., a function of the "
+            "output that ends in .abs() or .real"
+        )
     if not value.requires_grad:
         raise InvalidValueError(
             "the loss depends on nothing that is trained: is the model run under torch.no_grad, or "
@@ -89,6 +94,8 @@ def _own_loss(output: Any) -> torch.Tensor:
         )
     if len(leaves) == 1 and leaves[0].numel() == 1:
         return leaves[0]
+    if any(leaf.is_complex() for leaf in leaves):
+        raise InvalidValueError("the module's output is complex: pass loss=..., with real numbers")
     return torch.stack([leaf.float().sum() for leaf in leaves]).sum()
 
 
@@ -107,9 +114,28 @@ def check_module(module: object) -> None:
             )
 
 
+def check_names(inputs: object) -> None:
+    """Raise InvalidTypeError unless inputs in a mapping have texts as names."""
+    names = list(inputs) if isinstance(inputs, Mapping) else []
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidTypeError(
+                f"inputs in a dict have the names of forward's parameters, got {name!r}"
+            )
+
+
+def check_target(loss: object, target: object) -> None:
+    """Raise InvalidValueError for a target that no loss is told of."""
+    if loss is None and target is not None:
+        raise InvalidValueError(
+            "target is handed to loss, and there is none: pass loss=..., as "
+            "torch.nn.functional.cross_entropy, or leave target out"
+        )
+
+
 def check_loss(loss: object) -> None:
     """Raise InvalidTypeError unless ``loss`` can be called, or is missing."""
-    if loss is not None and not callable(loss):
+    if loss is not None and (not callable(loss) or isinstance(loss, type)):
         raise InvalidTypeError(
             f"loss must be a function of the module's output, as torch.nn.MSELoss(); got {loss!r}"
         )

@@ -1,5 +1,6 @@
 """What one step does: its parts, checked, and how they run."""
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from memprop.checks import check_integer_from_zero, check_positive_integer
-from memprop.errors import InvalidTypeError, unknown_name
+from memprop.errors import InvalidTypeError, InvalidValueError, unknown_name
 from memprop.terms import MODES
 from memprop.torch.inputs import (
     Loss,
@@ -18,6 +19,8 @@ from memprop.torch.inputs import (
     check_devices,
     check_leaves,
     check_loss,
+    check_names,
+    check_target,
     check_trainable,
     loss_of,
     named,
@@ -69,7 +72,9 @@ def task(
         raise unknown_name("mode", parts["mode"], MODES)
     if parts["mode"] == "train":
         check_trainable(module, inputs)
+    check_names(inputs)
     check_loss(parts["loss"])
+    check_target(parts["loss"], parts["target"])
     check_autocast(parts["autocast"])
     optimizer = _optimizer(module, optimizer)
     count = check_positive_integer("micro_batches", micro_batches)
@@ -80,13 +85,20 @@ def task(
 
 
 def _optimizer(module: nn.Module, optimizer: Optimizer | None) -> torch.optim.Optimizer | None:
-    if optimizer is None or isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer
-    made = optimizer(module.parameters()) if callable(optimizer) else optimizer
+    if optimizer is None:
+        return None
+    is_made = isinstance(optimizer, torch.optim.Optimizer)
+    made = optimizer if is_made or not callable(optimizer) else optimizer(module.parameters())
     if not isinstance(made, torch.optim.Optimizer):
         raise InvalidTypeError(
             "optimizer must be a torch.optim.Optimizer or a function that makes one of the "
             f"parameters, as torch.optim.AdamW; got {made!r}"
+        )
+    closure = inspect.signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is closure.empty:
+        raise InvalidValueError(
+            f"{type(made).__name__}.step needs a closure, and runs it as often as it likes: write "
+            "the whole step as a function, for memprop.torch.trace_step or simulate_step"
         )
     return made
 

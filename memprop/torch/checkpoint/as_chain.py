@@ -9,7 +9,8 @@ import numpy as np
 
 from memprop.schedules.chain import Chain, Way
 from memprop.schedules.measured import Part, measured_chain
-from memprop.torch.checkpoint.rehearsal import Choice, Outcome, Rehearsal
+from memprop.torch.checkpoint.rehearsal import Outcome, Rehearsal
+from memprop.torch.checkpoint.run_through import Choice
 from memprop.torch.checkpoint.stages import Cutting, Stage, stages_of
 from memprop.torch.checkpoint.ways import Again, ways_of_all
 from memprop.traces.trace import Trace

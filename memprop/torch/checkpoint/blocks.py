@@ -19,20 +19,30 @@ def blocks_of(module: nn.Module, saved: Mapping[str, int], wanted: str | None) -
     Raises:
         InvalidValueError: there is no such list.
     """
-    lists = {
-        path: _children(path, part)
-        for path, part in module.named_modules()
-        if isinstance(part, nn.ModuleList | nn.Sequential) and len(part) > 1
-    }
+    lists = _lists_of(module)
     if wanted is not None:
-        if wanted not in lists:
-            raise unknown_name("blocks", wanted, lists)
         return lists[wanted]
     if not lists:
         return _children("", module) or [""]
     sizes = {path: sum(_saved_in(part, saved) for part in parts) for path, parts in lists.items()}
     # Of a list within a list the outer one tells as much in fewer rows.
     return lists[max(sizes, key=lambda path: (sizes[path], -path.count(".")))]
+
+
+def check_blocks(module: nn.Module, wanted: str | None) -> None:
+    """Raise UnknownNameError unless ``wanted`` is the path of a list of blocks, or missing."""
+    lists = _lists_of(module)
+    if wanted is not None and wanted not in lists:
+        raise unknown_name("blocks", wanted, [path or "'' (the module itself)" for path in lists])
+
+
+def _lists_of(module: nn.Module) -> dict[str, list[str]]:
+    """The lists of modules, each by its path, with the paths of what is in it."""
+    return {
+        path: _children(path, part)
+        for path, part in module.named_modules()
+        if isinstance(part, nn.ModuleList | nn.Sequential) and len(part) > 1
+    }
 
 
 def is_in(path: str, block: str) -> bool:

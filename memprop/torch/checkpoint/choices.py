@@ -8,7 +8,7 @@ from typing import TypeAlias
 from memprop.errors import ScheduleError
 from memprop.schedules.plan import BACKWARD, FORWARD, FULL, KEEPING, Plan, StageAction
 from memprop.torch.checkpoint.as_chain import StepChain
-from memprop.torch.checkpoint.rehearsal import Choice
+from memprop.torch.checkpoint.run_through import Choice
 from memprop.torch.checkpoint.values import Path
 
 

@@ -12,7 +12,8 @@ from memprop.torch.checkpoint.as_chain import StepChain
 from memprop.torch.checkpoint.choices import choice_of
 from memprop.torch.checkpoint.host import LOADED
 from memprop.torch.checkpoint.offloading import offloadable
-from memprop.torch.checkpoint.rehearsal import Choice, Outcome, Rehearsal
+from memprop.torch.checkpoint.rehearsal import Outcome, Rehearsal
+from memprop.torch.checkpoint.run_through import Choice
 from memprop.torch.checkpoint.values import Path
 
 Unit: TypeAlias = tuple[int, ...]
@@ -73,14 +74,20 @@ class Curve(ABC):
         return map(self._at, sorted(places))
 
     def near(self, room: int, measure: Measure) -> Iterator[Candidate]:
-        """Those beside the place at which they begin to exceed ``room`` bytes."""
+        """Those beside the place at which they begin to exceed ``room`` bytes.
+
+        The cheapest come first, and the first of them that does not exceed is the last.
+        """
         first, last = self._least(measure), len(self)
 
         def exceeds(place: int) -> bool:
             return measure(self._at(place).outcome) > room
 
         near = bisect_left(range(last), True, lo=first, key=exceeds)
-        return map(self._at, range(max(near - _BESIDE, first), min(near + _BESIDE, last)))
+        for place in reversed(range(max(near - _BESIDE, first), min(near + _BESIDE, last))):
+            yield self._at(place)
+            if not exceeds(place):
+                break
 
     def _least(self, _measure: Measure) -> int:
         """The place from which on bytes rise."""

@@ -5,7 +5,8 @@ from typing import Final
 
 from memprop.torch.checkpoint.curves import Candidate, Measure, Unit, gone_through, peak
 from memprop.torch.checkpoint.host import Loaded
-from memprop.torch.checkpoint.rehearsal import Choice, Rehearsal
+from memprop.torch.checkpoint.rehearsal import Rehearsal
+from memprop.torch.checkpoint.run_through import Choice
 
 _TRIES: Final = 60
 """How often one unit is kept instead and all gone through again, at most."""

@@ -4,20 +4,24 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 
 from memprop.errors import InvalidValueError
 from memprop.files import write_whole
 from memprop.torch.checkpoint.host import LOADED
-from memprop.torch.checkpoint.planned import operator_of, planned
+from memprop.torch.checkpoint.planned import check_copied, operator_of, planned
+from memprop.torch.inputs import check_module
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA = 1
+
+Count = Annotated[int, Field(ge=0)]
+"""A number of bytes, FLOPs, runs or calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,14 @@ class Block:
     """
 
     block: str
-    runs: int
+    runs: Count
     keeps: str
-    depth: int
-    saved_bytes: int
-    kept_bytes: int
-    forward_flops: int
-    recomputed_flops: int
-    offloaded_bytes: int = 0
+    depth: Count
+    saved_bytes: Count
+    kept_bytes: Count
+    forward_flops: Count
+    recomputed_flops: Count
+    offloaded_bytes: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +79,24 @@ class CheckpointPlan:
     """
 
     module: str
-    parameters: tuple[tuple[str, tuple[int, ...]], ...]
-    again: Mapping[str, Mapping[int, tuple[int, ...]]]
-    counts: Mapping[str, int]
-    peak: int
-    slowdown: float
-    recomputed_flops: int
-    saved_bytes: int
-    peak_without: int = 0
-    budget: int | None = None
+    parameters: tuple[tuple[str, tuple[Count, ...]], ...]
+    again: Mapping[str, Mapping[Count, tuple[Count, ...]]]
+    counts: Mapping[str, Count]
+    peak: Count
+    slowdown: Annotated[float, Field(ge=0)]
+    recomputed_flops: Count
+    saved_bytes: Count
+    peak_without: Count = 0
+    budget: Count | None = None
     blocks: tuple[Block, ...] = ()
     kept: tuple[str, ...] = ()
-    cost: str = "flops"
+    cost: Annotated[str, Field(pattern="^(flops|seconds)$")] = "flops"
     estimated: tuple[str, ...] = ()
     compiled: bool = False
-    offloaded: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    offloaded_bytes: int = 0
+    offloaded: Mapping[str, tuple[Count, ...]] = field(default_factory=dict)
+    offloaded_bytes: Count = 0
     schema: int = SCHEMA
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -120,7 +125,8 @@ class CheckpointPlan:
             module: one as the plan was made for; it is not changed.
 
         Raises:
-            InvalidValueError: it has other parameters.
+            InvalidTypeError: it is no module.
+            InvalidValueError: it has other parameters, or cannot be copied.
         """
         self._check(module)
         again = {
@@ -148,7 +154,12 @@ class CheckpointPlan:
             InvalidValueError: the file is none of a plan; the message says what is wrong in it.
         """
         try:
-            plan = _ADAPTER.validate_json(File(path).read_bytes())
+            data = File(path).read_bytes()
+        except (OSError, ValueError) as error:  # the latter for a name with a null byte
+            why = getattr(error, "strerror", None) or error
+            raise InvalidValueError(f"cannot read a plan from {os.fspath(path)!r}: {why}") from None
+        try:
+            plan = _ADAPTER.validate_json(data)
             for name in (*plan.again, *plan.offloaded, *plan.counts):
                 operator_of(name)
         except ValidationError as error:
@@ -171,6 +182,8 @@ class CheckpointPlan:
         return plan
 
     def _check(self, module: nn.Module) -> None:
+        check_module(module)
+        check_copied(module)
         own = dict(parameters_of(module))
         planned_for = dict(self.parameters)
         for name in (*planned_for, *own):

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
+from memprop.errors import InvalidValueError
 from memprop.torch.checkpoint.host import Loaded
 from memprop.torch.checkpoint.shared_copy import shared_copy
 from memprop.torch.checkpoint.tape import Paths, Tape
@@ -123,12 +124,27 @@ def contexts_for(paths: Paths) -> Callable[[], Any]:
     return contexts
 
 
-def operator_of(name: str) -> Any:
-    """The operator of PyTorch's own with a name such as "aten.addmm.default"."""
-    space, packet, overload = name.split(".")
-    if space != "aten":
+def operator_of(name: str) -> torch._ops.OpOverload:
+    """The operator of PyTorch's own with a name such as "aten.addmm.default".
+
+    Raises:
+        ValueError: there is none.
+    """
+    _, packet, overload = name.split(".")
+    found = getattr(getattr(torch.ops.aten, packet, None), overload, None)
+    if not isinstance(found, torch._ops.OpOverload) or str(found) != name:
         raise ValueError(name)
-    return getattr(getattr(torch.ops.aten, packet), overload)
+    return found
+
+
+def check_copied(module: nn.Module) -> None:
+    """Raise InvalidValueError for what can be neither copied nor simulated."""
+    for name, part in module.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            raise InvalidValueError(
+                f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
+                "plan the module that it was made of"
+            )
 
 
 def _again(

@@ -1,17 +1,17 @@
 """Planning for one step: it is observed once, and plans are confirmed in simulated steps."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
-import torch
 from torch import nn
 
-from memprop.errors import InvalidValueError
+from memprop.errors import InvalidTypeError, InvalidValueError
 from memprop.schedules.plan import infeasible
+from memprop.torch.checkpoint.blocks import check_blocks
 from memprop.torch.checkpoint.costs import (
     Costs,
     Pricing,
@@ -26,7 +26,7 @@ from memprop.torch.checkpoint.improving import improved
 from memprop.torch.checkpoint.observed import Seen, observed
 from memprop.torch.checkpoint.offloading import copying_seconds
 from memprop.torch.checkpoint.plan import CheckpointPlan
-from memprop.torch.checkpoint.planned import planned
+from memprop.torch.checkpoint.planned import check_copied, planned
 from memprop.torch.checkpoint.planner import Candidates, worth_it
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
@@ -51,6 +51,8 @@ _TRIES = 20
 """How often each point of a curve is improved."""
 _ROUNDS = 8
 """How often a budget is lowered by what a simulated step took more than was worked out."""
+_MICRO_BATCHES = 4
+"""So many are simulated, at most."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,10 @@ def planning(
     """
     options = {**_DEFAULTS, **options}
     check_module(module)
-    _check_made(module)
+    check_copied(module)
+    check_blocks(module, blocks)
+    if not isinstance(compiled, bool):
+        raise InvalidTypeError(f"compiled must be True or False, got {compiled!r}")
     if compiled and options.get("device") is not None:
         raise InvalidValueError(
             f"compiled=True plans for where the module is, and not for device="
@@ -230,6 +235,8 @@ def planning(
         left_as_it_was(module, inputs, options["loss"], options["target"]),
         without_memory(module, inputs, mode="train", **options) as task,
     ):
+        # What is live is the same in each micro-batch after the second.
+        task = replace(task, micro_batches=min(task.micro_batches, _MICRO_BATCHES))
         begin = start_of(task)
         warm_up(task, 1, run if task.pretence is None else partial(recorded, real=False))
         few = replace(task, micro_batches=min(task.micro_batches, 2))
@@ -253,7 +260,7 @@ def _check_offload(cost: str | None, compiled: bool) -> None:
 def _observed(task: Task, pricing: Pricing | None) -> tuple[Seen, Trace, Costs]:
     """A step as it was observed, with its costs: seconds where there is something that tells."""
     if pricing is None:
-        seen, trace = observed(task)
+        seen, trace = _followed(task)
         return seen, trace, in_flops(seen, trace)
     watched: list[Calls] = []
 
@@ -261,15 +268,17 @@ def _observed(task: Task, pricing: Pricing | None) -> tuple[Seen, Trace, Costs]:
         watched.append(Calls(ledger, task.pretence))
         return watched[-1]
 
-    seen, trace = observed(task, watching)
+    seen, trace = _followed(task, watching)
     return seen, trace, in_seconds(seen, watched[-1].asked, pricing)
 
 
-def _check_made(module: nn.Module) -> None:
-    """Raise InvalidValueError for what can be neither simulated nor copied."""
-    for name, part in module.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            raise InvalidValueError(
-                f"{name or 'the module'} is compiled by torch.jit, whose code cannot be watched: "
-                "plan the module that it was made of"
-            )
+def _followed(task: Task, watching: Callable[[Ledger], Calls] | None = None) -> tuple[Seen, Trace]:
+    try:
+        return observed(task, watching)
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise
+        raise InvalidValueError(
+            "the module differentiates with torch.func within its forward pass, where PyTorch lets "
+            "nobody say what is saved: plan for the modules around that part"
+        ) from error

@@ -5,22 +5,18 @@ The rules are those of :mod:`memprop.torch.checkpoint.values`; nothing runs.
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 
 from memprop.torch.checkpoint.host import Loaded
 from memprop.torch.checkpoint.observed import Seen, SeenCall
+from memprop.torch.checkpoint.run_through import Choice, RunThrough
 from memprop.torch.checkpoint.values import Path
 from memprop.traces.events import FREE
 from memprop.traces.trace import Trace
-
-Choice = Mapping[int, Path]
-"""The calls that run again, by number, with the groups that each belongs to, and those whose
-results are brought back from the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +42,6 @@ class Outcome:
     live: np.ndarray
     most: np.ndarray
     offloaded_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Calls that run again together, before an event."""
-
-    event: int
-    peak: int
-    held: int
 
 
 class Rehearsal:
@@ -98,6 +85,10 @@ class Rehearsal:
             for save in value.saves
             if save.asked >= 0
         )
+        self.sizes = [value.bytes for value in seen.values]
+        self.maker = [value.call for value in seen.values]
+        self.waiting = dict(Counter(number for _, _, number, _ in self.requests))
+        self.saved = [v.number for v in seen.values if v.call >= 0 and v.saves]
 
     @cached_property
     def plain_peak(self) -> int:
@@ -201,21 +192,19 @@ class Rehearsal:
         Args:
             choice: calls that can run again.
         """
-        run = _Run(self, choice)
-        for request in self.requests:
-            run.ask(*request)
+        run = RunThrough(self, choice)
         kept = run.kept_until()
-        homes = self._keep(run.moved, kept)
-        live = self.live + np.cumsum(run.moved[:-1])
+        homes = self._keep(run, kept)
+        live = self.live + run.moved()
         most = live.copy()
-        for event, peak in _peaks(run.batches, live):
+        for event, peak in run.peaks(live):
             most[event] = max(most[event], peak)
         again = (one for one in run.runs.items() if not isinstance(choice[one[0]], Loaded))
         cost = sum(self.costs[call] * times for call, times in again)
         offloaded = self._offloaded_bytes(choice)
         if offloaded:
             cost += self.copying * (offloaded + run.loaded)
-        saved = sum(self.seen.values[value].bytes for value in homes)
+        saved = sum(self.sizes[value] for value in homes)
         return Outcome(
             peak=int(most.max(initial=0)),
             cost=cost,
@@ -234,7 +223,7 @@ class Rehearsal:
         made = (values[number] for call in brought for number in self.seen.calls[call].made)
         return sum(value.bytes for value in made if value.saves)
 
-    def _keep(self, moved: np.ndarray, kept: Mapping[int, int]) -> list[int]:
+    def _keep(self, run: RunThrough, kept: Mapping[int, int]) -> list[int]:
         """Add values that are kept to what is live anyway, and say which of them share no storage.
 
         Parts of a storage may be written over one after the other, as the gates of a GRU: so it
@@ -247,9 +236,9 @@ class Rehearsal:
             home = value.storage if value.storage >= 0 else (number,)
             homes.setdefault(home, number)
             ends[home] = max(until, ends.get(home, until))
-            _add(moved, -value.bytes, self.asked[number], self.released[number])  # no other one
+            run.add(-value.bytes, self.asked[number], self.released[number])  # no other one
         for home, number in homes.items():
-            _add(moved, self.seen.values[number].bytes, self.died[number], ends[home])
+            run.add(self.sizes[number], self.died[number], ends[home])
         return list(homes.values())
 
 
@@ -262,158 +251,3 @@ def _units(seen: Seen) -> list[tuple[int, ...]]:
             unit[maker].append(call.number)
             unit[call.number] = unit[maker]
     return [tuple(numbers) for numbers in unit]
-
-
-def _add(moved: np.ndarray, size: int, begin: int, end: int) -> None:
-    """Let some bytes be live from one event up to another."""
-    if begin < end:
-        moved[begin] += size
-        moved[end] -= size
-
-
-def _peaks(batches: Sequence[_Batch], live: np.ndarray) -> Iterator[tuple[int, int]]:
-    """What is live at most while calls run again."""
-    held, event = 0, -1
-    for batch in batches:
-        held = held if batch.event == event else 0
-        event = batch.event
-        yield event, (int(live[event - 1]) if event > 0 else 0) + held + batch.peak
-        held += batch.held
-
-
-_LASTING: Final = 2**62
-"""Later than any event."""
-
-
-class _Run:
-    """One way through a step.
-
-    Attributes:
-        runs: how often each call ran again.
-        batches: the calls that ran again together.
-        loaded: bytes that were brought back from the host.
-        moved: by how much each event changes what is live, in addition to what it does anyway.
-    """
-
-    def __init__(self, step: Rehearsal, choice: Choice) -> None:
-        self.runs: Counter[int] = Counter()
-        self.loaded = 0
-        self.batches: list[_Batch] = []
-        self.moved = np.zeros(step.events + 1, dtype=np.int64)
-        self._step, self._choice = step, choice
-        self._values, self._calls = step.seen.values, step.seen.calls
-        self._waiting = Counter(number for _, _, number, _ in step.requests)
-        self._there: dict[int, int] = {}
-        """The values that were computed again and are held, each with the event that ends that."""
-
-    def ask(self, event: int, _: int, number: int, released: int) -> None:
-        """A node asks for a value."""
-        if self._values[number].call not in self._choice:
-            return
-        if self._there.get(number, -1) <= event:
-            self._compute(event, number)
-        self._waiting[number] -= 1
-        if self._waiting[number] == 0:
-            self._there[number] = released
-
-    def kept_until(self) -> dict[int, int]:
-        """The values that are kept, each with the event at which nobody holds it any more."""
-        ends: dict[int, int] = {}
-        until = {
-            value.number: self._step.released[value.number]
-            for value in self._values
-            if value.call >= 0 and value.saves and value.call not in self._choice
-        }
-        for number in sorted(self._choice, reverse=True):
-            call = self._calls[number]
-            wanted = [ends.get(value, self._step.released[value]) for value in call.made]
-            end = max(wanted, default=-1)
-            if end < 0 or self._is_loaded(number):
-                continue
-            for value in call.operands:
-                maker = self._values[value].call
-                if maker in self._choice:
-                    ends[value] = max(ends.get(value, self._step.released[value]), end)
-                elif maker >= 0:
-                    until[value] = max(until.get(value, -1), end)
-        return until
-
-    def _compute(self, event: int, target: int) -> None:
-        """Compute a value, and hold what else comes out on the way and is waited for."""
-        calls = self._calls_for(event, target)
-        path = self._choice[self._values[target].call]
-        wanted = Counter({target: 1})
-        for call in calls:
-            wanted.update(self._computed(event, call))
-        fresh: dict[int, int] = {}
-        now = most = held = 0
-        for call in calls:
-            self.runs[call.number] += 1
-            made = self._made(call, wanted)
-            taken = fresh.get(call.changed, 0) if self._there.get(call.changed, -1) <= event else 0
-            size = sum(self._values[number].bytes for number in made) - taken
-            most = max(most, now + size + self._workspace(call))
-            now += size
-            if taken:
-                del fresh[call.changed]
-            for number in made:
-                if self._is_held(number, path):
-                    held += self._hold(event, number, target)
-                if wanted[number] or self._there.get(number, -1) > event:
-                    fresh[number] = self._values[number].bytes
-                else:
-                    now -= self._values[number].bytes
-            for number in self._computed(event, call):
-                wanted[number] -= 1
-                if not wanted[number] and self._there.get(number, -1) <= event:
-                    now -= fresh.pop(number, 0)
-        self.batches.append(_Batch(event, most, held))
-
-    def _made(self, call: SeenCall, wanted: Mapping[int, int]) -> Sequence[int]:
-        """The values that there are after a call has run again; of loaded ones those wanted."""
-        if not self._is_loaded(call.number):
-            return call.made
-        found = [number for number in call.made if wanted[number]]
-        self.loaded += sum(self._values[number].bytes for number in found)
-        return found
-
-    def _workspace(self, call: SeenCall) -> int:
-        return 0 if self._is_loaded(call.number) else self._step.workspace[call.number]
-
-    def _calls_for(self, event: int, target: int) -> list[SeenCall]:
-        """The calls that make a value out of what is there, in order."""
-        found: set[int] = set()
-        todo = [target]
-        while todo:
-            call = self._values[todo.pop()].call
-            if call not in found:
-                found.add(call)
-                todo.extend(self._computed(event, self._calls[call]))
-        return [self._calls[number] for number in sorted(found)]
-
-    def _computed(self, event: int, call: SeenCall) -> list[int]:
-        """The operands of a call that must be computed again before it."""
-        if self._is_loaded(call.number):
-            return []
-        return [
-            value
-            for value in call.inputs
-            if self._values[value].call in self._choice and self._there.get(value, -1) <= event
-        ]
-
-    def _is_loaded(self, call: int) -> bool:
-        """Whether the results of a call are brought back from the host."""
-        return isinstance(self._choice.get(call), Loaded)
-
-    def _is_held(self, number: int, path: Path) -> bool:
-        own = self._choice[self._values[number].call]
-        return self._waiting[number] > 0 and path[: len(own)] == own
-
-    def _hold(self, event: int, number: int, target: int) -> int:
-        """Hold a value until the nodes that wait for it have got it; what is live more for it."""
-        self._there[number] = _LASTING
-        asked = self._step.asked[number]
-        if number == target or asked <= event:
-            return 0  # from when it is asked for on it is live in any case
-        _add(self.moved, self._values[number].bytes, event, asked)
-        return self._values[number].bytes
