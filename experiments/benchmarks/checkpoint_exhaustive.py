@@ -27,8 +27,8 @@ from experiments.benchmarks.random_graphs import Step, random_step
 from memprop import format_bytes
 from memprop.errors import InfeasibleBudget
 from memprop.torch.checkpoint import planner
-from memprop.torch.checkpoint.plan import CheckpointPlan
 from memprop.torch.checkpoint.curves import Candidate
+from memprop.torch.checkpoint.plan import CheckpointPlan
 from memprop.torch.checkpoint.planning import Planning, planning
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 
@@ -318,8 +318,8 @@ choice is the cheapest of all 2^n subsets of a module's n units whose peak is wi
 The planner tries every subset of up to {planner.EVERY_CHOICE} units too, so that its own line says
 only that nothing is lost on the way to a plan. The heuristics alone are the same planner with that
 switched off, which is how it plans for modules of 13 to 64 units. Both may also run units in
-groups, whose values are let go of and computed once more. Such choices are not among the 2^n, so that a plan can
-be cheaper than the best of these. It counts as one that costs as much.
+groups, whose values are let go of and computed once more. Such choices are not among the 2^n, so
+that a plan can be cheaper than the best of these. It counts as one that costs as much.
 
 Modules are drawn: 4 to 10 linear layers, pointwise operators, norms, softmax, dropout, sums,
 products, concatenations and batched matrix products, each of any earlier values, and a last layer
