@@ -125,6 +125,7 @@ class Seen:
         saves: every save, of what was there before the forward pass too, in order.
         forwards: how many passes there were.
         asked: how many saves nodes have asked for.
+        observers: of the passes.
         made_up: FLOPs that the trace has for making what nodes asked for, one for each element.
     """
 
@@ -134,6 +135,7 @@ class Seen:
     forwards: int = 0
     asked: int = 0
     made_up: int = 0
+    observers: list["Observer"] = field(default_factory=list)
 
 
 class Observer(TorchDispatchMode):
@@ -150,6 +152,7 @@ class Observer(TorchDispatchMode):
         self._ledger = ledger
         self._forward = seen.forwards
         seen.forwards += 1
+        seen.observers.append(self)
         self._counts: Counter[Any] = Counter()
         self._values: dict[int, tuple[weakref.ref[Any], SeenValue]] = {}
         self._awaited: dict[int, Awaited] = {}
@@ -160,7 +163,7 @@ class Observer(TorchDispatchMode):
     @contextmanager
     def on(self) -> Iterator[None]:
         """Watch the forward pass that runs inside the block."""
-        with saved_tensors_hooks(self._pack, self._unpack), self:
+        with saved_tensors_hooks(self._pack, _unpacked), self:
             yield
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
@@ -276,7 +279,8 @@ class Observer(TorchDispatchMode):
             self._pauses = False
         return self._likes[key]
 
-    def _unpack(self, saved: "_Saved") -> torch.Tensor:
+    def unpacked(self, saved: "_Saved") -> torch.Tensor:
+        """What a node asks for: a tensor of the size that it saved."""
         if saved.save.asked < 0:
             saved.save.asked = len(self._ledger)
             saved.save.order = self._seen.asked
@@ -312,13 +316,25 @@ class _Saved:
         view: View | None = None,
         size: int = 0,
     ) -> None:
-        self.observer, self.save, self.tensor = observer, save, tensor
+        # Whoever follows what nodes hold is not to find all that was observed.
+        self.observer = weakref.ref(observer)
+        self.save, self.tensor = save, tensor
         self.awaited, self.view, self.bytes = awaited, view, size
         if awaited is not None:
             awaited.expect(id(self))
 
     def __del__(self) -> None:
-        self.observer.released(self)
+        _observer_of(self).released(self)
+
+
+def _unpacked(saved: _Saved) -> torch.Tensor:
+    return _observer_of(saved).unpacked(saved)
+
+
+def _observer_of(saved: _Saved) -> Observer:
+    observer = saved.observer()
+    assert observer is not None  # noqa: S101 - the observed step has it
+    return observer
 
 
 def observed(

@@ -30,7 +30,7 @@ from memprop.torch.checkpoint.planned import check_copied, planned
 from memprop.torch.checkpoint.planner import Candidates, worth_it
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.fake.simulated import without_memory
-from memprop.torch.inputs import arguments, check_module
+from memprop.torch.inputs import arguments, check_module, loss_of
 from memprop.torch.record.ledger import Ledger
 from memprop.torch.record.requests import RequestLog
 from memprop.torch.recorded import recorded
@@ -238,11 +238,24 @@ def planning(
         # What is live is the same in each micro-batch after the second.
         task = replace(task, micro_batches=min(task.micro_batches, _MICRO_BATCHES))
         begin = start_of(task)
-        warm_up(task, 1, run if task.pretence is None else partial(recorded, real=False))
+        warm_up(task, 1, _first_step_of(task))
         few = replace(task, micro_batches=min(task.micro_batches, 2))
         seen, trace, costs = _observed(few, pricing)
         step = Rehearsal(seen, trace, costs.of_calls, copying)
         yield Planning(task, begin, step, trace, costs, blocks, compiled)
+
+
+def _first_step_of(task: Task) -> Callable[[Task], object]:
+    """What is done before the step that plans are for; without an optimizer forward is enough."""
+    if task.pretence is not None:
+        return partial(recorded, real=False)
+    return _forward if task.optimizer is None else run
+
+
+def _forward(task: Task) -> None:
+    args, kwargs = arguments(task.inputs)
+    with autocast_of(task):
+        loss_of(task.loss, task.module(*args, **kwargs), task.target)
 
 
 def _check_offload(cost: str | None, compiled: bool) -> None:

@@ -92,11 +92,22 @@ def ways_of(step: Rehearsal, stage: Stage, most: int = MOST) -> list[Again]:
 
 
 class _Cut(NamedTuple):
-    """The calls that run again, what they cost, and the bytes that are kept."""
+    """What is needed, what of that costs something, and the bytes that are kept.
 
-    again: Again
+    Attributes:
+        needed: the places of a network on the side of its start.
+        cost: of the calls among them, which run again.
+        bytes: that are kept.
+    """
+
+    needed: frozenset[Any]
     cost: float
     bytes: int
+
+    @property
+    def again(self) -> Again:
+        """The calls that run again."""
+        return frozenset(n for kind, unit in self.needed if kind == _CALL for n in unit)
 
 
 def _between(graph: networkx.DiGraph, low: _Cut, high: _Cut, most: int) -> Iterator[_Cut]:
@@ -109,7 +120,8 @@ def _between(graph: networkx.DiGraph, low: _Cut, high: _Cut, most: int) -> Itera
     if most < 1 or saved <= 0 or more <= 0:
         return
     price = more / saved
-    found = _best(graph, price)
+    graph = _without_the_sure(graph, low, high)
+    found = _best(graph, price, low.needed)
     if found.cost + price * found.bytes >= (low.cost + price * low.bytes) * (1 - _ROUNDING):
         return
     yield from _between(graph, low, found, most // 2)
@@ -118,6 +130,40 @@ def _between(graph: networkx.DiGraph, low: _Cut, high: _Cut, most: int) -> Itera
 
 
 _ROUNDING: Final = 1e-9
+
+
+def _without_the_sure(graph: networkx.DiGraph, low: _Cut, high: _Cut) -> networkx.DiGraph:
+    """A network without what is needed at both of two prices, or at neither.
+
+    What is needed at one price is so at every higher one, so that only the rest is to be found
+    between them. The first is part of the start now, the second of the end.
+    """
+    found = networkx.DiGraph()
+    found.add_nodes_from([_START, _END])
+
+    def place(name: Any) -> Any:
+        if name in low.needed:
+            return _START
+        return name if name in high.needed else _END
+
+    for before, after, edge in graph.edges(data=True):
+        begin, end = place(before), place(after)
+        if begin in (end, _END) or end == _START:
+            continue
+        known = found.get_edge_data(begin, end)
+        if known is None:
+            found.add_edge(begin, end, **edge)
+        elif _is_finite(known):
+            if _is_finite(edge):
+                for unit in ("bytes", "cost"):
+                    known[unit] = known.get(unit, 0) + edge.get(unit, 0)
+            else:
+                known.clear()
+    return found
+
+
+def _is_finite(edge: dict[str, Any]) -> bool:
+    return "bytes" in edge or "cost" in edge
 
 
 def _highest_price(graph: networkx.DiGraph) -> float | None:
@@ -149,7 +195,9 @@ def _graph(step: Rehearsal, stage: Stage) -> networkx.DiGraph:
             if values[made].overwritten:  # it is gone: there is no keeping it
                 graph.add_edge(("value", made), (_CALL, unit))
                 continue
-            graph.add_edge(("value", made), (_CALL, unit), bytes=values[made].bytes)
+            # What cannot run again is kept wherever it is needed.
+            source = (_CALL, unit) if step.can_run_again[unit[0]] else _END
+            graph.add_edge(("value", made), source, bytes=values[made].bytes)
             if values[made].saves:
                 graph.add_edge(_START, ("value", made))
         for read in call.inputs:
@@ -159,15 +207,21 @@ def _graph(step: Rehearsal, stage: Stage) -> networkx.DiGraph:
     return graph
 
 
-def _best(graph: networkx.DiGraph, price: float) -> _Cut:
-    """The cut that is the best where a byte has this price."""
+def _best(graph: networkx.DiGraph, price: float, sure: Collection[Any] = ()) -> _Cut:
+    """The cut that is the best where a byte has this price.
+
+    Args:
+        graph: the network.
+        price: of a byte.
+        sure: what is needed beside what is found, and is no more in the network.
+    """
     for _, _, edge in graph.edges(data=True):
-        if "bytes" in edge:
-            edge["capacity"] = edge["bytes"] * price
-        elif "cost" in edge:
-            edge["capacity"] = edge["cost"]
+        if _is_finite(edge):
+            edge["capacity"] = edge.get("bytes", 0) * price + edge.get("cost", 0)
+        else:
+            edge.pop("capacity", None)
     _, (needed, _) = networkx.minimum_cut(graph, _START, _END, flow_func=boykov_kolmogorov)
-    return _cut(graph, needed)
+    return _cut(graph, needed, sure)
 
 
 def _kept(graph: networkx.DiGraph) -> _Cut:
@@ -175,12 +229,12 @@ def _kept(graph: networkx.DiGraph) -> _Cut:
     return _cut(graph, {_START, *graph.successors(_START)})
 
 
-def _cut(graph: networkx.DiGraph, needed: Collection[Any]) -> _Cut:
+def _cut(graph: networkx.DiGraph, needed: Collection[Any], sure: Collection[Any] = ()) -> _Cut:
     crossing = [
         edge for place in needed for after, edge in graph[place].items() if after not in needed
     ]
     return _Cut(
-        again=frozenset(n for kind, unit in needed if kind == _CALL for n in unit),
+        needed=frozenset(needed).union(sure),
         cost=sum(edge.get("cost", 0) for edge in crossing),
         bytes=sum(edge.get("bytes", 0) for edge in crossing),
     )
