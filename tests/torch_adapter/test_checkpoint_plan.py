@@ -186,15 +186,37 @@ def test_plan_on_the_command_line(mpt, factory, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["compiled"]
     assert run(["plan", factory, "--frontier", "--compiled"]) == 2
     assert "--compiled plans for one budget" in capsys.readouterr().err
+    assert run(["plan", factory, "--frontier", "--out", str(plan)]) == 2
+    assert "--out writes the plan for one budget" in capsys.readouterr().err
     assert run(["plan", factory, "--frontier", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["frontier"]
     assert rows[-1]["slowdown"] == 1
+
+
+def test_plans_that_offload_on_the_command_line(factory, capsys):
+    asked = ["--device", "cuda", "--offload", "cpu", "--bandwidth", "100 TB", "--frontier"]
+    assert run(["plan", factory, *asked, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["frontier"]
+    assert rows[0]["offloaded_bytes"] > 0 == rows[-1]["offloaded_bytes"]
+    assert run(["plan", factory, *asked]) == 0
+    assert "on the host" in capsys.readouterr().out
+    assert run(["plan", factory, *asked[:4], "--budget", "1 GiB"]) == 0
+    assert "on the host" not in capsys.readouterr().out
+
+
+def test_a_factory_of_an_inference_has_nothing_to_plan(tmp_path, capsys):
+    file = tmp_path / "infers.py"
+    file.write_text(FACTORY.replace('"inputs":', '"mode": "inference", "inputs":'), "utf-8")
+    assert run(["plan", f"{file}:make", "--budget", "3 MiB"]) == 2
+    assert "mode='inference'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (["--budget", "1 KiB"], "smallest budget"),
+        (["--budget", "3 MiB", "--offload", "cpu"], "device='cuda'"),
+        (["--budget", "3 MiB", "--bandwidth", "3"], "name both, or none"),
         (["--budget", "3 MiB", "--cost", "money"], "money"),
         (["--budget", "3 MiB", "--depth", "4"], "--depth describes a model"),
         ([], "one of --budget SIZE and --frontier"),

@@ -51,9 +51,7 @@ def plans_of(job: Job, batch: int) -> Plans:
     for steps in ("warmup", "mode"):  # plans are for training steps after the first
         options.pop(steps, None)
     with planning(module, made.inputs, **options) as step:
-        plans = [
-            step.plan(one, one.outcome.peak) for one in step.candidates.every(100) if one.choice
-        ]
+        plans = [step.plan(one, one.outcome.peak) for one in step.curve(100) if one.choice]
     if not plans:
         raise InvalidValueError("nothing is kept that could be computed again with less memory")
     return Plans(made, tuple(plans))
