@@ -18,6 +18,7 @@ except ImportError as error:
 from memprop.torch.auto import auto_checkpoint as auto_checkpoint
 from memprop.torch.auto import checkpoint_plan as checkpoint_plan
 from memprop.torch.checkpoint.plan import CheckpointPlan as CheckpointPlan
+from memprop.torch.chunked import chunked_cross_entropy as chunked_cross_entropy
 from memprop.torch.fitting.fit import fit as fit
 from memprop.torch.fitting.largest import max_batch as max_batch
 from memprop.torch.frontier import frontier as frontier

@@ -158,3 +158,24 @@ def test_what_a_function_makes_for_itself_is_where_its_operands_are():
     (mask,) = (one for one in step.variables if one.name == "where")
     assert mask.bytes == 32 * 32 * 4
     assert [one.name for one in step.on("cpu").variables][:1] == ["zeros"]
+
+
+class MakesMore(torch.autograd.Function):
+    """Makes tensors where its operands are, forward and backward."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * torch.ones(x.shape, device=x.device)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * torch.ones(gradient.shape, device=gradient.device)
+
+
+def test_a_function_of_the_programs_makes_tensors_on_cuda_in_its_backward_too():
+    class Model(nn.Linear):
+        def forward(self, x):
+            return MakesMore.apply(super().forward(x))
+
+    step = mpt.simulate(Model(8, 8), torch.randn(4, 8), device="cuda")
+    assert step.devices == ("cuda:0",)

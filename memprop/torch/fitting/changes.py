@@ -4,13 +4,16 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
+from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils._pytree import tree_map_only
 
 from memprop.torch.checkpoint.shared_copy import held_tensors
+from memprop.torch.chunked import chunked_cross_entropy
 from memprop.torch.fitting.job import Job, Made
 
 
@@ -27,6 +30,42 @@ def with_optimizer(job: Job, optimizer: Any) -> Job:
         return job.made(batch)._replace(optimizer=None)
 
     return replace(job, make=make, options={**job.options, "optimizer": optimizer})
+
+
+_CROSS_ENTROPY: Final = functional.cross_entropy
+
+
+def with_chunked_loss(job: Job) -> Job:
+    """Cross entropy takes a part of the samples at a time, wherever the model's code calls it."""
+    options = dict(job.options)
+    if options.get("loss") is _CROSS_ENTROPY:
+        options["loss"] = _in_chunks
+    return replace(
+        job,
+        options=options,
+        around=lambda: patch.object(functional, "cross_entropy", _in_chunks),
+    )
+
+
+def _in_chunks(
+    input: torch.Tensor,  # noqa: A002 - as in PyTorch's function
+    target: torch.Tensor,
+    weight: torch.Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> torch.Tensor:
+    """Takes the place of PyTorch's cross entropy, and leaves to it what has no parts."""
+    options = {
+        "ignore_index": ignore_index,
+        "reduction": reduction,
+        "label_smoothing": label_smoothing,
+    }
+    if input.dim() < 2 or reduction == "none" or (size_average, reduce) != (None, None):
+        return _CROSS_ENTROPY(input, target, weight, size_average, reduce=reduce, **options)
+    return chunked_cross_entropy(input, target, weight, **options)
 
 
 def in_bfloat16(job: Job) -> Job:

@@ -1,6 +1,7 @@
 """A model at any batch, and the memory that its steps have."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -68,12 +69,14 @@ class Job:
         limit: the bytes that steps may take: of the allocator, on a GPU.
         settings: of CUDA's allocator, as in PYTORCH_CUDA_ALLOC_CONF.
         options: the other arguments of :func:`memprop.torch.simulate`.
+        around: a context in which steps run.
     """
 
     make: Make
     limit: int
     settings: str = ""
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    around: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __post_init__(self) -> None:
         AllocatorSettings.parse(self.settings)  # a mistake in it is told before any simulation
@@ -95,7 +98,8 @@ class Job:
 
     def simulated(self, made: Made) -> Trace:
         """The last of the steps."""
-        return simulate(made.module, made.inputs, **self.options_for(made))
+        with self.around():
+            return simulate(made.module, made.inputs, **self.options_for(made))
 
     def judged(self, batch: int, trace: Trace) -> Tried:
         """Whether steps fit, of which this one is the last."""

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from memprop.torch.checkpoint.plan import CheckpointPlan
-from memprop.torch.fitting.changes import in_bfloat16, sliced, with_optimizer
+from memprop.torch.chunked import CHUNKS
+from memprop.torch.fitting.changes import (
+    in_bfloat16,
+    sliced,
+    with_chunked_loss,
+    with_optimizer,
+)
 from memprop.torch.fitting.checkpoints import Plans, plans_of
 from memprop.torch.fitting.eight_bit import AdamW8bit
 from memprop.torch.fitting.job import Job, Make, Tried
@@ -99,6 +105,8 @@ class Simulations:
         slices = self._slices_for(trials, trace)
         if slices:
             ways.append(self._accumulated(slices, trace))
+        if _is_at_the_loss(trace):
+            ways += self._with_chunked_loss(asked)
         plans = self._plans()
         if isinstance(plans, Plans):
             needed = 2 if any(way.fits for way in ways) else 4
@@ -181,6 +189,17 @@ class Simulations:
         job = replace(self._job, make=lambda _: plans.carried_out(place))
         return self._way(way, job)
 
+    def _with_chunked_loss(self, asked: Tried) -> Iterator[Way]:
+        """Cross entropy in parts, if that needs less: the user's loss may be another one."""
+        way = Way(
+            name=f"cross entropy in {CHUNKS} parts",
+            how="mpt.chunked_cross_entropy(logits, target) in place of F.cross_entropy",
+            cost="softmax is computed twice",
+        )
+        way = self._way(way, with_chunked_loss(self._job))
+        if way.tried is None or way.tried.peak < asked.peak:
+            yield way
+
     def _with_state_of_eight_bits(self) -> Way:
         way = Way(
             name="optimizer state of 8 bits",
@@ -238,6 +257,15 @@ def _blocks(plan: CheckpointPlan) -> str:
 def _recomputing(job: Job, plans: Plans) -> Make:
     """The models of a job with all that plans can recompute."""
     return lambda batch: replace(plans, made=job.made(batch)).carried_out(0)
+
+
+def _is_at_the_loss(trace: Trace) -> bool:
+    """Whether a step needs the most in cross entropy, or in its backward pass."""
+    return any(part in trace.peak_operator.lower() for part in _CROSS_ENTROPY)
+
+
+_CROSS_ENTROPY = ("log_softmax", "logsoftmax", "nll_loss", "nllloss", "cross_entropy")
+"""Parts of the names of its operators."""
 
 
 def has_state(trace: Trace) -> bool:

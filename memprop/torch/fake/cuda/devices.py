@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import BackwardCFunction
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from memprop.torch.record.places import PINNED
@@ -165,6 +166,8 @@ class Devices(TorchFunctionMode):
             yield torch, name, _asked_of_the_cpu(getattr(torch, name))
         yield torch.autocast, "__init__", _autocast_of_cuda()
         yield _AUTOGRAD, "_push_saved_tensors_default_hooks", self._push_hooks
+        # The program's own Functions run backward within what PyTorch handles.
+        yield BackwardCFunction, "apply", self._inside(BackwardCFunction.apply)
         # Weights of recurrent layers are not laid out anew: there is no cuDNN to ask how.
         yield torch.backends.cudnn, "is_acceptable", lambda _: False
         # A scaler that the step makes works, though there is no CUDA.
