@@ -232,6 +232,17 @@ def test_what_a_call_that_runs_again_reads_comes_back_too(torch, mpt, choices):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_the_compiler_is_told_too(torch, mpt):
+    module, x = layers(torch, count=3, width=32)
+    plan = mpt.frontier(module, x, bandwidth=FAST, **CUDA)["plan"].iloc[0]
+    assert plan.offloaded
+    torch._dynamo.reset()
+    compiled = torch.compile(plan.apply(module), backend="aot_eager")
+    expected = step_of(torch, mpt, copy.deepcopy(module), x, 0)
+    found = step_of(torch, mpt, compiled, x, 0)
+    assert all(torch.allclose(a, b) for a, b in zip(found, expected, strict=True))
+
+
 def test_the_link_of_every_gpu_is_that_of_its_generation_of_pcie():
     from memprop.cuda.gpus import GPUS
 

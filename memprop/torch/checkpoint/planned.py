@@ -4,7 +4,7 @@ import warnings
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -99,6 +99,10 @@ class Planned:
         )
 
 
+_OFFLOAD: Final = getattr(CheckpointPolicy, "MUST_CPU_OFFLOAD", CheckpointPolicy.MUST_SAVE)
+"""Earlier versions of PyTorch keep on the device what is planned for the host."""
+
+
 def contexts_for(paths: Paths) -> Callable[[], Any]:
     """The contexts in which torch.compile traces the forward pass, to learn what runs again.
 
@@ -116,7 +120,7 @@ def contexts_for(paths: Paths) -> Callable[[], Any]:
             if path is None:
                 return CheckpointPolicy.MUST_SAVE
             if isinstance(path, Loaded):
-                return CheckpointPolicy.MUST_CPU_OFFLOAD
+                return _OFFLOAD
             return CheckpointPolicy.MUST_RECOMPUTE
 
         return create_selective_checkpoint_contexts(policy)
