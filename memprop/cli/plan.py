@@ -53,8 +53,8 @@ def plan(
     offload: Annotated[
         str | None,
         typer.Option(
-            help="cpu: of a factory's module, results may wait in the host's memory; or, with "
-            "--frontier, a folder: also a row for storing variables in it."
+            help="With a factory: cpu lets results wait in the host's memory. Without one, with "
+            "--frontier: a folder; adds a row for storing variables there."
         ),
     ] = None,
     bandwidth: Annotated[

@@ -58,7 +58,7 @@ def _check_trains(parts: Mapping[str, Any]) -> None:
     if parts.get("mode", "train") != "train":
         raise InvalidValueError(
             f"memprop plan is for training steps, and the factory says mode={parts['mode']!r}: "
-            "in an inference nothing is kept that could be computed again"
+            "inference keeps nothing for a backward pass, so there is nothing to recompute"
         )
 
 

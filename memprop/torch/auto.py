@@ -75,9 +75,9 @@ def auto_checkpoint(
         compiled: plan for ``torch.compile(planned)``. Its peak is that of the graphs that the
             compiler is given, run operator by operator; Inductor, which fuses operators, takes
             about as many bytes or somewhat fewer. The module must be one graph.
-        offload: "cpu" lets results wait for the backward pass in pinned memory of the host, where
-            it takes less time to copy them there and back than to compute them again. The copies
-            are made in the stream of the computation. For modules on a GPU.
+        offload: "cpu" lets a result wait in the host's pinned memory until the backward pass, if
+            copying it there and back takes less time than computing it again. The copies are made
+            in the stream of the computation. For modules on a GPU.
         bandwidth: bytes a second that are copied to the host, or back, as 25e9 or "25 GB"; if not
             given it is measured, or that of the PCIe link of a GPU that is not here.
         explain: the old way to :func:`memprop.torch.checkpoint_plan`, which returns a table.

@@ -27,11 +27,11 @@ def chunked_cross_entropy(
 ) -> torch.Tensor:
     """:func:`torch.nn.functional.cross_entropy`, computed for one part of the samples at a time.
 
-    PyTorch's keeps the logarithms of all probabilities for the backward pass, and makes two more
-    tensors of that size there; under autocast a copy of the logits in 32 bits as well. Here the
-    logits alone are kept, and what else is needed is there for one part at a time. The softmax is
-    computed a second time in the backward pass. Gradients are those of PyTorch's function; the loss
-    is added up in another order.
+    PyTorch's version keeps the log-probabilities for the backward pass and makes two more tensors
+    of their size there. Under autocast it also keeps a float32 copy of the logits. This one keeps
+    only the logits and works on one part at a time. The softmax is computed a second time in the
+    backward pass. Gradients of the logits are those of PyTorch's function; the loss is added up in
+    another order.
 
     Args:
         input: logits of shape ``(N, C)`` or ``(N, C, ...)``.
@@ -46,7 +46,9 @@ def chunked_cross_entropy(
         The loss, a scalar.
 
     Raises:
-        MempropError: an argument is wrong, or a gradient is differentiated again.
+        MempropError: an argument is wrong, ``target`` or ``weight`` needs a gradient, or a gradient
+            is differentiated again.
+        RuntimeError: it is called within a transformation of :mod:`torch.func`.
 
     >>> from torch.nn import functional
     >>> logits, classes = torch.randn(64, 1000), torch.randint(1000, (64,))
@@ -59,11 +61,19 @@ def chunked_cross_entropy(
         raise unknown_name("reduction", reduction, REDUCTIONS)
     if not isinstance(input, torch.Tensor) or not isinstance(target, torch.Tensor):
         raise InvalidTypeError("input and target must be tensors, as of cross_entropy")
-    if input.dim() < 2 or input.shape[0] != target.shape[0]:
+    if input.dim() < 2 or not target.dim() or input.shape[0] != target.shape[0]:
         raise InvalidValueError(
             "input must have the shape (N, C) or (N, C, ...), and target as many samples; got "
             f"{tuple(input.shape)} and {tuple(target.shape)}"
         )
+    others = [one for one in (target, weight) if one is not None]
+    if torch.is_grad_enabled() and any(one.requires_grad for one in others):
+        raise InvalidValueError(
+            "chunked_cross_entropy differentiates its logits alone, and target or weight needs a "
+            "gradient: detach it, or use torch.nn.functional.cross_entropy"
+        )
+    if not target.is_floating_point():
+        target = target.long()
     options = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
     exact = torch.float64 if input.dtype == torch.float64 else torch.float32
     total = torch.ones((), dtype=exact, device=input.device)
@@ -81,7 +91,8 @@ def _total_weight(
     counts = target != ignore_index
     if weight is None:
         return counts.sum()
-    return (weight[target.where(counts, 0)] * counts).sum()
+    wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    return (wide[target.where(counts, 0)] * counts).sum()
 
 
 class _Chunked(torch.autograd.Function):
@@ -101,7 +112,7 @@ class _Chunked(torch.autograd.Function):
         ctx.options, ctx.chunks, ctx.wide = options, chunks, _wide(logits)
         loss = torch.zeros_like(total)
         for part, classes in zip(logits.chunk(chunks), target.chunk(chunks), strict=True):
-            loss += _sum(part.to(ctx.wide), classes, weight, options)
+            loss += _sum(part.to(total.dtype), classes, weight, options)
         return (loss / total).to(ctx.wide)
 
     @staticmethod
@@ -130,6 +141,10 @@ def _sum(
     weight: torch.Tensor | None,
     options: Mapping[str, Any],
 ) -> torch.Tensor:
+    if weight is not None:
+        weight = weight.to(logits.dtype)
+    if target.is_floating_point():
+        target = target.to(logits.dtype)
     # What F.cross_entropy calls: that may have been replaced by this file's function.
     return torch.ops.aten.cross_entropy_loss(logits, target, weight, _SUM, **options)
 

@@ -44,7 +44,8 @@ def frontier(
         blocks: the path of the list of modules that plans are told by.
         device: where to plan for; "cuda" needs no GPU.
         gpu: which GPU "cuda" is.
-        cost: what is held against memory, "flops" or "seconds".
+        cost: what is held against memory, "flops" or "seconds"; "flops" if not given, and "seconds"
+            with ``offload``.
         offload: "cpu" lets what is kept wait in the host's memory.
         bandwidth: bytes a second that are copied to the host, or back.
         points: how many plans there are, about.

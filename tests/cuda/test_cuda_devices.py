@@ -160,6 +160,18 @@ def test_what_a_function_makes_for_itself_is_where_its_operands_are():
     assert [one.name for one in step.on("cpu").variables][:1] == ["zeros"]
 
 
+def test_what_hooks_make_in_a_backward_pass_is_where_they_make_it():
+    class Hooked(nn.Linear):
+        def forward(self, x):
+            made = super().forward(x)
+            made.register_hook(lambda gradient: (torch.zeros(1000), gradient)[1])
+            return made
+
+    step = mpt.simulate(Hooked(8, 8), torch.randn(4, 8), device="cuda")
+    assert step.devices == ("cuda:0", "cpu")
+    assert step.on("cpu").peak == 4000
+
+
 class MakesMore(torch.autograd.Function):
     """Makes tensors where its operands are, forward and backward."""
 

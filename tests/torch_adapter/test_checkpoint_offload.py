@@ -114,13 +114,16 @@ def copied(choice, step):
 
 
 def gaps(torch, choices, seed):
-    """How much dearer the planner's step is than the best of all choices, at several budgets."""
+    """How much dearer the planner's step is than the best of all choices, at several budgets.
+
+    Beside each stands whether something waits on the host in that best one.
+    """
     from memprop.torch.checkpoint.host import LOADED
     from memprop.torch.checkpoint.offloading import offloadable
     from memprop.torch.checkpoint.planning import planning
 
     module, x = chain_with_skips(torch, seed)
-    with planning(module, x, bandwidth="2 GB", **CUDA) as planned:
+    with planning(module, x, bandwidth="60 GB", **CUDA) as planned:
         step = planned.step
         units = choices.units_of(step)
         waiting = offloadable(step, range(len(step.seen.values)))
@@ -132,22 +135,27 @@ def gaps(torch, choices, seed):
         for chosen in itertools.product(*ways):
             choice = {call: path for one in chosen for call, path in one.items()}
             candidate = choices.gone_through(step, choice)
-            every.append((candidate.outcome.peak, candidate.outcome.cost))
-        plain, least = step.of({}).peak, min(peak for peak, _ in every)
+            every.append(candidate.outcome)
+        plain, least = step.of({}).peak, min(one.peak for one in every)
         ratios = []
         for room in np.linspace(least, plain, 7).astype(int)[1:-1] if least < plain else ():
-            best = min(cost for peak, cost in every if peak <= room)
+            best = min((one for one in every if one.peak <= room), key=lambda one: one.cost)
             found = planned.candidates.within(int(room))
             assert found.outcome.peak <= room
-            ratios.append((planned.work + found.outcome.cost) / (planned.work + best))
+            ratio = (planned.work + found.outcome.cost) / (planned.work + best.cost)
+            ratios.append((ratio, best.offloaded_bytes > 0))
     return ratios
 
 
 def test_the_planner_comes_near_the_best_of_all_choices(torch, mpt, choices):
     """Kept, computed again, or waiting: every combination of small modules is tried."""
-    ratios = [gaps(torch, choices, seed) for seed in range(8)]
-    assert sum(map(bool, ratios)) >= 5
-    assert np.mean(list(itertools.chain(*ratios))) <= 1.05
+    found = [gaps(torch, choices, seed) for seed in range(8)]
+    with choices.without_trying_every_choice():
+        found += [gaps(torch, choices, seed) for seed in range(8)]
+    ratios, waits = zip(*itertools.chain(*found), strict=True)
+    assert len(ratios) >= 40
+    assert sum(waits) >= len(waits) / 4
+    assert np.mean(ratios) <= 1.05
 
 
 def test_the_cost_is_that_of_the_copies_and_of_what_runs_again(torch, mpt, choices):
@@ -232,6 +240,34 @@ def test_what_a_call_that_runs_again_reads_comes_back_too(torch, mpt, choices):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
+def test_what_is_written_to_before_it_is_saved_ends_the_step(torch, mpt, choices):
+    """A call that runs again would read other numbers: frozen after planning, nobody saves them."""
+    from memprop.torch.checkpoint.host import LOADED
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+
+        def forward(self, x):
+            hidden = self.first(x)
+            return torch.sin(hidden * 2) + self.second(hidden), hidden
+
+    def choose(step):
+        first, twice, *_ = step.seen.calls
+        assert twice.func.name() == "aten::mul.Tensor"
+        return [choices.gone_through(step, {first.number: LOADED, twice.number: ()})]
+
+    module, x = Model(), torch.randn(4, 8)
+    ((_, twin),) = choices.chosen_for(module, x, choose)
+    module.second.requires_grad_(False)
+    output, hidden = twin(x)
+    with torch.no_grad():
+        hidden.mul_(3)
+    with pytest.raises(mp.MempropError, match="has been written to since"):
+        output.sum().backward()
+
+
 def test_the_compiler_is_told_too(torch, mpt):
     module, x = layers(torch, count=3, width=32)
     plan = mpt.frontier(module, x, bandwidth=FAST, **CUDA)["plan"].iloc[0]
@@ -264,8 +300,13 @@ def test_what_makes_no_sense_is_refused_in_words(torch, mpt):
         mpt.auto_checkpoint(module, x, 2**30, cost="flops", **CUDA)
     with pytest.raises(mp.MempropError, match="leave compiled=True out"):
         mpt.auto_checkpoint(module, x, 2**30, compiled=True, offload="cpu")
-    with pytest.raises(mp.MempropError, match="name both, or none"):
+    with pytest.raises(mp.MempropError, match="only used with offload"):
         mpt.frontier(module, x, bandwidth="25 GB")
+    with pytest.raises(mp.MempropError, match="unknown device 'gpu0'"):
+        mpt.frontier(module, x, device="gpu0", offload="cpu")
+    assert mpt.frontier(module, x, bandwidth="25e9", **CUDA).equals(
+        mpt.frontier(module, x, bandwidth=25e9, **CUDA)
+    )
     for wrong in (0, -1, "0", float("nan"), float("inf"), "fast", None.__class__, True):
         with pytest.raises(mp.MempropError, match=r"bandwidth|bytes"):
             mpt.frontier(module, x, bandwidth=wrong, **CUDA)

@@ -193,7 +193,7 @@ def test_plan_on_the_command_line(mpt, factory, tmp_path, capsys):
     assert rows[-1]["slowdown"] == 1
 
 
-def test_plans_that_offload_on_the_command_line(factory, capsys):
+def test_plans_that_offload_on_the_command_line(mpt, factory, capsys):
     asked = ["--device", "cuda", "--offload", "cpu", "--bandwidth", "100 TB", "--frontier"]
     assert run(["plan", factory, *asked, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["frontier"]
@@ -204,7 +204,7 @@ def test_plans_that_offload_on_the_command_line(factory, capsys):
     assert "on the host" not in capsys.readouterr().out
 
 
-def test_a_factory_of_an_inference_has_nothing_to_plan(tmp_path, capsys):
+def test_a_factory_of_an_inference_has_nothing_to_plan(mpt, tmp_path, capsys):
     file = tmp_path / "infers.py"
     file.write_text(FACTORY.replace('"inputs":', '"mode": "inference", "inputs":'), "utf-8")
     assert run(["plan", f"{file}:make", "--budget", "3 MiB"]) == 2
@@ -216,7 +216,7 @@ def test_a_factory_of_an_inference_has_nothing_to_plan(tmp_path, capsys):
     [
         (["--budget", "1 KiB"], "smallest budget"),
         (["--budget", "3 MiB", "--offload", "cpu"], "device='cuda'"),
-        (["--budget", "3 MiB", "--bandwidth", "3"], "name both, or none"),
+        (["--budget", "3 MiB", "--bandwidth", "3"], "only used with offload"),
         (["--budget", "3 MiB", "--cost", "money"], "money"),
         (["--budget", "3 MiB", "--depth", "4"], "--depth describes a model"),
         ([], "one of --budget SIZE and --frontier"),

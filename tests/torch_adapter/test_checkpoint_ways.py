@@ -1,6 +1,7 @@
 """What a stage can compute again: every way that is the best for some price of a byte, no other."""
 
 import itertools
+import random
 
 import pytest
 
@@ -110,6 +111,68 @@ def test_every_best_way_is_found(torch, mpt, seed):
     assert hull(every) <= {(size, cost) for size, cost, _ in found}
     for before, after in itertools.pairwise(ways):
         assert before < after
+
+
+def random_network(ways, rng):
+    """Calls and values as of a stage: kept for their bytes, or made again for a cost."""
+    import networkx
+
+    graph = networkx.DiGraph()
+    graph.add_nodes_from([ways._START, ways._END])
+    count = rng.randint(3, 6)
+    can = [rng.random() < 0.85 for _ in range(count)]
+    for number in range(count):
+        call, value = (ways._CALL, (number,)), ("value", number)
+        if can[number]:
+            graph.add_edge(call, ways._END, cost=rng.choice([1, 2, 3, 5, 10, 40]))
+        if can[number] and rng.random() < 0.15:
+            graph.add_edge(value, call)
+        else:
+            kept = {"bytes": rng.choice([1, 2, 4, 8])}
+            graph.add_edge(value, call if can[number] else ways._END, **kept)
+        if rng.random() < 0.5:
+            graph.add_edge(ways._START, value)
+        for before in range(number if can[number] else 0):
+            if rng.random() < 0.35:
+                graph.add_edge(call, ("value", before))
+    return graph
+
+
+def costs_of_every_cut(ways, graph, price):
+    """What all cuts of a network cost, by the definition."""
+    places = [place for place in graph if place not in (ways._START, ways._END)]
+    for count in range(len(places) + 1):
+        for chosen in itertools.combinations(places, count):
+            needed = {ways._START, *chosen}
+            edges = [e for a in needed for b, e in graph[a].items() if b not in needed]
+            if all(ways._is_finite(edge) for edge in edges):
+                yield sum(edge.get("bytes", 0) * price + edge.get("cost", 0) for edge in edges)
+
+
+def test_a_cut_of_what_is_not_sure_is_a_minimum_cut_of_all(torch, mpt, monkeypatch):
+    from memprop.torch.checkpoint import ways
+
+    best, cuts = ways._best, 0
+    for seed in range(60):
+        graph = random_network(ways, random.Random(seed))
+        highest = ways._highest_price(graph)
+        if highest is None:
+            continue
+
+        whole = graph.copy()
+
+        def held(part, price, sure=(), graph=graph, whole=whole):
+            nonlocal cuts
+            found = best(part, price, sure)
+            least = min(costs_of_every_cut(ways, whole, price))
+            assert found.cost + price * found.bytes == pytest.approx(least)
+            cuts += part is not graph
+            return found
+
+        monkeypatch.setattr(ways, "_best", held)
+        low, high = ways._kept(graph), held(graph, highest)
+        list(ways._between(graph, low, high, 10))
+    assert cuts > 100
 
 
 def test_the_whole_pass_is_put_in_order_from_cheap_bytes_to_dear_ones(torch, mpt):

@@ -1,5 +1,7 @@
 """Cross entropy in parts: PyTorch's numbers, fewer bytes."""
 
+import functools
+
 import asks_for_torch  # noqa: F401
 import pytest
 import torch
@@ -112,6 +114,34 @@ def test_under_autocast_it_computes_in_32_bits():
     assert torch.equal(found[1], expected[1])
 
 
+def test_a_weight_of_16_bits_is_cast_by_autocast_too():
+    torch.manual_seed(0)
+    logits = torch.randn(64, 50).to(torch.bfloat16).requires_grad_()
+    classes, weight = torch.randint(50, (64,)), torch.rand(50).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = functional.cross_entropy(logits, classes, weight)
+        parts = mpt.chunked_cross_entropy(logits, classes, weight)
+    torch.testing.assert_close(parts, plain)
+    (expected,) = torch.autograd.grad(plain, logits)
+    (found,) = torch.autograd.grad(parts, logits)
+    torch.testing.assert_close(found, expected)
+
+
+def test_sums_of_numbers_of_16_bits_do_not_overflow():
+    logits = torch.zeros(40_000, 2, dtype=torch.float16)
+    logits[:, 1] = 35
+    classes = torch.zeros(40_000, dtype=torch.long)
+    assert float(mpt.chunked_cross_entropy(logits, classes)) == 35
+
+
+def test_what_it_does_not_differentiate_is_refused():
+    logits, teacher = torch.randn(4, 5), torch.randn(4, 5, requires_grad=True)
+    with pytest.raises(mp.MempropError, match="differentiates its logits alone"):
+        mpt.chunked_cross_entropy(logits, teacher.softmax(1))
+    with torch.no_grad():
+        mpt.chunked_cross_entropy(logits, teacher.softmax(1))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -120,6 +150,7 @@ def test_under_autocast_it_computes_in_32_bits():
         ({"target": torch.zeros(3, dtype=torch.long)}, r"\(4, 5\) and \(3,\)"),
         ({"input": torch.zeros(5)}, r"shape \(N, C\)"),
         ({"input": 3}, "must be tensors"),
+        ({"target": torch.tensor(0)}, r"\(4, 5\) and \(\)"),
     ],
 )
 def test_what_makes_no_sense_is_refused(change, says):
@@ -135,21 +166,29 @@ class OwnLoss(Language):
         return {"loss": nn.functional.cross_entropy(super().forward(tokens), tokens.flatten())}
 
 
-@pytest.mark.parametrize("own", [False, True])
-def test_fit_offers_it_where_the_loss_is_the_peak(own):
+PLAIN = functional.cross_entropy
+LOSSES = {
+    "own": {},
+    "function": {"loss": PLAIN},
+    "module": {"loss": nn.CrossEntropyLoss()},
+    "partial": {"loss": functools.partial(PLAIN, label_smoothing=0.0)},
+}
+
+
+@pytest.mark.parametrize("which", LOSSES)
+def test_fit_offers_it_where_the_loss_is_the_peak(which):
     def make(batch):
         module, tokens, target = language(batch)
-        return (OwnLoss(), tokens) if own else (module, tokens, target)
+        return (OwnLoss(), tokens) if which == "own" else (module, tokens, target)
 
-    loss = {} if own else {"loss": functional.cross_entropy}
+    loss = LOSSES[which]
     found = mpt.fit(make, "24 MiB", batch=8, device="cpu", **loss)
     (way,) = (one for one in found.ways if "cross entropy" in one.name)
     assert way.fits
     module, tokens, target = language()
     step = mpt.simulate(module, tokens, loss=mpt.chunked_cross_entropy, target=target, warmup=1)
     assert way.tried.peak == pytest.approx(step.peak, rel=0.01)
-    assert functional.cross_entropy is torch.nn.functional.cross_entropy
-    assert functional.cross_entropy.__module__ == "torch.nn.functional"
+    assert functional.cross_entropy is PLAIN
 
 
 def mean_of_logarithms(logits):

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from memprop.cuda.rates import rates_of
 from memprop.errors import unknown_name
 from memprop.torch.checkpoint.observed import Seen
+from memprop.torch.fake.tensors import named_device
 from memprop.torch.seconds.calls import AskedCall
 from memprop.torch.seconds.prices import Prices, estimated, measured, rates_by_measuring
 from memprop.traces.trace import Trace
@@ -87,7 +88,7 @@ def pricing_of(module: nn.Module, device: torch.device | str | None, gpu: str) -
         device: where to plan for, if not where the module is.
         gpu: which GPU "cuda" is.
     """
-    if device is not None and torch.device(device).type == "cuda":
+    if device is not None and named_device(device).type == "cuda":
         rates = rates_of(gpu)
         return partial(measured if is_at_hand(gpu) else estimated, rates=lambda _: rates)
     if _has_no_numbers(module.parameters()) or _has_no_numbers(module.buffers()):

@@ -76,7 +76,7 @@ class Curve(ABC):
     def near(self, room: int, measure: Measure) -> Iterator[Candidate]:
         """Those beside the place at which they begin to exceed ``room`` bytes.
 
-        The cheapest come first, and the first of them that does not exceed is the last.
+        From those that need the most memory down, up to the first that does not exceed.
         """
         first, last = self._least(measure), len(self)
 

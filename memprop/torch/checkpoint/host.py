@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Loaded(tuple[int, ...]):
-    """Stands for the groups of what is not computed again, but brought back from the host."""
+    """The path of a call whose results are copied back from the host, not computed again."""
 
 
 LOADED: Final = Loaded()
@@ -40,7 +40,7 @@ class Offloaded:
         self.number = number
         self._token = token
         self._made: weakref.ref[Value] | None = None
-        self._there: torch.Tensor | None = None
+        self._there: Callable[[], torch.Tensor] | None = None
         self._host: torch.Tensor | None = None
         self._device: torch.device | None = None
 
@@ -53,8 +53,8 @@ class Offloaded:
         if self._made is not None and (value := self._made()) is not None:
             yield value
 
-    def hold(self, whole: torch.Tensor) -> None:
-        """A call that may run again reads it. As long as no node has saved it, it stays there."""
+    def hold(self, whole: Callable[[], torch.Tensor]) -> None:
+        """Keep it on the device until a node saves it, for a call that may run again reads it."""
         if self._host is None:
             self._there = whole
 
@@ -72,7 +72,7 @@ class Offloaded:
         """Bring it back."""
         if self._host is None:
             assert self._there is not None  # noqa: S101 - it was saved, or something reads it
-            return [self._there]
+            return [self._there()]
         with running_again(self._token):
             whole = torch.empty(self._host.shape, dtype=self._host.dtype, device=self._device)
             return [whole.copy_(self._host, non_blocking=True)]

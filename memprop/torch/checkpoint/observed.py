@@ -324,17 +324,14 @@ class _Saved:
             awaited.expect(id(self))
 
     def __del__(self) -> None:
-        _observer_of(self).released(self)
+        if (observer := self.observer()) is not None:
+            observer.released(self)
 
 
 def _unpacked(saved: _Saved) -> torch.Tensor:
-    return _observer_of(saved).unpacked(saved)
-
-
-def _observer_of(saved: _Saved) -> Observer:
     observer = saved.observer()
     assert observer is not None  # noqa: S101 - the observed step has it
-    return observer
+    return observer.unpacked(saved)
 
 
 def observed(

@@ -12,6 +12,7 @@ from memprop.cuda.rates import rates_of
 from memprop.errors import InvalidValueError, unknown_name
 from memprop.torch.checkpoint.costs import is_at_hand
 from memprop.torch.checkpoint.rehearsal import Rehearsal
+from memprop.torch.fake.tensors import named_device
 from memprop.units import parse_bytes
 
 OFFLOADS: Final = ("cpu",)
@@ -70,7 +71,7 @@ def copying_seconds(
     """
     if offload not in OFFLOADS:
         raise unknown_name("offload", offload, OFFLOADS)
-    where = _device_of(module) if device is None else torch.device(device).type
+    where = _device_of(module) if device is None else named_device(device).type
     if where != "cuda":
         raise InvalidValueError(
             f"offload={offload!r} moves what waits from a GPU to the host, and the step to plan "
@@ -87,7 +88,7 @@ def _device_of(module: nn.Module) -> str:
 
 
 def _checked(bandwidth: str | float) -> float:
-    rate = parse_bytes(bandwidth) if isinstance(bandwidth, str) else bandwidth
+    rate = _number(bandwidth) if isinstance(bandwidth, str) else bandwidth
     is_number = isinstance(rate, Real) and not isinstance(rate, bool)
     if not (is_number and 0 < rate < math.inf):
         raise InvalidValueError(
@@ -95,6 +96,13 @@ def _checked(bandwidth: str | float) -> float:
             f"{bandwidth!r}"
         )
     return float(rate)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return parse_bytes(text)
 
 
 _TRIAL_BYTES: Final = 2**26

@@ -99,7 +99,7 @@ class Candidates:
             best = improved(self._step, best, room, measure=measure)
         if not self._is_searched:
             return best
-        starts = [self._lowest() if best is None else best, *self._ends]
+        starts = [self._lowest() if best is None else best, *self._extremes]
         return _cheapest(self._searched(starts, room, measure), room, measure) or best
 
     @cached_property
@@ -107,7 +107,7 @@ class Candidates:
         """That of the lowest peak, as far as is known."""
         best = self._lowest()
         while self._is_searched:
-            found = self._searched([best, *self._ends], round(_LOWER * best.outcome.peak), peak)
+            found = self._searched([best, *self._extremes], round(_LOWER * best.outcome.peak), peak)
             lowest = min(found, key=_by_peak)
             if lowest.outcome.peak >= best.outcome.peak:
                 break
@@ -120,7 +120,7 @@ class Candidates:
         return min(found, key=_by_peak)
 
     @cached_property
-    def _ends(self) -> list[Candidate]:
+    def _extremes(self) -> list[Candidate]:
         """Nothing runs again, and everything."""
         return [gone_through(self._step, one) for one in ({}, self._step.everything())]
 

@@ -226,7 +226,9 @@ def planning(
         _check_offload(cost, compiled)
         copying = copying_seconds(module, offload, bandwidth=bandwidth, **where)
     elif bandwidth is not None:
-        raise InvalidValueError("bandwidth is that of offload='cpu': name both, or none")
+        raise InvalidValueError(
+            "bandwidth is only used with offload='cpu': pass it too, or leave bandwidth out"
+        )
     pricing = None
     if check_cost(cost or ("flops" if offload is None else "seconds")) == "seconds":
         pricing = pricing_of(module, **where)
@@ -292,6 +294,6 @@ def _followed(task: Task, watching: Callable[[Ledger], Calls] | None = None) -> 
         if "saved tensor hooks" not in str(error):
             raise
         raise InvalidValueError(
-            "the module differentiates with torch.func within its forward pass, where PyTorch lets "
-            "nobody say what is saved: plan for the modules around that part"
+            "the module differentiates with torch.func within its forward pass, where PyTorch does "
+            "not allow hooks on saved tensors: plan for the modules before and after that part"
         ) from error

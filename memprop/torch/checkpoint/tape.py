@@ -129,7 +129,8 @@ class Tape(TorchDispatchMode):
             if value is not None:
                 inputs.append(value)
                 if isinstance(value.call, Offloaded):
-                    value.call.hold(whole_of(tensor.detach()))
+                    source = Source.of(tensor, watched=True)
+                    value.call.hold(lambda: whole_of(source.now(func)))
                 return Operand(value, View.of(tensor))
             return Source.of(tensor, watched=id(tensor) not in scratch)
 

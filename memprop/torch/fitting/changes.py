@@ -4,6 +4,7 @@ import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from unittest.mock import patch
 
@@ -38,8 +39,11 @@ _CROSS_ENTROPY: Final = functional.cross_entropy
 def with_chunked_loss(job: Job) -> Job:
     """Cross entropy takes a part of the samples at a time, wherever the model's code calls it."""
     options = dict(job.options)
-    if options.get("loss") is _CROSS_ENTROPY:
+    loss = options.get("loss")
+    if loss is _CROSS_ENTROPY:
         options["loss"] = _in_chunks
+    elif isinstance(loss, partial) and loss.func is _CROSS_ENTROPY:
+        options["loss"] = partial(_in_chunks, *loss.args, **loss.keywords)
     return replace(
         job,
         options=options,
@@ -63,7 +67,9 @@ def _in_chunks(
         "reduction": reduction,
         "label_smoothing": label_smoothing,
     }
-    if input.dim() < 2 or reduction == "none" or (size_average, reduce) != (None, None):
+    learns = any(one is not None and one.requires_grad for one in (target, weight))
+    old = (size_average, reduce) != (None, None)
+    if input.dim() < 2 or reduction == "none" or learns or old:
         return _CROSS_ENTROPY(input, target, weight, size_average, reduce=reduce, **options)
     return chunked_cross_entropy(input, target, weight, **options)
 

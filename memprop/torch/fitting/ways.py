@@ -261,10 +261,10 @@ def _recomputing(job: Job, plans: Plans) -> Make:
 
 def _is_at_the_loss(trace: Trace) -> bool:
     """Whether a step needs the most in cross entropy, or in its backward pass."""
-    return any(part in trace.peak_operator.lower() for part in _CROSS_ENTROPY)
+    return any(part in trace.peak_operator.lower() for part in _NAMES_OF_CROSS_ENTROPY)
 
 
-_CROSS_ENTROPY = ("log_softmax", "logsoftmax", "nll_loss", "nllloss", "cross_entropy")
+_NAMES_OF_CROSS_ENTROPY = ("log_softmax", "logsoftmax", "nll_loss", "nllloss", "cross_entropy")
 """Parts of the names of its operators."""
 
 

@@ -22,6 +22,8 @@ _CUDA: Final = torch.device("cuda", 0)
 _CPU: Final = torch.device("cpu")
 _MARK: Final = "memprop_on_cpu"
 _MOVES: Final = (torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu)
+_RUN_BACKWARD: Final = (torch.Tensor.backward, torch.autograd.backward, torch.autograd.grad)
+"""Functions within which hooks of the program run, whose tensors are its own."""
 _AUTOGRAD: Final[Any] = vars(torch._C)["_autograd"]
 _push_hooks: Final = _AUTOGRAD._push_saved_tensors_default_hooks
 _AMP: Final = importlib.import_module("torch.cuda.amp.common")
@@ -103,7 +105,8 @@ class Devices(TorchFunctionMode):
             with self._making(_CPU, pinned=True):
                 return func(*args, **{**kwargs, "pin_memory": False})
         if "device" not in kwargs or kwargs["device"] is None:
-            before, self._is_within = self._is_within, self._any_on_cuda((*args, *kwargs.values()))
+            on_cuda = func not in _RUN_BACKWARD and self._any_on_cuda((*args, *kwargs.values()))
+            before, self._is_within = self._is_within, on_cuda
             try:
                 return func(*args, **kwargs)
             finally:
