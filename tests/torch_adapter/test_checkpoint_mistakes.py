@@ -81,13 +81,18 @@ def test_many_micro_batches_take_no_longer_than_a_few():
     [
         (None, InvalidTypeError),
         (nn.Linear, InvalidTypeError),
-        (nn.LazyLinear(4), InvalidValueError),
+        (nn.LazyLinear, InvalidTypeError),
         (nn.Linear(8, 9), InvalidValueError),
     ],
 )
 def test_a_plan_is_carried_out_on_its_own_kind_of_module_alone(plan, given, error):
     with pytest.raises(error):
         plan.apply(given)
+
+
+def test_a_plan_is_not_carried_out_on_a_module_without_shapes(plan):
+    with pytest.raises(InvalidValueError, match="has no shape before the module has run"):
+        plan.apply(nn.LazyLinear(4))
 
 
 def test_what_torch_jit_made_is_refused(plan):

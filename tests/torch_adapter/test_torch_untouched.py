@@ -138,3 +138,21 @@ def test_a_step_that_succeeds_leaves_nothing_behind_either():
     nothing_is_left_behind(module)
     mpt.simulate(module, inputs)
     nothing_is_left_behind(module)
+
+
+LAZY = [torch.nn.LazyLinear(4)]
+"""A module that has not run yet, which is no part of the step."""
+
+
+@pytest.mark.parametrize("options", [{}, {"device": "cuda"}], ids=["cpu", "cuda"])
+def test_a_parameter_without_a_shape_may_be_near_a_step(options):
+    class Near(torch.nn.Linear):
+        def forward(self, x):
+            assert len(LAZY) == 1
+            return super().forward(x)
+
+    module, x = Near(4, 4), torch.randn(2, 4)
+    step = mpt.simulate(module, x, loss=lambda output: output.sum() + len(LAZY), **options)
+    assert step.peak > 0
+    assert mpt.auto_checkpoint(module, x, "1 GiB", **options).plan.peak > 0
+    assert torch.nn.parameter.is_lazy(LAZY[0].weight)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from memprop.torch.state.places import base_of, entries_of, items_of, put_table
 from memprop.torch.state.reach import Found, Reach, Snapshot
@@ -42,7 +43,7 @@ class StandIns:
     def swapped(self, value: Any) -> Any:
         """A value with stand-ins for its tensors: a tensor, or a tuple that has some."""
         if isinstance(value, torch.Tensor):
-            return self._stand_in(value)
+            return value if is_lazy(value) else self._stand_in(value)  # it has no shape yet
         if isinstance(value, tuple) and any(isinstance(one, torch.Tensor | tuple) for one in value):
             parts = [self.swapped(one) for one in value]
             if all(a is b for a, b in zip(parts, value, strict=True)):

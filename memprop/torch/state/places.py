@@ -20,6 +20,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 _LARGE: Final = 10_000
 """Of a container with more entries the size alone is saved."""
@@ -300,7 +301,7 @@ ITERATOR: Final = TensorMeta(lambda _: None, lambda _, __: True, None)
 """What hands out one value after the other; it can neither be looked at nor put back."""
 TOO_LARGE: Final = TensorMeta(_length, lambda thing, saved: _length(thing) == saved, None)
 TENSOR: Final = TensorMeta(
-    lambda tensor: None if tensor.is_inference() else tensor._version,
+    lambda tensor: None if is_lazy(tensor) or tensor.is_inference() else tensor._version,
     lambda tensor, saved: saved is None or tensor._version == saved,
     None,
     lambda tensor: _named_items(list(_hooks_of(tensor))),

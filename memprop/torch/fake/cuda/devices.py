@@ -14,6 +14,7 @@ from unittest.mock import patch
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import BackwardCFunction
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from memprop.torch.record.places import PINNED
@@ -117,7 +118,10 @@ class Devices(TorchFunctionMode):
     def _any_on_cuda(self, args: Iterable[Any]) -> bool:
         """Whether a dense tensor of CUDA is among the arguments of a function, or in a list."""
         return any(
-            isinstance(one, torch.Tensor) and one.layout == torch.strided and host_of(one) is None
+            isinstance(one, torch.Tensor)
+            and not is_lazy(one)
+            and one.layout == torch.strided
+            and host_of(one) is None
             for arg in args
             for one in (arg if isinstance(arg, list | tuple) else (arg,))
         )
