@@ -65,8 +65,9 @@ class Candidates:
         chains = (as_chain(step, trace, cutting) for cutting in cuttings)
         found = {tuple(chain.stages): chain for chain in chains if chain is not None}
         self._units = _units_of(step)
-        # Where there are fewer, every choice is among the few.
-        self._is_searched = EVERY_CHOICE < len(self._units) <= MOST_UNITS
+        # Where there are fewer, every choice is among the few, if nothing waits on the host.
+        fewest = EVERY_CHOICE if step.copying == math.inf else 0
+        self._is_searched = fewest < len(self._units) <= MOST_UNITS
         ways = graded_units(step)
         self._curves: list[Curve] = [Graded(step, ways), *map(OfChain, found.values())]
         if step.copying < math.inf:
