@@ -89,8 +89,13 @@ def plan(
         from memprop.cli.plan_factory import plan_factory
 
         options.refuse_those_of_a_model(context, _OF_A_FACTORY)
-        step: dict[str, Any] = {"device": device, "gpu": gpu, "cost": cost}
-        step |= {"offload": offload, "bandwidth": bandwidth}
+        step: dict[str, Any] = {
+            "device": device,
+            "gpu": gpu,
+            "cost": cost,
+            "offload": offload,
+            "bandwidth": bandwidth,
+        }
         if compiled:
             step["compiled"] = True
         plan_factory(factory, arg or [], room=room, step_options=step, out=out, as_json=as_json)

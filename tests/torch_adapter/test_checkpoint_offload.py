@@ -16,27 +16,6 @@ FAST = "100 TB"
 CUDA = {"device": "cuda", "offload": "cpu"}
 
 
-@pytest.fixture(scope="module")
-def mpt(torch):
-    import memprop.torch
-
-    return memprop.torch
-
-
-@pytest.fixture(scope="module")
-def zoo(torch):
-    import torch_zoo
-
-    return torch_zoo
-
-
-@pytest.fixture(scope="module")
-def choices(torch):
-    import checkpoint_choices
-
-    return checkpoint_choices
-
-
 def layers(torch, count=6, width=256, batch=64):
     parts = [p for _ in range(count) for p in (torch.nn.Linear(width, width), torch.nn.GELU())]
     return torch.nn.Sequential(*parts), torch.randn(batch, width)

@@ -7,28 +7,6 @@ import pytest
 
 import memprop as mp
 
-
-@pytest.fixture(scope="module")
-def mpt(torch):
-    import memprop.torch
-
-    return memprop.torch
-
-
-@pytest.fixture(scope="module")
-def zoo(torch):
-    import torch_zoo
-
-    return torch_zoo
-
-
-@pytest.fixture(scope="module")
-def choices(torch):
-    import checkpoint_choices
-
-    return checkpoint_choices
-
-
 NAMES = (
     *("mlp", "tied", "in_place", "views", "cnn", "attention_math", "attention_fused", "sdpa_math"),
     *("sdpa_flash", "encoder_layer", "encoder_layer_evaluated", "half_norms", "frozen", "twice"),

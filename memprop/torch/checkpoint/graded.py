@@ -10,7 +10,7 @@ from typing import Final
 
 from memprop.torch.checkpoint.rehearsal import Rehearsal
 from memprop.torch.checkpoint.stages import Stage
-from memprop.torch.checkpoint.ways import Again, ways_of
+from memprop.torch.checkpoint.ways import ways_of
 
 _MOST: Final = 24
 """Ways of the whole pass, at most."""
@@ -23,8 +23,4 @@ def graded_units(step: Rehearsal) -> list[list[tuple[int, ...]]]:
     """
     calls = tuple(call.number for call in step.seen.calls if call.forward == 0)
     ways = ways_of(step, Stage(calls, frozenset(), frozenset()), _MOST)
-    return [_units(step, after - before) for before, after in pairwise(ways)]
-
-
-def _units(step: Rehearsal, calls: Again) -> list[tuple[int, ...]]:
-    return list(dict.fromkeys(step.unit_of[call] for call in sorted(calls)))
+    return [step.units(sorted(after - before)) for before, after in pairwise(ways)]

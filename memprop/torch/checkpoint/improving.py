@@ -1,6 +1,5 @@
 """A choice made better: what is dear is kept, and what is cheap for its bytes runs again."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from memprop.torch.checkpoint.curves import Candidate, Measure, Unit, gone_through, peak
@@ -36,10 +35,10 @@ def improved(
 def _cheap_and_kept(step: Rehearsal, candidate: Candidate) -> list[Unit]:
     """Units that are kept though something dearer for its bytes runs again, cheapest first."""
     choice = candidate.choice
-    dear = max((_worth(step, unit, choice) for unit in _units(step, choice)), default=0)
+    dear = max((_worth(step, unit, choice) for unit in step.units(choice)), default=0)
     makers = (step.seen.values[value].call for value in candidate.outcome.kept)
     kept = (call for call in makers if step.can_run_again[call])
-    units = sorted(_units(step, dict.fromkeys(kept)), key=lambda unit: _worth(step, unit))
+    units = sorted(step.units(kept), key=lambda unit: _worth(step, unit))
     return [unit for unit in units if _worth(step, unit) < dear]
 
 
@@ -53,7 +52,7 @@ def _keeping_more(
     """
     best, tries = given, 0
     alike: dict[object, list[Unit]] = {}
-    units = _units(step, given.choice)
+    units = step.units(given.choice)
     for unit in sorted(units, key=lambda unit: -_worth(step, unit, given.choice)):
         is_loaded = isinstance(given.choice[unit[0]], Loaded)
         alike.setdefault((is_loaded, _likeness(step, unit)), []).append(unit)
@@ -77,11 +76,6 @@ def _likeness(step: Rehearsal, unit: Unit) -> object:
     calls = [step.seen.calls[number] for number in unit]
     sizes = tuple(step.seen.values[value].bytes for call in calls for value in call.made)
     return tuple(call.func for call in calls), tuple(step.costs[number] for number in unit), sizes
-
-
-def _units(step: Rehearsal, choice: Mapping[int, object]) -> list[Unit]:
-    first = [call for call in choice if step.seen.calls[call].forward == 0]
-    return list(dict.fromkeys(step.unit_of[call] for call in first))
 
 
 def _worth(step: Rehearsal, unit: Unit, choice: Choice | None = None) -> float:

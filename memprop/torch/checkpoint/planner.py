@@ -64,7 +64,7 @@ class Candidates:
         cuttings = _CUTTINGS if groups else ()
         chains = (as_chain(step, trace, cutting) for cutting in cuttings)
         found = {tuple(chain.stages): chain for chain in chains if chain is not None}
-        self._units = _units_of(step)
+        self._units = step.units(step.everything())
         # Where there are fewer, every choice is among the few, if nothing waits on the host.
         fewest = EVERY_CHOICE if step.copying == math.inf else 0
         self._is_searched = fewest < len(self._units) <= MOST_UNITS
@@ -148,13 +148,6 @@ def worth_it(found: Iterable[Candidate]) -> list[Candidate]:
         if not kept or one.outcome.cost < kept[-1].outcome.cost:
             kept.append(one)
     return kept
-
-
-def _units_of(step: Rehearsal) -> list[Unit]:
-    """The units that can run again."""
-    calls = (call.number for call in step.seen.calls if call.forward == 0)
-    can = filter(step.can_run_again.__getitem__, calls)
-    return list(dict.fromkeys(step.unit_of[call] for call in can))
 
 
 def _few_choices(step: Rehearsal) -> Iterator[Choice]:

@@ -5,7 +5,7 @@ The rules are those of :mod:`memprop.torch.checkpoint.values`; nothing runs.
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -98,6 +98,11 @@ class Rehearsal:
     def everything(self) -> dict[int, Path]:
         """The choice of all calls that can run again."""
         return {call.number: () for call in self.seen.calls if self.can_run_again[call.number]}
+
+    def units(self, calls: Iterable[int]) -> list[tuple[int, ...]]:
+        """The units that calls of the first forward pass belong to, each once, in their order."""
+        first = (call for call in calls if self.seen.calls[call].forward == 0)
+        return list(dict.fromkeys(self.unit_of[call] for call in first))
 
     def possible(self, choice: Choice) -> dict[int, Path]:
         """A choice without calls that cannot run again if the others of it do.

@@ -32,11 +32,12 @@ def hindrance(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], result:
     """
     if func.namespace != "aten":
         return f"{func.name()} is no operator of PyTorch's own: it may do something else each time"
-    returned = {tensor.untyped_storage()._cdata for tensor in results(result) if is_plain(tensor)}
     scratch = statistics(func, args, kwargs)
-    for tensor in written(func, args, kwargs):
-        is_scratch = not is_plain(tensor) or any(tensor is one for one in scratch)
-        if not is_scratch and tensor.untyped_storage()._cdata not in returned:
+    changed = [one for one in written(func, args, kwargs) if not any(one is s for s in scratch)]
+    if changed:
+        returned = {one.untyped_storage()._cdata for one in results(result) if is_plain(one)}
+        lost = (one.untyped_storage()._cdata not in returned for one in changed if is_plain(one))
+        if any(lost):
             return f"{func.name()} writes to a tensor that it does not return"
     for tensor in (*operands(args, kwargs), *results(result)):
         if not is_plain(tensor):
